@@ -1,0 +1,69 @@
+"""Exit codes: the table from our errors, and from the ends of tasks, to the language of the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from nodelink.client import TaskResult
+from nodelink.errors import ErrorCode, NodelinkError
+from nodelink.task import ErrorCategory, TaskStatus
+
+
+class Exit(IntEnum):
+    """The published exit codes. Under `run`, any other is the task's own."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    DENIED = 3
+    NOT_FOUND = 4
+    CONFLICT = 5
+    UNREACHABLE = 7
+    TIMED_OUT = 124
+    LOST = 125
+    INTERRUPTED = 130
+
+
+OF_ERRORS: Mapping[str, Exit] = {
+    ErrorCode.MALFORMED: Exit.USAGE,
+    ErrorCode.INVALID: Exit.USAGE,
+    ErrorCode.NOT_BUILT: Exit.USAGE,
+    ErrorCode.TOO_LARGE: Exit.USAGE,
+    ErrorCode.NOT_FOUND: Exit.NOT_FOUND,
+    ErrorCode.CONFLICT: Exit.CONFLICT,
+    ErrorCode.NOT_FINISHED: Exit.CONFLICT,
+    ErrorCode.ALREADY_FINISHED: Exit.CONFLICT,
+    ErrorCode.IDEMPOTENCY_CONFLICT: Exit.CONFLICT,
+    ErrorCode.FORBIDDEN: Exit.DENIED,
+    ErrorCode.OVERLOADED: Exit.UNREACHABLE,
+    ErrorCode.NO_AGENT: Exit.LOST,
+    ErrorCode.UNAVAILABLE: Exit.UNREACHABLE,
+    ErrorCode.HANDSHAKE_REFUSED: Exit.CONFLICT,
+    ErrorCode.SESSION_REPLACED: Exit.CONFLICT,
+    ErrorCode.INTERNAL: Exit.LOST,
+}
+
+_OF_ENDS: Mapping[TaskStatus, Exit] = {
+    TaskStatus.COMPLETED: Exit.OK,
+    TaskStatus.TIMEOUT: Exit.TIMED_OUT,
+    TaskStatus.CANCELLED: Exit.INTERRUPTED,
+    TaskStatus.LOST: Exit.LOST,
+    TaskStatus.SKIPPED: Exit.FAILED,
+}
+
+_NOT_ITS_FAULT = {ErrorCategory.INFRASTRUCTURE, ErrorCategory.INTERNAL}
+
+
+def code_of_error(error: NodelinkError) -> int:
+    """The exit code after an error."""
+    return OF_ERRORS.get(error.code, Exit.FAILED)
+
+
+def code_of_result(result: TaskResult) -> int:
+    """The exit code that stands for the end of a task: its command's own where it has one."""
+    if result.status is not TaskStatus.FAILED:
+        return _OF_ENDS.get(result.status, Exit.FAILED)
+    if result.error_category in _NOT_ITS_FAULT:
+        return Exit.LOST
+    return result.exit_code or Exit.FAILED

@@ -1,0 +1,139 @@
+"""Tasks, results, events and agents as JSON shows them: the names and shapes of the HTTP interface."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from nodelink.client import Agent, Attempt, Event, Task, TaskResult
+from nodelink.durations import format_duration_ms
+
+Form = dict[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def task_form(task: Task) -> Form:
+    """A task."""
+    spec = task.spec
+    return {
+        "id": task.id,
+        "type": spec.type,
+        "status": task.status.value,
+        "reason": task.reason,
+        "message": task.message,
+        "priority": spec.priority,
+        "pool": spec.pool,
+        "agent_id": task.agent_id or None,
+        "attempt": task.attempt,
+        "attempts": [_attempt_form(attempt) for attempt in task.attempts],
+        "created_at": moment(task.created_at),
+        "scheduled_at": moment(spec.scheduled_at),
+        "sent_at": moment(task.sent_at),
+        "started_at": moment(task.started_at),
+        "finished_at": moment(task.finished_at),
+        "updated_at": moment(task.updated_at),
+        "timeout": _duration(spec.timeout_ms),
+        "queue_timeout": _duration(spec.queue_timeout_ms),
+        "execution": spec.execution.value if spec.execution else None,
+        "last_contact": moment(task.last_contact),
+        "may_have_run": task.may_have_run,
+        "progress": {"fraction": task.progress.fraction, "message": task.progress.message} if task.progress else None,
+        "payload": json_value(task.payload),
+        "metadata": dict(spec.metadata),
+        "revision": task.revision,
+    }
+
+
+def _attempt_form(attempt: Attempt) -> Form:
+    return {
+        "number": attempt.number,
+        "agent_id": attempt.agent_id,
+        "state": attempt.state,
+        "sent_at": moment(attempt.sent_at),
+        "started_at": moment(attempt.started_at),
+        "finished_at": moment(attempt.finished_at),
+    }
+
+
+def result_form(result: TaskResult) -> Form:
+    """How a task ended."""
+    return {
+        "task_id": result.task_id,
+        "status": result.status.value,
+        "attempt": result.attempt,
+        "exit_code": result.exit_code,
+        "signal": result.signal,
+        "output": json_value(result.output),
+        "error": {"category": result.error_category, "message": result.error_message}
+        if result.error_category
+        else None,
+        "metrics": {
+            "queue_seconds": result.metrics.queue_seconds,
+            "run_seconds": result.metrics.run_seconds,
+            "cpu_seconds": result.metrics.cpu_seconds,
+            "max_rss_bytes": result.metrics.max_rss_bytes,
+        },
+        "metadata": dict(result.metadata),
+        "started_at": moment(result.started_at),
+        "completed_at": moment(result.completed_at),
+    }
+
+
+def event_form(event: Event) -> Form:
+    """One thing that happened; what does not apply is left out."""
+    form = {
+        "revision": event.revision,
+        "event": event.name,
+        "time": moment(event.time) if event.time else None,
+        "task_id": event.task_id,
+        "agent_id": event.agent_id,
+        "status": event.status.value if event.status else None,
+        "reason": event.reason,
+        "priority": event.priority,
+        "type": event.type,
+        "pool": event.pool,
+        "attempt": event.attempt,
+        **event.details,
+    }
+    return {name: value for name, value in form.items() if value or name in {"revision", "event"}}
+
+
+def agent_form(agent: Agent) -> Form:
+    """An agent."""
+    return {
+        "id": agent.id,
+        "name": agent.name,
+        "pool": agent.pool,
+        "status": agent.status,
+        "labels": dict(agent.labels),
+        "slots": agent.slots,
+        "free_slots": agent.free_slots,
+        "current_tasks": list(agent.current_tasks),
+        "last_heartbeat_at": moment(agent.last_heartbeat_at),
+        "types": list(agent.types),
+        "software_version": agent.software_version,
+    }
+
+
+def moment(ms: int | None) -> str | None:
+    """A moment as people read it, `2030-01-31T09:30:00.250Z`; None stays None."""
+    if ms is None:
+        return None
+    return (_EPOCH + ms * _MILLISECOND).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _duration(ms: int | None) -> str | None:
+    return None if ms is None else format_duration_ms(ms)
+
+
+def json_value(text: bytes) -> Any:
+    """JSON text as a value. Empty: None; what is no JSON is shown as text."""
+    if not text:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text.decode(errors="replace")

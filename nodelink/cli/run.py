@@ -1,0 +1,81 @@
+"""`nodelink run`: a command on some agent, as if it ran here."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Unpack
+
+import click
+
+from nodelink.cli.connect import server_option
+from nodelink.cli.follow import Follower, interrupts
+from nodelink.cli.forms import task_form
+from nodelink.cli.output import FORMATS, show_one
+from nodelink.cli.screen import Screen
+from nodelink.cli.task_options import TaskOptions, process_options, submission_of, task_options
+from nodelink.client import AsyncClient, Client
+from nodelink.task import Submission
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
+@task_options
+@process_options
+@click.option("--stdin", is_flag=True, help="Give the command our standard input (text, read to its end first).")
+@click.option("--detach", is_flag=True, help="Do not follow it: print its id and return.")
+@click.option("--raw", is_flag=True, help="Let its output steer the terminal.")
+@click.option("-o", "--output", type=click.Choice(FORMATS), help="The form of what --detach prints.  [default: id]")
+@server_option
+def run(
+    server: str,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    cwd: str | None,
+    stdin: bool,
+    detach: bool,
+    raw: bool,
+    output: str | None,
+    **options: Unpack[TaskOptions],
+) -> int | None:
+    """Run COMMAND on an agent, follow its output, and exit with its code.
+
+    The first Ctrl-C cancels it and waits for its end; the second one leaves it alone. Exits with 124 if it timed out,
+    125 if it was lost, 130 if it was cancelled.
+    """
+    if output and not detach:
+        raise click.UsageError("-o needs --detach: otherwise the output is the command's own")
+    submission = submission_of("shell", shell_payload(command, env=env, cwd=cwd, stdin=stdin), options)
+    if not detach:
+        return asyncio.run(run_and_follow(server, submission, raw=raw))
+    with Client(server) as client:
+        show_one(task_form(client.submit(submission)), output or "id")
+    return None
+
+
+def shell_payload(command: Sequence[str], *, env: Mapping[str, str], cwd: str | None, stdin: bool) -> dict[str, object]:
+    """The payload of a shell task. With `stdin`, our standard input is read to its end."""
+    payload: dict[str, object] = {"command": list(command)}
+    if env:
+        payload["env"] = dict(env)
+    if cwd is not None:
+        payload["cwd"] = cwd
+    if stdin:
+        payload["stdin"] = read_text_input()
+    return payload
+
+
+def read_text_input() -> str:
+    """Our standard input to its end, as text."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError("standard input is not text in UTF-8") from error
+
+
+async def run_and_follow(server: str, submission: Submission, *, raw: bool) -> int:
+    """Submit a task and follow it to its end. Returns the exit code."""
+    async with AsyncClient(server) as client, interrupts() as came:
+        task = await client.submit(submission)
+        return await Follower(client, Screen(raw=raw), came).run(task.id)

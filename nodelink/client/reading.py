@@ -1,0 +1,157 @@
+"""From the server's answers to plain values. Pure: both clients share it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
+from nodelink.client.failures import refusal_of
+from nodelink.client.nouns import Agent, Attempt, Event, LogPage, LogPart, Metrics, SubmitOutcome, Task, TaskResult
+from nodelink.errors import ProtocolViolation
+from nodelink.task import Progress, TaskStatus
+from nodelink.v1 import admin_pb2, task_pb2
+from nodelink.wire import STATUS_FROM_PB, STREAM_FROM_PB, ms_of, spec_of
+
+AGENT_STATUSES: Mapping[str, admin_pb2.AgentStatus] = {
+    "online": admin_pb2.AGENT_STATUS_ONLINE,
+    "unreachable": admin_pb2.AGENT_STATUS_UNREACHABLE,
+    "draining": admin_pb2.AGENT_STATUS_DRAINING,
+    "cordoned": admin_pb2.AGENT_STATUS_CORDONED,
+    "offline": admin_pb2.AGENT_STATUS_OFFLINE,
+}
+"""The statuses of agents by their public names."""
+
+_AGENT_STATUS_NAMES = {number: name for name, number in AGENT_STATUSES.items()}
+
+
+def task_of(pb: task_pb2.Task) -> Task:
+    """A task. Raises `ProtocolViolation` for a status that only a newer client knows."""
+    spec, payload = spec_of(pb.spec)
+    return Task(
+        id=pb.id,
+        status=_status_of(pb.status),
+        spec=spec,
+        payload=payload,
+        reason=pb.reason,
+        message=pb.message,
+        attempt=pb.attempt,
+        agent_id=pb.agent_id,
+        created_at=ms_of(pb.created_at),
+        updated_at=ms_of(pb.updated_at),
+        sent_at=_moment_of(pb, "sent_at"),
+        started_at=_moment_of(pb, "started_at"),
+        finished_at=_moment_of(pb, "finished_at"),
+        last_contact=_moment_of(pb, "last_contact"),
+        may_have_run=pb.may_have_run,
+        progress=Progress(fraction=pb.progress.fraction, message=pb.progress.message)
+        if pb.HasField("progress")
+        else None,
+        attempts=tuple(map(_attempt_of, pb.attempts)),
+        revision=pb.revision,
+    )
+
+
+def _attempt_of(pb: task_pb2.Attempt) -> Attempt:
+    return Attempt(
+        number=pb.number,
+        agent_id=pb.agent_id,
+        state=pb.state,
+        sent_at=_moment_of(pb, "sent_at"),
+        started_at=_moment_of(pb, "started_at"),
+        finished_at=_moment_of(pb, "finished_at"),
+    )
+
+
+def result_of(pb: task_pb2.TaskResult) -> TaskResult:
+    """How a task ended."""
+    return TaskResult(
+        task_id=pb.task_id,
+        status=_status_of(pb.status),
+        attempt=pb.attempt,
+        exit_code=pb.exit_code if pb.HasField("exit_code") else None,
+        signal=pb.signal if pb.HasField("signal") else None,
+        output=pb.output,
+        error_category=pb.error.category,
+        error_message=pb.error.message,
+        metrics=Metrics(
+            queue_seconds=pb.metrics.queue_seconds,
+            run_seconds=pb.metrics.run_seconds,
+            cpu_seconds=pb.metrics.cpu_seconds,
+            max_rss_bytes=pb.metrics.max_rss_bytes,
+        ),
+        started_at=_moment_of(pb, "started_at"),
+        completed_at=_moment_of(pb, "completed_at"),
+        metadata=dict(pb.metadata),
+    )
+
+
+def outcomes_of(response: task_pb2.BatchSubmitTasksResponse) -> Iterator[SubmitOutcome]:
+    """What became of each submission of a batch."""
+    for pb in response.outcomes:
+        if pb.HasField("refusal"):
+            refusal = refusal_of(pb.refusal.code, pb.refusal.message, pb.refusal.field)
+            yield SubmitOutcome(refusal=refusal)
+        else:
+            yield SubmitOutcome(task_id=pb.task_id, replayed=pb.replayed)
+
+
+def events_of(frame: task_pb2.WatchTasksResponse) -> Iterator[Event]:
+    """The events of a frame; a `reset` comes first."""
+    if frame.reset:
+        yield Event(revision=frame.bookmark, name="reset", time=0)
+    for pb in frame.events:
+        yield Event(
+            revision=pb.revision,
+            name=pb.name,
+            time=ms_of(pb.time),
+            task_id=pb.task_id,
+            agent_id=pb.agent_id,
+            status=STATUS_FROM_PB.get(pb.status),
+            reason=pb.reason,
+            priority=pb.priority,
+            type=pb.type,
+            pool=pb.pool,
+            attempt=pb.attempt,
+            details=json.loads(pb.data) if pb.data else {},
+        )
+
+
+def log_page_of(response: task_pb2.ReadTaskLogsResponse) -> LogPage:
+    """A part of what a task printed. Streams that are not known are left out."""
+    parts = tuple(
+        LogPart(STREAM_FROM_PB[pb.stream], pb.offset, pb.data, pb.gap)
+        for pb in response.parts
+        if pb.stream in STREAM_FROM_PB
+    )
+    return LogPage(parts, response.next_offset, response.complete)
+
+
+def agent_of(pb: admin_pb2.Agent) -> Agent:
+    """An agent."""
+    return Agent(
+        id=pb.id,
+        name=pb.name,
+        pool=pb.pool,
+        status=_AGENT_STATUS_NAMES.get(pb.status, ""),
+        labels=dict(pb.labels),
+        slots=pb.slots,
+        current_tasks=tuple(pb.current_tasks),
+        last_heartbeat_at=_moment_of(pb, "last_heartbeat_at"),
+        types=tuple(pb.types),
+        software_version=pb.software_version,
+    )
+
+
+def _status_of(number: int) -> TaskStatus:
+    status = STATUS_FROM_PB.get(number)
+    if status is None:
+        raise ProtocolViolation(f"the server names a status that this version does not know ({number}); it is newer")
+    return status
+
+
+def _moment_of(pb: Message, field: str) -> int | None:
+    value: Any = getattr(pb, field)
+    return ms_of(value) if pb.HasField(field) else None

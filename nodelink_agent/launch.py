@@ -1,0 +1,164 @@
+"""Starts one command: finds the program, prepares its descriptors, directory and limits. Standard library only."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+COMMAND_UMASK = 0o022
+SPARE_DESCRIPTORS = 64
+"""Kept free for what ends a command: looking at processes and signalling them."""
+
+_MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to start, where, and where to keep what it prints."""
+
+    id: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+    directory: Path
+    stdin: bytes
+    head_bytes: int
+    tail_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A command that runs: its leader's pid, and our ends of its pipes."""
+
+    pid: int
+    stdout: int
+    stderr: int
+
+
+class LaunchRefused(Exception):
+    """The command could not be started. `exit_code` is what a shell would give, None where it has no number for it."""
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Launcher:
+    """Starts commands from a process with one thread: the working directory, umask and limits are the process's own.
+
+    This process may hold many more descriptors than it was born allowed to, but commands are born with the old limit,
+    and `posix_spawn` moves only descriptors below it. So three low ones are kept as seats for what a command is given.
+    """
+
+    def __init__(self) -> None:
+        self._empty = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._seats = [os.dup(self._empty) for _ in range(3)]
+        self._born_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        hard = self._born_limit[1]
+        self._limit = (hard, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._limit)
+
+    def launch(self, order: Order) -> Launched:
+        """Start a command in a session of its own. LaunchRefused says why it could not be."""
+        opened: list[int] = []
+        try:
+            stdin = self._stdin(order, opened)
+            stdout, stdout_end = self._pipe(opened)
+            stderr, stderr_end = self._pipe(opened)
+            pid = self._spawn(order, (stdin, stdout_end, stderr_end))
+        except BaseException:
+            _close(opened)
+            raise
+        _close(file for file in opened if file not in (stdout, stderr))
+        return Launched(pid, stdout, stderr)
+
+    def _stdin(self, order: Order, opened: list[int]) -> int:
+        if not order.stdin:
+            return self._empty
+        path = order.directory / "stdin"
+        try:
+            path.write_bytes(order.stdin)
+            opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            raise LaunchRefused(f"its input cannot be kept in {str(path)!r}: {error.strerror}") from error
+        return opened[-1]
+
+    def _pipe(self, opened: list[int]) -> tuple[int, int]:
+        try:
+            ours, theirs = os.pipe()
+        except OSError as error:
+            raise LaunchRefused(f"no pipe for its output: {error.strerror}") from error
+        opened += (ours, theirs)
+        if theirs >= self._limit[0] - SPARE_DESCRIPTORS:
+            raise LaunchRefused("too many commands at once: no more files may be open")
+        os.set_blocking(ours, False)
+        return ours, theirs
+
+    def _spawn(self, order: Order, given: Sequence[int]) -> int:
+        for file, seat in zip(given, self._seats, strict=True):
+            os.dup2(file, seat, inheritable=False)
+        umask = os.umask(COMMAND_UMASK)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._born_limit)
+            _enter(order.cwd)
+            return _spawn(_program(order), order, self._seats)
+        except ValueError as error:  # text that no program can be given: a NUL, a surrogate
+            raise LaunchRefused(f"command {order.argv[0]!r} cannot be started: {error}", NOT_EXECUTABLE) from error
+        finally:
+            os.chdir("/")
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._limit)
+            os.umask(umask)
+            for seat in self._seats:
+                os.dup2(self._empty, seat, inheritable=False)  # else a pipe would never end: we would hold it too
+
+
+def _enter(cwd: str) -> None:
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise LaunchRefused(f"working directory {cwd!r}: {error.strerror}") from error
+
+
+def _program(order: Order) -> str:
+    """The path of what argv[0] names, looked up in the command's own PATH. A name with a slash is a path already."""
+    name = order.argv[0]
+    if "/" in name:
+        return name
+    unusable = None
+    for directory in order.env.get("PATH", os.defpath).split(":"):
+        candidate = f"{directory or '.'}/{name}"
+        if os.access(candidate, os.X_OK) and not Path(candidate).is_dir():
+            return candidate
+        if unusable is None and os.access(candidate, os.F_OK):
+            unusable = candidate
+    if unusable is not None:
+        raise LaunchRefused(f"{unusable!r} is not executable", NOT_EXECUTABLE)
+    raise LaunchRefused(f"command {name!r} not found", NOT_FOUND)
+
+
+def _spawn(program: str, order: Order, seats: Sequence[int]) -> int:
+    try:
+        return os.posix_spawn(
+            program,
+            list(order.argv),
+            dict(order.env),
+            file_actions=[(os.POSIX_SPAWN_DUP2, seat, number) for number, seat in enumerate(seats)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+    except OSError as error:
+        code = NOT_FOUND if error.errno in _MISSING else NOT_EXECUTABLE
+        raise LaunchRefused(f"command {program!r} cannot be started: {error.strerror}", code) from error
+
+
+def _close(files: Iterable[int]) -> None:
+    for file in files:
+        os.close(file)

@@ -1,0 +1,140 @@
+"""What one attempt prints, whoever writes it: a handler in this process, or a command whose spool the spawner fills.
+
+Costs neither file nor directory before the first byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from nodelink.task import LogStream
+from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent, Gap, SpoolReader, SpoolWriter
+
+_log = structlog.get_logger(__name__)
+
+
+class Output:
+    """The streams of one attempt. A stream has one writer: this object, or a command that reports its growth."""
+
+    def __init__(
+        self,
+        directory: Path,
+        on_growth: Callable[[], None],
+        *,
+        head_bytes: int = HEAD_BYTES,
+        tail_bytes: int = TAIL_BYTES,
+    ) -> None:
+        self._directory = directory
+        self._on_growth = on_growth
+        self._head_bytes = head_bytes
+        self._tail_bytes = tail_bytes
+        self._extents: dict[LogStream, Extent] = {}
+        self._writers: dict[LogStream, SpoolWriter] = {}
+        self._made = False
+        self._ended = False
+
+    @property
+    def directory(self) -> Path:
+        """The attempt's private directory, made on first use. OSError if that fails."""
+        if not self._made:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._made = True
+        return self._directory
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be printed."""
+        return self._ended
+
+    def append(self, stream: LogStream, data: bytes) -> None:
+        """Add to a stream from this process. What the disk does not take becomes a gap."""
+        if self._ended or not data:
+            return
+        writer = self._writer(stream)
+        writer.append(data)
+        self.grown(stream, writer.extent)
+
+    def grown(self, stream: LogStream, extent: Extent) -> None:
+        """Note how far a stream has come; called by whoever writes it."""
+        if extent == self._extent(stream):
+            return
+        self._made = True  # by the writer, at the latest
+        self._extents[stream] = extent
+        self._on_growth()
+
+    def total(self, stream: LogStream) -> int:
+        """Bytes printed so far, kept or not."""
+        return self._extent(stream).total
+
+    def totals(self) -> dict[LogStream, int]:
+        """The length of each stream that was written."""
+        return {stream: extent.total for stream, extent in self._extents.items() if extent.total}
+
+    def readable_end(self, stream: LogStream) -> int:
+        """Up to where the stream may be read now: the head while it is written, all of it once it has ended."""
+        extent = self._extent(stream)
+        return extent.total if self._ended else extent.head_end
+
+    def read(self, stream: LogStream, offset: int, limit: int) -> bytes | Gap:
+        """Up to `limit` bytes from an offset, or the gap that begins there. Empty at the readable end."""
+        room = self.readable_end(stream) - offset
+        if room <= 0:
+            return b""
+        return SpoolReader(self._directory, stream).read(offset, min(limit, room), self._extent(stream))
+
+    def end(self) -> None:
+        """Nothing more will be printed: from now on the tail can be read too."""
+        if self._ended:
+            return
+        self._ended = True
+        for writer in self._writers.values():
+            writer.close()
+        if self._extents:
+            self._on_growth()
+
+    def remove(self) -> None:
+        """Forget all of it. The directory is gone from its place at once, and deleted beside the event loop.
+
+        What cannot be deleted is logged and left.
+        """
+        self.end()
+        if not self._made:
+            return
+        doomed = self._directory.with_name(f"{self._directory.name}.removed")
+        try:
+            self._directory.rename(doomed)
+        except FileNotFoundError:
+            return
+        except OSError:
+            doomed = self._directory
+        asyncio.get_running_loop().run_in_executor(None, _delete, doomed)
+
+    def _extent(self, stream: LogStream) -> Extent:
+        return self._extents.get(stream, Extent())
+
+    def _writer(self, stream: LogStream) -> SpoolWriter:
+        """This process's own writer of a stream, made with its directory if the disk lets us."""
+        writer = self._writers.get(stream)
+        if writer is None:
+            try:
+                directory = self.directory
+            except OSError as error:
+                _log.warning("output_directory_not_made", directory=str(self._directory), error=str(error))
+                directory = self._directory
+            writer = SpoolWriter(directory, stream, self._head_bytes, self._tail_bytes)
+            self._writers[stream] = writer
+        return writer
+
+
+def _delete(directory: Path) -> None:
+    shutil.rmtree(directory, onerror=_left_behind)
+
+
+def _left_behind(_function: object, path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        _log.warning("output_not_removed", path=path, error=str(error[1]))

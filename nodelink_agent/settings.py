@@ -1,0 +1,103 @@
+"""The agent's settings."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodelink.address import Address, parse_address
+from nodelink.settings import SettingError, labels, one_of, read_settings, seconds, setting, whole_number, yes_or_no
+from nodelink.task import DEFAULT_POOL
+
+INSECURE_FLAG = "--insecure-i-accept-remote-code-execution"
+MAX_SLOTS = 4_096
+
+
+def _name(text: str) -> str:
+    if not 0 < len(text) <= 200 or not text.isprintable():
+        raise ValueError(f"{text!r} is not a name; use 1 to 200 printable characters")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """A NodeLink agent: runs tasks for a server."""
+
+    server: Address = setting(  # noqa: RUF009 - an address is immutable
+        "the server's gRPC address",
+        env="NODELINK_SERVER",
+        flag="--server",
+        parse=parse_address,
+        default=Address("127.0.0.1", 50051),
+    )
+    name: str = setting(
+        "a label for people; the host's name if not given",
+        env="NODELINK_AGENT_NAME",
+        flag="--name",
+        parse=_name,
+        default="",
+    )
+    pool: str = setting("the pool to work for", env="NODELINK_POOL", flag="--pool", parse=_name, default=DEFAULT_POOL)
+    slots: int = setting(
+        "how many tasks to run at a time",
+        env="NODELINK_SLOTS",
+        flag="--slots",
+        parse=whole_number(1, MAX_SLOTS),
+        default=5,
+    )
+    labels: Mapping[str, str] = setting(
+        "labels, as key=value,key=value", env="NODELINK_LABELS", flag="--labels", parse=labels, default_factory=dict
+    )
+    data_dir: Path = setting(  # noqa: RUF009 - so is a path
+        "where identity and output are kept",
+        env="NODELINK_DATA_DIR",
+        flag="--data-dir",
+        parse=Path,
+        default=Path(".nodelink"),
+    )
+    log_format: str = setting(
+        "console or json",
+        env="NODELINK_LOG_FORMAT",
+        flag="--log-format",
+        parse=one_of("console", "json"),
+        default="console",
+    )
+    shutdown_grace: float = setting(
+        "how long running tasks may go on after SIGTERM",
+        env="NODELINK_SHUTDOWN_GRACE",
+        flag="--shutdown-grace",
+        parse=seconds(0, 86_400),
+        default=30.0,
+    )
+    insecure: bool = setting(
+        "allow a server beyond loopback although there is no TLS: whoever reaches the port can run commands here",
+        env="NODELINK_INSECURE_I_ACCEPT_REMOTE_CODE_EXECUTION",
+        flag=INSECURE_FLAG,
+        parse=yes_or_no,
+        default=False,
+    )
+
+    @property
+    def directory(self) -> Path:
+        """The agent's own part of the data directory."""
+        return self.data_dir.absolute() / "agent"
+
+    @property
+    def label(self) -> str:
+        """The name under which people see the agent."""
+        return self.name or socket.gethostname()
+
+
+def read_agent_settings(argv: Sequence[str], environ: Mapping[str, str]) -> AgentSettings:
+    """The settings from flags, environment and file. SettingError: a value is not right or not allowed."""
+    settings = read_settings(AgentSettings, program="nodelink-agent", section="agent", argv=argv, environ=environ)
+    if not settings.server.is_loopback and not settings.insecure:
+        raise SettingError(
+            "server",
+            str(settings.server),
+            "the connection is not encrypted yet, so only loopback addresses are allowed; "
+            f"{INSECURE_FLAG} allows this one, and lets whoever can reach the port run commands here",
+        )
+    return settings

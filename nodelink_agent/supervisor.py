@@ -1,0 +1,139 @@
+"""Keeps one link to the server alive for as long as the agent runs, and takes the agent out in good order.
+
+Tries again for ever, with full jitter. Work and results are the pool's and survive any number of links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import structlog
+
+from nodelink.backoff import full_jitter
+from nodelink.errors import HandshakeRefused, LinkError, SessionReplaced
+from nodelink_agent.link import Link
+from nodelink_agent.pool import STOP_MARGIN, Pool
+
+FIRST_DELAY = 0.2
+LONGEST_DELAY = 10.0
+SETTLED_AFTER = 10.0
+"""Seconds that a link must live before the next delay starts small again."""
+MOST_RAISES = 3
+"""How often in succession the session number is raised without a delay."""
+STOP_GRACE = 10.0
+"""Seconds from signal to kill for what still runs when the shutdown grace is over."""
+GOODBYE_SECONDS = 3.0
+DELIVERY_SECONDS = 5.0
+"""How long a leaving agent waits for its last results to be acknowledged."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Sessions(Protocol):
+    """Where session numbers come from."""
+
+    def next_session(self) -> int:
+        """A number that was never used before."""
+
+    def raise_session(self, last: int) -> None:
+        """Go beyond a number that the server knows of."""
+
+
+class Supervisor:
+    """One agent's connection over time. `dial` makes the link of a session; `random` gives numbers from 0 up to 1."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        sessions: Sessions,
+        dial: Callable[[int], Link],
+        random: Callable[[], float],
+        shutdown_grace: float,
+    ) -> None:
+        self._pool = pool
+        self._sessions = sessions
+        self._dial = dial
+        self._random = random
+        self._shutdown_grace = shutdown_grace
+        self._link: Link | None = None
+        self._leaving = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Stay linked until `stop` is set and the agent has left in good order, which takes a bounded time."""
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(self._keep_linked(), name="link keeper")
+            await stop.wait()
+            await self._leave()
+            if self._link is not None and self._link.is_open:
+                await asyncio.wait({keeper}, timeout=GOODBYE_SECONDS)
+            keeper.cancel()
+
+    # --- staying
+
+    async def _keep_linked(self) -> None:
+        delays = self._delays()
+        while True:
+            try:
+                await self._carry_link()
+            except OSError as error:
+                _log.error("session_number_not_written", reason=str(error))
+                delay = LONGEST_DELAY
+            except (HandshakeRefused, SessionReplaced) as error:
+                _log.error("server_refused_agent", reason=str(error), kind=type(error).__name__)
+                delay = LONGEST_DELAY
+            except LinkError as error:
+                if self._link is not None and self._link.lived >= SETTLED_AFTER:
+                    delays = self._delays()
+                delay = max(next(delays), self._link.reconnect_after if self._link is not None else 0.0)
+                _log.warning("link_lost", reason=str(error), retry_in=round(delay, 2))
+            else:
+                return  # we said goodbye
+            await asyncio.sleep(delay)
+
+    async def _carry_link(self) -> None:
+        """One session from its number to its end. A number that is refused is raised, and tried again at once."""
+        for _ in range(MOST_RAISES):
+            number = await asyncio.to_thread(self._sessions.next_session)
+            link = self._link = self._dial(number)
+            if self._leaving:
+                link.announce_drain()
+            try:
+                return await link.run()
+            except HandshakeRefused as error:
+                if error.last_session is None:
+                    raise
+                await asyncio.to_thread(self._sessions.raise_session, error.last_session)
+        raise HandshakeRefused("the server refuses every session number")
+
+    def _delays(self) -> Iterator[float]:
+        return full_jitter(initial=FIRST_DELAY, maximum=LONGEST_DELAY, random=self._random)
+
+    # --- leaving
+
+    async def _leave(self) -> None:
+        """Let what runs end, stop what does not, deliver the results, say goodbye."""
+        core = self._pool.core
+        self._leaving = True
+        core.drain()
+        if self._link is not None:
+            self._link.announce_drain()
+        _log.info("agent_drains", running=core.active, grace=self._shutdown_grace)
+        if not await self._within(self._shutdown_grace, lambda: core.active == 0):
+            _log.warning("running_tasks_stopped", running=core.active)
+            self._pool.stop_all(grace_seconds=STOP_GRACE)
+            await self._within(STOP_GRACE + STOP_MARGIN + 1, lambda: core.active == 0)
+        delivered = await self._within(DELIVERY_SECONDS, lambda: core.is_idle)
+        _log.info("agent_leaves", delivered=delivered)
+        if self._link is not None:
+            self._link.say_goodbye("the agent stops", idle=delivered)
+
+    async def _within(self, seconds: float, condition: Callable[[], bool]) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._pool.until(condition)
+        except TimeoutError:
+            return condition()
+        return True

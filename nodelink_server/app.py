@@ -1,0 +1,112 @@
+"""Everything the server is made of, put together in one place. It stops in the reverse order of these lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+
+from nodelink.address import Address
+from nodelink.ids import IdMaker
+from nodelink_server.clock import SystemClock
+from nodelink_server.core.manager import Options, TaskManager
+from nodelink_server.rpc.server import grpc_server
+from nodelink_server.settings import ServerSettings
+from nodelink_server.store.sql import open_store
+from nodelink_server.web.server import http_server
+
+DRAIN_SECONDS = 0.2
+"""How long goodbyes may take to leave before the ports are closed."""
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: ServerSettings) -> None:
+    """Run the server until SIGTERM or SIGINT. Raises `NodelinkError` if it cannot begin."""
+    asyncio.run(_serve_until_signal(settings))
+
+
+async def serve(settings: ServerSettings, stop: asyncio.Event) -> None:
+    """The server, until `stop` is set and it has drained."""
+    clock = SystemClock()
+    new_id = IdMaker(now=clock.now, random_bits=secrets.randbits)
+    software = _software_version()
+    async with open_store(settings.database, ids=new_id) as store:
+        manager = TaskManager(store=store, clock=clock, new_id=new_id, options=_options(settings))
+        await manager.restore()
+        async with (
+            manager.running(),
+            grpc_server(manager, settings.grpc_address, clock=clock, server_id=new_id(), version=software) as grpc,
+            http_server(
+                manager,
+                settings.http_address,
+                version=software,
+                allowed_hosts=settings.allowed_hosts,
+                insecure=settings.insecure,
+            ) as http,
+        ):
+            with _addresses(settings.data_dir, grpc, http):
+                log.info("server_ready", grpc=str(grpc), http=f"http://{http}", version=software)
+                await stop.wait()
+                log.info("server_stopping")
+                await manager.drain()
+                await asyncio.sleep(DRAIN_SECONDS)
+    log.info("server_stopped")
+
+
+async def _serve_until_signal(settings: ServerSettings) -> None:
+    """Serve; the first signal begins the end, the second one is not waited for."""
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve(settings, stop))
+
+    def signalled() -> None:
+        if stop.is_set():
+            log.warning("server_stopped_at_once")
+            serving.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signalled)
+    await asyncio.wait({serving})
+    if not serving.cancelled():
+        serving.result()
+
+
+@contextmanager
+def _addresses(data_dir: Path, grpc: Address, http: Address) -> Iterator[None]:
+    """Let others on this machine find the server while it is ready."""
+    path = data_dir / "addresses.json"
+    written = path.with_suffix(".tmp")
+    written.write_text(json.dumps({"grpc": str(grpc), "http": f"http://{http}", "pid": os.getpid()}) + "\n")
+    written.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _options(settings: ServerSettings) -> Options:
+    return Options(
+        channel_size=settings.response_channel_size,
+        cleanup_delay=settings.cleanup_delay,
+        cleanup_interval=settings.cleanup_interval,
+        retention=settings.retention,
+        heartbeat=settings.heartbeat,
+        window=max(1, settings.window // 10),
+        max_live_tasks=settings.max_live_tasks,
+    )
+
+
+def _software_version() -> str:
+    try:
+        return version("nodelink")
+    except PackageNotFoundError:
+        return "unknown"

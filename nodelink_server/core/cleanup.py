@@ -1,0 +1,103 @@
+"""Finished tasks leave memory after a moment, and the database after their retention. Memory and disk stay flat."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import structlog
+
+from nodelink.errors import StoreError
+from nodelink_server.core.ports import Clock, Store
+from nodelink_server.core.registry import TaskRegistry
+from nodelink_server.core.tally import Tally
+
+MOST_FINISHED = 20_000
+SWEEP_BATCH = 500
+EVENTS_KEPT_MS = 24 * 3600 * 1000
+KEYS_KEPT_MS = 24 * 3600 * 1000
+PAUSE_SECONDS = 0.05
+
+log = structlog.get_logger(__name__)
+
+
+class Cleanup:
+    """Removes what is over."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: TaskRegistry,
+        clock: Clock,
+        tally: Tally,
+        delay_seconds: float,
+        interval_seconds: float,
+        retention_seconds: float,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._tally = tally
+        self._delay = delay_seconds
+        self._interval = interval_seconds
+        self._retention_ms = int(retention_seconds * 1000)
+        self._finished: deque[tuple[float, str]] = deque()
+
+    def finished(self, task_id: str) -> None:
+        """A task has ended: it stays in memory for a moment, for those who ask right away."""
+        self._finished.append((self._clock.monotonic(), task_id))
+        if len(self._finished) > MOST_FINISHED:
+            self._forget(len(self._finished) - MOST_FINISHED)
+
+    async def run(self) -> None:
+        """Remove what is over, for ever."""
+        next_sweep = self._clock.monotonic() + self._interval
+        while True:
+            await self._clock.sleep(min(1.0, self._interval, self._delay or 1.0))
+            self.forget_old()
+            if self._clock.monotonic() >= next_sweep:
+                await self._sweep()
+                next_sweep = self._clock.monotonic() + self._interval
+
+    def forget_old(self) -> None:
+        """Let finished tasks leave memory whose moment is over."""
+        oldest = self._clock.monotonic() - self._delay
+        count = 0
+        for finished_at, _ in self._finished:
+            if finished_at > oldest:
+                break
+            count += 1
+        self._forget(count)
+
+    async def sweep(self) -> int:
+        """Let tasks leave the database whose retention is over, batch by batch. Returns how many."""
+        now = self._clock.now()
+        removed = 0
+        while True:
+            count = await self._store.sweep(
+                finished_before=now - self._retention_ms,
+                events_before=now - EVENTS_KEPT_MS,
+                keys_before=now - KEYS_KEPT_MS,
+                limit=SWEEP_BATCH,
+            )
+            removed += count
+            if count < SWEEP_BATCH:
+                return removed
+            await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _sweep(self) -> None:
+        began = self._clock.monotonic()
+        try:
+            removed = await self.sweep()
+        except StoreError as error:
+            log.warning("sweep_failed", error=error.message)
+            return
+        self._tally.cleanup_removed += removed
+        self._tally.cleanup_runs += 1
+        self._tally.cleanup_seconds.observe(self._clock.monotonic() - began)
+        if removed:
+            log.info("tasks_swept", removed=removed)
+
+    def _forget(self, count: int) -> None:
+        if count:
+            self._registry.swap(put=(), drop=[self._finished.popleft()[1] for _ in range(count)])

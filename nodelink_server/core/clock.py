@@ -1,0 +1,52 @@
+"""Control time, and waiting with a bound. Wall clocks decide nothing here."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nodelink_server.core.ports import Clock
+
+LONGEST_GAP_MS = 3_000
+
+
+class ControlTime:
+    """Milliseconds in which this server could commit, counted over all its starts.
+
+    It stands still while the database is away and while no server runs, so that an outage ages nothing.
+    """
+
+    def __init__(self, clock: Clock, *, start_ms: int = 0) -> None:
+        self._clock = clock
+        self._base = start_ms
+        self._mark = clock.monotonic()
+
+    def now(self) -> int:
+        """The count. More than three seconds without a commit are not counted."""
+        elapsed = int((self._clock.monotonic() - self._mark) * 1000)
+        return self._base + min(elapsed, LONGEST_GAP_MS)
+
+    def committed(self) -> None:
+        """A commit has succeeded: what has passed counts."""
+        self._base = self.now()
+        self._mark = self._clock.monotonic()
+
+    def resume(self, start_ms: int) -> None:
+        """Go on from what an earlier start has made durable."""
+        self._base = max(start_ms, self._base)
+        self._mark = self._clock.monotonic()
+
+
+async def set_within(event: asyncio.Event, clock: Clock, seconds: float) -> bool:
+    """Wait for an event, but not longer than so many seconds. Returns whether it came."""
+    if event.is_set():
+        return True
+    if seconds <= 0:
+        return False
+    loop = asyncio.get_running_loop()
+    waits = {loop.create_task(event.wait()), loop.create_task(clock.sleep(seconds))}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return event.is_set()

@@ -1,0 +1,102 @@
+"""The front of a queue that the database holds whole.
+
+Everything whose place is before the *horizon* is here; everything behind it is in the database only. No horizon:
+nothing is
+behind. So memory is bounded whatever waits, and the order is that of one single queue.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from nodelink_server.core.ports import Place
+
+T = TypeVar("T")
+
+
+class Front(Generic[T]):
+    """Entries in order of place, the first `capacity` or so of them.
+
+    Entries that are no longer wanted are the taker's to skip.
+    """
+
+    def __init__(self, capacity: int, *, all_behind: bool = False) -> None:
+        self._capacity = capacity
+        self._heap: list[tuple[Place, T]] = []
+        self._horizon: Place | None = Place(-(1 << 63), 0) if all_behind else None
+        self._kept_out = 0
+        self._refilling = False
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing waits behind the horizon."""
+        return self._horizon is None
+
+    @property
+    def first(self) -> Place | None:
+        """The first place, or None if the front is empty."""
+        return self._heap[0][0] if self._heap else None
+
+    def offer(self, place: Place, entry: T) -> tuple[bool, Sequence[T]]:
+        """Put an entry in, unless it belongs behind the horizon.
+
+        Returns whether it is in, and the entries pushed out by it.
+        """
+        if self._horizon is not None and place > self._horizon:
+            self._kept_out += 1
+            return False, ()
+        heapq.heappush(self._heap, (place, entry))
+        if len(self._heap) <= 2 * self._capacity:
+            return True, ()
+        pushed_out = self._shorten()
+        return all(out is not entry for out in pushed_out), pushed_out
+
+    def peek(self) -> T:
+        """The first entry. Only if there is one."""
+        return self._heap[0][1]
+
+    def take(self) -> T:
+        """Remove and return the first entry. Only if there is one."""
+        return heapq.heappop(self._heap)[1]
+
+    @property
+    def wants_refill(self) -> bool:
+        """Whether the database holds more, half of the front is used up, and nobody is fetching."""
+        return self._horizon is not None and not self._refilling and len(self._heap) <= self._capacity // 2
+
+    def begin_refill(self) -> tuple[Place | None, int, int]:
+        """Where to read on, how many entries to read, and a mark to hand back to `end_refill`."""
+        self._refilling = True
+        return self._horizon, self._capacity, self._kept_out
+
+    def end_refill(self, fetched: Sequence[tuple[Place, T]], *, limit: int, mark: int) -> None:
+        """Put in what was read.
+
+        What was kept out while it was read may not have been seen, so the horizon stays then.
+        """
+        self._refilling = False
+        for place, entry in fetched:
+            heapq.heappush(self._heap, (place, entry))
+        if len(fetched) < limit and mark == self._kept_out:
+            self._horizon = None
+        elif fetched:
+            self._horizon = fetched[-1][0]
+
+    def abandon_refill(self) -> None:
+        """The read has failed; nothing has changed."""
+        self._refilling = False
+
+    def _shorten(self) -> list[T]:
+        ordered = sorted(self._heap, key=_place_of)
+        self._heap = ordered[: self._capacity]
+        self._horizon = self._heap[-1][0]
+        return [entry for _, entry in ordered[self._capacity :]]
+
+
+def _place_of(item: tuple[Place, T]) -> Place:
+    return item[0]

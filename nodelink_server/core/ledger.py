@@ -1,0 +1,211 @@
+"""The one way by which anything becomes durable.
+
+One commit at a time, and everything that gathered meanwhile rides in the next.
+
+Order that must hold: commit, then show (the registry), then answer whoever asked, then publish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from nodelink.errors import Overloaded, StoreError, StoreUnavailable
+from nodelink_server.core.clock import ControlTime
+from nodelink_server.core.ports import AgentRecord, Batch, Change, Clock, Notice, Receipt, Replay, Store, TaskEvent
+from nodelink_server.core.tally import Tally
+from nodelink_server.core.task import stamp
+
+MOST_PER_COMMIT = 2_000
+MOST_GATHERED = 100_000
+
+log = structlog.get_logger(__name__)
+
+
+class Committed(NamedTuple):
+    """What became of one entry: for each of its changes the revision, 0 where the guard refused it."""
+
+    revisions: Sequence[int]
+    replays: dict[int, Replay]
+    refused_agents: frozenset[int]
+
+
+Done = Callable[[Committed | StoreError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one caller wants to be committed together, and whom to tell."""
+
+    changes: Sequence[Change]
+    agents: Sequence[AgentRecord]
+    notices: Sequence[Notice]
+    done: Done | None
+
+    @property
+    def weight(self) -> int:
+        """How many operations it stands for."""
+        return len(self.changes) + len(self.agents) + len(self.notices)
+
+
+class Ledger:
+    """Gathers changes, commits them in groups, and tells what follows from each commit in its order."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        control: ControlTime,
+        tally: Tally,
+        follow: Callable[[Sequence[Change]], None],
+        publish: Callable[[Sequence[TaskEvent]], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._control = control
+        self._tally = tally
+        self._follow = follow
+        self._publish = publish
+        self._gathered: deque[Entry] = deque()
+        self._weight = 0
+        self._wake = asyncio.Event()
+        self.failing: str = ""
+        """Why the last commit failed; empty: it did not."""
+
+    @property
+    def queue_depth(self) -> int:
+        """How many operations wait for the next commit."""
+        return self._weight
+
+    def check_room(self) -> None:
+        """Raise `Overloaded` if too much is waiting already: for callers from outside, who can come again."""
+        if self._weight >= MOST_GATHERED:
+            raise Overloaded(retry_after=1.0)
+
+    def post(
+        self,
+        changes: Sequence[Change] = (),
+        *,
+        agents: Sequence[AgentRecord] = (),
+        notices: Sequence[Notice] = (),
+        done: Done | None = None,
+    ) -> None:
+        """Have something committed, and `done` called on the loop with what became of it."""
+        entry = Entry(changes, agents, notices, done)
+        self._gathered.append(entry)
+        self._weight += entry.weight
+        self._wake.set()
+
+    async def commit(
+        self,
+        changes: Sequence[Change] = (),
+        *,
+        agents: Sequence[AgentRecord] = (),
+        notices: Sequence[Notice] = (),
+        first: Done | None = None,
+    ) -> Committed:
+        """Have something committed. Raises `StoreUnavailable`. Cancelled: it is committed all the same.
+
+        `first` is called with what became of it before the caller goes on, and also if the caller has been cancelled.
+        """
+        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Committed | StoreError) -> None:
+            if first is not None:
+                first(outcome)
+            if future.cancelled():
+                return
+            if isinstance(outcome, StoreError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.post(changes, agents=agents, notices=notices, done=done)
+        return await future
+
+    async def run(self) -> None:
+        """Commit what gathers, for ever."""
+        while True:
+            await self._wake.wait()
+            entries = self._take()
+            try:
+                await self._commit(entries)
+            except asyncio.CancelledError:
+                self._fail(entries, StoreUnavailable("the server is stopping"))
+                raise
+
+    def close(self) -> None:
+        """Answer everybody who still waits: it is not durable."""
+        self._fail(self._take_all(), StoreUnavailable("the server is stopping"))
+
+    def _take(self) -> list[Entry]:
+        entries: list[Entry] = []
+        weight = 0
+        while self._gathered and (not entries or weight + self._gathered[0].weight <= MOST_PER_COMMIT):
+            entry = self._gathered.popleft()
+            weight += entry.weight
+            entries.append(entry)
+        self._weight -= weight
+        if not self._gathered:
+            self._wake.clear()
+        return entries
+
+    def _take_all(self) -> list[Entry]:
+        entries = list(self._gathered)
+        self._gathered.clear()
+        self._weight = 0
+        return entries
+
+    async def _commit(self, entries: list[Entry]) -> None:
+        batch = Batch(
+            now=self._clock.now(),
+            control_ms=self._control.now(),
+            changes=[change for entry in entries for change in entry.changes],
+            agents=[agent for entry in entries for agent in entry.agents],
+            notices=[notice for entry in entries for notice in entry.notices],
+        )
+        began = self._clock.monotonic()
+        try:
+            receipt = await self._store.apply(batch)
+        except StoreError as error:
+            self.failing = error.message
+            log.error("commit_failed", changes=len(batch.changes), error=error.message)
+            self._fail(entries, error)
+            return
+        self._tally.commit_seconds.observe(self._clock.monotonic() - began)
+        self._tally.commit_rows.observe(len(batch.changes))
+        self.failing = ""
+        self._control.committed()
+        self._settle(entries, batch.changes, receipt)
+
+    def _settle(self, entries: list[Entry], changes: Sequence[Change], receipt: Receipt) -> None:
+        accepted: list[Change] = []
+        for change, revision, key in zip(changes, receipt.revisions, receipt.keys, strict=True):
+            if revision:
+                stamp(change.task, key=key, revision=revision)
+                accepted.append(change)
+        self._follow(accepted)
+        first_change = first_agent = 0
+        for entry in entries:
+            behind, agents_behind = first_change + len(entry.changes), first_agent + len(entry.agents)
+            if entry.done is not None:
+                entry.done(_slice(receipt, first_change, behind, first_agent, agents_behind))
+            first_change, first_agent = behind, agents_behind
+        self._publish(receipt.events)
+
+    def _fail(self, entries: list[Entry], error: StoreError) -> None:
+        for entry in entries:
+            if entry.done is not None:
+                entry.done(error)
+
+
+def _slice(receipt: Receipt, first: int, behind: int, first_agent: int, agents_behind: int) -> Committed:
+    replays = {i - first: r for i, r in receipt.replays.items() if first <= i < behind} if receipt.replays else {}
+    refused = frozenset(i - first_agent for i in receipt.refused_agents if first_agent <= i < agents_behind)
+    return Committed(receipt.revisions[first:behind], replays, refused)

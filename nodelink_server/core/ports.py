@@ -1,0 +1,290 @@
+"""What the core needs of the world: a clock and a store. Two real implementations each, and no more ports than these.
+
+The values that cross the border of the store are here as well. Commit before you speak: whatever `Store.apply` has
+returned is durable, and nothing is told to anybody before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from nodelink.task import Execution, Finished, LogStream, TaskStatus
+from nodelink_server.core.task import Superseded, Task, TaskRecord
+
+
+class Clock(Protocol):
+    """Time. The only source of it in the core."""
+
+    def now(self) -> int:
+        """The wall clock, in milliseconds since the epoch. Only for people and the calendar."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; the start is arbitrary."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds."""
+
+
+class EventName(StrEnum):
+    """The public names of events."""
+
+    TASK_CREATED = "task.created"
+    TASK_SCHEDULED = "task.scheduled"
+    TASK_PENDING = "task.pending"
+    TASK_SENT = "task.sent"
+    TASK_STARTED = "task.started"
+    TASK_PROGRESS = "task.progress"
+    TASK_OUTPUT = "task.output"
+    TASK_CANCELLING = "task.cancelling"
+    TASK_COMPLETED = "task.completed"
+    TASK_FAILED = "task.failed"
+    TASK_TIMEOUT = "task.timeout"
+    TASK_CANCELLED = "task.cancelled"
+    TASK_LOST = "task.lost"
+    TASK_UNKNOWN = "task.unknown"
+    AGENT_CONNECTED = "agent.connected"
+    AGENT_DISCONNECTED = "agent.disconnected"
+    AGENT_ERROR = "agent.error"
+    HELLO = "hello"
+    RESET = "reset"
+
+
+class TaskEvent(NamedTuple):
+    """One thing that happened.
+
+    Revision 0: not kept (output, progress, hello, reset). `data` holds what is particular to it.
+    """
+
+    revision: int
+    name: str
+    time: int
+    task_id: str = ""
+    agent_id: str = ""
+    status: str = ""
+    reason: str = ""
+    priority: int = 0
+    type: str = ""
+    pool: str = ""
+    attempt: int = 0
+    data: Mapping[str, object] | None = None
+
+
+class Shape(NamedTuple):
+    """What decides which agents could run a task. Waiting tasks of one shape form one queue."""
+
+    pool: str
+    type: str
+
+
+class Place(NamedTuple):
+    """A place in an order kept by the database: the value that orders, then the task's key."""
+
+    value: int
+    key: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """A caller's own name for a request, and the digest of what was asked under it."""
+
+    caller: str
+    key: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A task's next value, and what goes with it.
+
+    Refused, without harm to its neighbours, unless the stored revision is `expected` (0: the task is new, and its
+    idempotency key, if any, is free). Each name in `events` takes one revision, in order; the last is the task's.
+    """
+
+    task: Task
+    expected: int
+    events: tuple[EventName, ...]
+    finished: Finished | None = None
+    superseded: Superseded | None = None
+    idempotency: IdempotencyKey | None = None
+
+
+class Notice(NamedTuple):
+    """An event that concerns no task."""
+
+    name: EventName
+    agent_id: str
+    pool: str
+    data: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentRecord:
+    """An agent as the database keeps it. `left`: its last session ended with a goodbye."""
+
+    id: str
+    secret_hash: bytes
+    session: int
+    host_id: str
+    name: str
+    pool: str
+    slots: int
+    handlers: Mapping[str, Execution]
+    labels: Mapping[str, str]
+    software_version: str
+    first_seen_at: int
+    last_seen_at: int
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one commit makes durable.
+
+    `agents` are upserted: a record whose session is not greater than the stored one is refused, except that an equal
+    session updates the other columns. `control_ms` is control time (`core/clock.py`).
+    """
+
+    now: int
+    control_ms: int
+    changes: Sequence[Change] = ()
+    agents: Sequence[AgentRecord] = ()
+    notices: Sequence[Notice] = ()
+
+
+class Replay(NamedTuple):
+    """The task that was accepted before under an idempotency key, and whether the same was asked then."""
+
+    task_id: str
+    same: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a commit made of a batch. `revisions` and `keys` follow the changes; revision 0: refused by its guard."""
+
+    revisions: Sequence[int]
+    keys: Sequence[int]
+    events: Sequence[TaskEvent]
+    replays: Mapping[int, Replay] = field(default_factory=dict)
+    refused_agents: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What a starting server needs to know. `start_number` has been raised durably."""
+
+    start_number: int
+    cluster_id: str
+    control_ms: int
+    revision: int
+    granted: Sequence[Task]
+    agents: Sequence[AgentRecord]
+    shapes: Sequence[Shape]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQuery:
+    """Which tasks to list: every given filter must match. Newest first; `before_key` 0: from the newest."""
+
+    page_size: int = 50
+    before_key: int = 0
+    statuses: frozenset[TaskStatus] = frozenset()
+    type: str | None = None
+    pool: str | None = None
+    agent_id: str | None = None
+    created_after: int | None = None
+    created_before: int | None = None
+
+
+class LogRow(NamedTuple):
+    """A stored run of output.
+
+    `position` counts both streams in order of arrival; `gap` bytes are missing if data is empty.
+    """
+
+    task_key: int
+    attempt: int
+    stream: LogStream
+    offset: int
+    position: int
+    data: bytes
+    gap: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many bytes it stands for."""
+        return len(self.data) or self.gap
+
+
+class LogEnds(NamedTuple):
+    """How much of an attempt's output is stored: the end of each stream, and of both together."""
+
+    stdout: int = 0
+    stderr: int = 0
+    position: int = 0
+
+
+class Store(Protocol):
+    """The database. Raises `StoreUnavailable` when it cannot answer; a failed `apply` has changed nothing."""
+
+    async def boot(self, now: int) -> Boot:
+        """Raise the start number, and return what the server starts from. Called once, first."""
+
+    async def apply(self, batch: Batch) -> Receipt:
+        """Make a batch durable in one commit. Only one call at a time."""
+
+    async def find(self, task_ids: Sequence[str]) -> Sequence[Task]:
+        """The stored tasks among these ids, in no order, with payloads up to 1 KiB."""
+
+    async def payloads(self, keys: Sequence[int]) -> Mapping[int, bytes]:
+        """The payloads of tasks, by key."""
+
+    async def waiting(self, shape: Shape, after: Place | None, limit: int) -> Sequence[Task]:
+        """Pending tasks of a shape in order of (rank, key), behind a place; payloads as in `find`."""
+
+    async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Scheduled tasks in order of (due_at, key), behind a place: place and id."""
+
+    async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Pending tasks with a queue deadline in order of (queue_deadline, key), behind a place: place and id."""
+
+    async def read(self, task_id: str) -> TaskRecord | None:
+        """Everything about one task."""
+
+    async def list(self, query: TaskQuery) -> Sequence[TaskRecord]:
+        """A page of tasks, with payloads; `finished` and `earlier` are left out."""
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many live tasks there are, by (status, pool)."""
+
+    async def events(self, after: int, limit: int) -> Sequence[TaskEvent]:
+        """Kept events behind a revision, whole blocks, at least one if there is any, about `limit` events at most."""
+
+    async def oldest_revision(self) -> int:
+        """The revision before the first kept event: resuming behind less than this has missed some."""
+
+    async def history(self, task_id: str) -> Sequence[TaskEvent]:
+        """The events of one task from its first, rebuilt from its row and its attempts."""
+
+    async def append_logs(self, rows: Sequence[LogRow]) -> None:
+        """Make output durable. Only one call at a time.
+
+        Rows already there (same attempt and position) are left alone.
+        """
+
+    async def log_ends(self, task_key: int, attempt: int) -> LogEnds:
+        """How much of an attempt's output is stored."""
+
+    async def read_logs(
+        self, task_key: int, attempt: int, stream: LogStream | None, offset: int, limit: int
+    ) -> Sequence[LogRow]:
+        """Stored output from an offset (a position, without a stream), rows cut to fit, about `limit` bytes at most."""
+
+    async def sweep(self, *, finished_before: int, events_before: int, keys_before: int, limit: int) -> int:
+        """Delete up to `limit` tasks that finished before a moment, with all that hangs on them, and old events;
+        forget old
+        idempotency keys. Returns how many tasks were deleted.
+        """

@@ -1,0 +1,48 @@
+"""What has been counted and measured since the start. Plain numbers; how they are shown is the edges' affair."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2000)
+
+
+class Buckets:
+    """A histogram: `counts[i]` values were at most `bounds[i]` and above the bound before; the last count has no
+    bound.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Tally:
+    """The counts of one server. Written by its loop only; other threads may read, and see each number whole."""
+
+    def __init__(self) -> None:
+        self.submitted: dict[tuple[str, str], int] = defaultdict(int)
+        self.finished: dict[tuple[str, str, str], int] = defaultdict(int)
+        self.queue_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)
+        self.run_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)
+        self.total_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)
+        self.assignments: dict[str, int] = defaultdict(int)
+        self.responses: dict[str, int] = defaultdict(int)
+        self.channel_full = 0
+        self.commit_seconds = Buckets()
+        self.commit_rows = Buckets(ROWS)
+        self.events_dropped = 0
+        self.cleanup_removed = 0
+        self.cleanup_runs = 0
+        self.cleanup_seconds = Buckets()
+        self.loop_lag = Buckets()

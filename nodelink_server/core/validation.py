@@ -1,0 +1,219 @@
+"""What a task must be to be accepted. The one place where that is decided, for every door."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+from nodelink.errors import FieldError, InvalidTask, TooLarge
+from nodelink.task import Execution, Submission, TaskSpec
+
+MAX_PAYLOAD_BYTES = 256 * 1024
+MAX_BATCH = 1_000
+MAX_METADATA = 64
+MAX_METADATA_CHARS = 1_024
+MAX_TIMEOUT_MS = 7 * 24 * 3600 * 1000
+MAX_DELAY_MS = 366 * 24 * 3600 * 1000
+MAX_JSON_DEPTH = 32
+MAX_IDEMPOTENCY_KEY_CHARS = 255
+MAX_ENV = 256
+MAX_ENV_BYTES = 128 * 1024
+MAX_ARGV = 1_024
+MAX_ARGV_BYTES = 128 * 1024
+BUILT_IN: Mapping[str, Execution] = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
+
+UNBUILT_FIELDS: Mapping[str, str] = {
+    "agent_id": "a task for one agent",
+    "labels": "a selector that the agent must match",
+    "retry": "retries",
+    "lock": "locks",
+    "unique_key": "unique tasks",
+    "on_conflict": "unique tasks",
+    "start_timeout": "start timeouts",
+    "heartbeat_timeout": "heartbeat timeouts",
+    "total_timeout": "total timeouts",
+    "workspace": "workspaces",
+    "resources": "resources",
+    "slots": "tasks of several slots",
+    "fairness_key": "fair sharing",
+    "limits": "limits",
+    "rate": "rate limits",
+    "depends_on": "workflows",
+}
+"""Published fields that this version does not know yet, and what they will be for. They are refused by name."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.IGNORECASE)
+
+
+def validate(submission: Submission, known_types: Mapping[str, Execution]) -> Execution:
+    """The execution class of a valid submission.
+
+    Raises `InvalidTask` or `TooLarge`, naming every field that is wrong.
+    """
+    if len(submission.payload) > MAX_PAYLOAD_BYTES:
+        size = len(submission.payload)
+        raise TooLarge(FieldError("payload", f"is {size} bytes; at most {MAX_PAYLOAD_BYTES} are allowed"))
+    spec = submission.spec
+    errors = [*_type_errors(spec, known_types), *_number_errors(spec), *_metadata_errors(spec)]
+    errors += _key_errors(submission.idempotency_key)
+    errors += _payload_errors(submission)
+    if errors:
+        raise InvalidTask(*errors)
+    return spec.execution or known_types[spec.type]
+
+
+def digest(submission: Submission) -> bytes:
+    """What was asked, in 32 bytes: equal for equal requests, whatever the order of their JSON members."""
+    spec = submission.spec
+    canonical = json.dumps(
+        [
+            spec.type,
+            spec.pool,
+            spec.priority,
+            spec.timeout_ms,
+            spec.queue_timeout_ms,
+            spec.scheduled_at,
+            spec.delay_ms,
+            spec.execution,
+            dict(spec.metadata),
+            json.loads(submission.payload),
+        ],
+        sort_keys=True,
+    )
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+def _type_errors(spec: TaskSpec, known_types: Mapping[str, Execution]) -> list[FieldError]:
+    errors = []
+    if spec.type not in known_types:
+        known = ", ".join(sorted(known_types))
+        errors.append(FieldError("type", f"{spec.type[:64]!r} is not known; known types are {known}"))
+    if not _NAME.fullmatch(spec.pool):
+        errors.append(
+            FieldError("pool", "must be 1 to 63 letters, digits, '.', '_' or '-', and begin with a letter or digit")
+        )
+    if spec.execution is Execution.EXCLUSIVE:
+        errors.append(FieldError("execution", "exclusive is not available in this version; use replayable or once"))
+    return errors
+
+
+def _number_errors(spec: TaskSpec) -> list[FieldError]:
+    errors = []
+    if not 1 <= spec.priority <= 100:
+        errors.append(FieldError("priority", f"{spec.priority} is not from 1 to 100"))
+    if spec.timeout_ms is not None and not 1 <= spec.timeout_ms <= MAX_TIMEOUT_MS:
+        errors.append(FieldError("timeout", "must be at least 1ms and at most 7d"))
+    if spec.queue_timeout_ms is not None and not 0 <= spec.queue_timeout_ms <= MAX_TIMEOUT_MS:
+        errors.append(FieldError("queue_timeout", "must be at least 0s and at most 7d"))
+    if spec.delay_ms is not None and not 0 <= spec.delay_ms <= MAX_DELAY_MS:
+        errors.append(FieldError("delay", "must be at least 0s and at most 366d"))
+    if spec.delay_ms is not None and spec.scheduled_at is not None:
+        errors.append(FieldError("delay", "cannot be given together with scheduled_at"))
+    if spec.scheduled_at is not None and not 0 <= spec.scheduled_at < 253_402_300_800_000:
+        errors.append(FieldError("scheduled_at", "must be a time from 1970 to 9999"))
+    return errors
+
+
+def _metadata_errors(spec: TaskSpec) -> list[FieldError]:
+    if len(spec.metadata) > MAX_METADATA:
+        return [FieldError("metadata", f"has {len(spec.metadata)} entries; at most {MAX_METADATA} are allowed")]
+    return [
+        FieldError(
+            f"metadata.{name[:64]}", f"names and values have at most {MAX_METADATA_CHARS} characters, names at least 1"
+        )
+        for name, value in spec.metadata.items()
+        if not name or len(name) > MAX_METADATA_CHARS or len(value) > MAX_METADATA_CHARS
+    ]
+
+
+def _key_errors(key: str | None) -> list[FieldError]:
+    if key is None or 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
+        return []
+    return [FieldError("idempotency_key", f"must have 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters")]
+
+
+def _payload_errors(submission: Submission) -> list[FieldError]:
+    try:
+        if _is_too_deep(submission.payload):
+            return [FieldError("payload", f"is nested more than {MAX_JSON_DEPTH} deep")]
+        payload = json.loads(submission.payload, parse_constant=_refuse_constant)
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        return [FieldError("payload", f"is not JSON: {error}")]
+    return _shell_errors(payload) if submission.spec.type == "shell" else []
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _is_too_deep(payload: bytes) -> bool:
+    """Whether brackets outside strings nest too deep. Cheap for payloads with few brackets."""
+    if payload.count(b"[") + payload.count(b"{") <= MAX_JSON_DEPTH:
+        return False
+    depth = 0
+    for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', payload):
+        token = match.group()
+        if token in b"[{":
+            depth += 1
+            if depth > MAX_JSON_DEPTH:
+                return True
+        elif token in b"]}":
+            depth -= 1
+    return False
+
+
+def _shell_errors(payload: object) -> list[FieldError]:
+    if not isinstance(payload, dict):
+        return [FieldError("payload", "must be an object with a command")]
+    errors = [
+        FieldError(f"payload.{str(name)[:64]}", "is not known; shell knows command, env, cwd and stdin")
+        for name in payload
+        if name not in {"command", "env", "cwd", "stdin"}
+    ]
+    errors += _command_errors(payload.get("command"))
+    errors += _env_errors(payload.get("env"))
+    for name in ("cwd", "stdin"):
+        value = payload.get(name)
+        if value is not None and not isinstance(value, str):
+            errors.append(FieldError(f"payload.{name}", "must be a string"))
+    if isinstance(payload.get("cwd"), str) and ("\0" in payload["cwd"] or not payload["cwd"]):
+        errors.append(FieldError("payload.cwd", "must be a path"))
+    return errors
+
+
+def _command_errors(command: object) -> list[FieldError]:
+    if isinstance(command, str) and command.strip() and "\0" not in command:
+        return _size_errors("payload.command", [command])
+    if isinstance(command, list) and command and all(isinstance(part, str) and "\0" not in part for part in command):
+        if not command[0]:
+            return [FieldError("payload.command", "names no program")]
+        if len(command) > MAX_ARGV:
+            return [FieldError("payload.command", f"has {len(command)} arguments; at most {MAX_ARGV} are allowed")]
+        return _size_errors("payload.command", command)
+    return [FieldError("payload.command", "must be a text for sh -c, or a list of strings that begins with a program")]
+
+
+def _size_errors(field: str, parts: list[str]) -> list[FieldError]:
+    size = sum(len(part.encode(errors="surrogatepass")) for part in parts)
+    if size > MAX_ARGV_BYTES:
+        return [FieldError(field, f"is {size} bytes; at most {MAX_ARGV_BYTES} are allowed")]
+    return []
+
+
+def _env_errors(env: object) -> list[FieldError]:
+    if env is None:
+        return []
+    if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
+        return [FieldError("payload.env", "must be an object of strings")]
+    errors = [
+        FieldError("payload.env", f"{name[:64]!r} is not the name of a variable")
+        for name in env
+        if not name or "=" in name or "\0" in name or "\0" in env[name]
+    ]
+    if len(env) > MAX_ENV:
+        errors.append(FieldError("payload.env", f"has {len(env)} entries; at most {MAX_ENV} are allowed"))
+    if sum(len(name) + len(value) for name, value in env.items()) > MAX_ENV_BYTES:
+        errors.append(FieldError("payload.env", f"is larger than {MAX_ENV_BYTES} bytes"))
+    return errors

@@ -1,0 +1,167 @@
+"""What callers see of tasks, results, events, output and agents, as protobuf."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from nodelink.task import ErrorCategory, Finished, Progress, TaskStatus
+from nodelink.v1 import admin_pb2, task_pb2
+from nodelink.wire import EXECUTION_TO_PB, STATUS_TO_PB, STREAM_TO_PB, put_ms, put_spec
+from nodelink_server.core.agents import AgentView
+from nodelink_server.core.ports import LogRow, TaskEvent
+from nodelink_server.core.task import Attempt, Superseded, Task, TaskRecord
+
+AGENT_STATUS_TO_PB: Mapping[str, admin_pb2.AgentStatus] = {
+    "online": admin_pb2.AGENT_STATUS_ONLINE,
+    "unreachable": admin_pb2.AGENT_STATUS_UNREACHABLE,
+    "draining": admin_pb2.AGENT_STATUS_DRAINING,
+    "cordoned": admin_pb2.AGENT_STATUS_CORDONED,
+    "offline": admin_pb2.AGENT_STATUS_OFFLINE,
+}
+
+_STATUS_NAMED = {status.value: number for status, number in STATUS_TO_PB.items()}
+
+_CATEGORY_WITHOUT_RESULT = {
+    TaskStatus.TIMEOUT: ErrorCategory.TIMEOUT,
+    TaskStatus.LOST: ErrorCategory.INFRASTRUCTURE,
+    TaskStatus.FAILED: ErrorCategory.INFRASTRUCTURE,
+}
+"""What went wrong with a task that ended without a word of its agent. Cancelled as asked: nothing."""
+
+
+def put_task(
+    pb: task_pb2.Task, record: TaskRecord, *, progress: Progress | None = None, last_contact: int | None = None
+) -> None:
+    """Write a task as it stands."""
+    task = record.task
+    pb.id = task.id
+    pb.status = STATUS_TO_PB[task.status]
+    pb.reason = task.reason
+    pb.message = task.message
+    put_spec(pb.spec, task.spec, record.payload)
+    if task.due_at is not None:
+        put_ms(pb.spec.scheduled_at, task.due_at)
+    pb.spec.execution = EXECUTION_TO_PB[task.execution]
+    pb.revision = task.revision
+    pb.may_have_run = task.may_have_run
+    put_ms(pb.created_at, task.created_at)
+    put_ms(pb.updated_at, record.updated_at)
+    if task.finished_at is not None:
+        put_ms(pb.finished_at, task.finished_at)
+    if last_contact is not None:
+        put_ms(pb.last_contact, last_contact)
+    if progress is not None:
+        pb.progress.fraction = progress.fraction
+        pb.progress.message = progress.message
+    _put_attempts(pb, task, record.earlier)
+
+
+def _put_attempts(pb: task_pb2.Task, task: Task, earlier: Sequence[Superseded]) -> None:
+    for past in earlier:
+        _put_attempt(pb.attempts.add(), past.attempt, state=past.state, ended_at=past.ended_at)
+    current = task.attempt
+    if current is None:
+        return
+    _put_attempt(pb.attempts.add(), current, state=_state_of(task, current), ended_at=task.finished_at)
+    pb.attempt = current.number
+    pb.agent_id = current.agent_id
+    put_ms(pb.sent_at, current.sent_at)
+    if current.started_at is not None:
+        put_ms(pb.started_at, current.started_at)
+
+
+def _state_of(task: Task, current: Attempt) -> str:
+    if task.is_terminal:
+        return "lost" if task.may_have_run else "finished"
+    return "granted" if current.started_at is None else "started"
+
+
+def _put_attempt(pb: task_pb2.Attempt, attempt: Attempt, *, state: str, ended_at: int | None) -> None:
+    pb.number = attempt.number
+    pb.agent_id = attempt.agent_id
+    pb.state = state
+    put_ms(pb.sent_at, attempt.sent_at)
+    if attempt.started_at is not None:
+        put_ms(pb.started_at, attempt.started_at)
+    if ended_at is not None:
+        put_ms(pb.finished_at, ended_at)
+
+
+def put_result(pb: task_pb2.TaskResult, record: TaskRecord) -> None:
+    """Write how a finished task ended."""
+    task = record.task
+    pb.task_id = task.id
+    pb.status = STATUS_TO_PB[task.status]
+    pb.metadata.update(task.spec.metadata)
+    if task.attempt is not None:
+        pb.attempt = task.attempt.number
+        pb.metrics.queue_seconds = _queue_seconds(task)
+        if task.attempt.started_at is not None:
+            put_ms(pb.started_at, task.attempt.started_at)
+    if task.finished_at is not None:
+        put_ms(pb.completed_at, task.finished_at)
+    if record.finished is not None:
+        _put_finished(pb, record.finished)
+    elif task.status in _CATEGORY_WITHOUT_RESULT:
+        pb.error.category = _CATEGORY_WITHOUT_RESULT[task.status]
+        pb.error.message = task.message
+
+
+def _queue_seconds(task: Task) -> float:
+    if task.attempt is None or task.ready_at is None:
+        return 0.0
+    return max(0, task.attempt.sent_at - task.ready_at) / 1000
+
+
+def _put_finished(pb: task_pb2.TaskResult, finished: Finished) -> None:
+    pb.output = finished.output
+    if finished.exit_code is not None:
+        pb.exit_code = finished.exit_code
+    if finished.signal is not None:
+        pb.signal = finished.signal
+    if finished.error is not None:
+        pb.error.category = finished.error.category
+        pb.error.message = finished.error.message
+    pb.metrics.run_seconds = finished.run_seconds
+    pb.metrics.cpu_seconds = finished.cpu_seconds
+    pb.metrics.max_rss_bytes = finished.max_rss_bytes
+
+
+def put_event(pb: task_pb2.TaskEvent, event: TaskEvent) -> None:
+    """Write one thing that happened."""
+    pb.revision = event.revision
+    pb.name = event.name
+    put_ms(pb.time, event.time)
+    pb.task_id = event.task_id
+    pb.agent_id = event.agent_id
+    pb.reason = event.reason
+    pb.priority = event.priority
+    pb.type = event.type
+    pb.pool = event.pool
+    pb.attempt = event.attempt
+    pb.status = _STATUS_NAMED.get(event.status, task_pb2.TASK_STATUS_UNSPECIFIED)
+    if event.data:
+        pb.data = json.dumps(event.data, separators=(",", ":")).encode()
+
+
+def put_log_part(pb: task_pb2.LogPart, row: LogRow, *, of_one_stream: bool) -> None:
+    """Write a run of output. Its offset counts within the selection: one stream, or both in order of arrival."""
+    pb.stream = STREAM_TO_PB[row.stream]
+    pb.offset = row.offset if of_one_stream else row.position
+    pb.data = row.data
+    pb.gap = row.gap
+
+
+def put_agent(pb: admin_pb2.Agent, view: AgentView) -> None:
+    """Write an agent as it stands."""
+    pb.id = view.id
+    pb.name = view.name
+    pb.pool = view.pool
+    pb.status = AGENT_STATUS_TO_PB.get(view.status, admin_pb2.AGENT_STATUS_UNSPECIFIED)
+    pb.labels.update(view.labels)
+    pb.slots = view.slots
+    pb.current_tasks.extend(view.current_tasks)
+    put_ms(pb.last_heartbeat_at, view.last_heartbeat_at)
+    pb.types.extend(view.types)
+    pb.software_version = view.software_version

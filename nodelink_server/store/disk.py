@@ -1,0 +1,149 @@
+"""What a `MemoryStore` keeps, and how a batch gets there: in one step, wholly or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from nodelink.task import TERMINAL, Finished
+from nodelink_server.core.ports import AgentRecord, Batch, Change, LogRow, Receipt, Replay, TaskEvent
+from nodelink_server.core.task import Task
+from nodelink_server.store.history import (
+    Past,
+    Steps,
+    ended_revision,
+    event_of,
+    events_of,
+    merged,
+    revisions_of,
+    steps_of,
+)
+
+
+@dataclass(slots=True)
+class Row:
+    """A task on the disk, with all that hangs on it."""
+
+    task: Task
+    payload: bytes
+    steps: Steps
+    updated_at: int
+    finished: Finished | None = None
+    past: list[Past] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Kept:
+    """What an idempotency key stands for."""
+
+    task_id: str
+    digest: bytes
+    at: int
+
+
+@dataclass(slots=True)
+class Disk:
+    """What is durable. Give it to the next `MemoryStore` to restart a server."""
+
+    cluster_id: str = "cluster"
+    start_number: int = 0
+    control_ms: int = 0
+    revision: int = 0
+    last_key: int = 0
+    rows: dict[int, Row] = field(default_factory=dict)
+    keys: dict[str, int] = field(default_factory=dict)
+    live: dict[int, Row] = field(default_factory=dict)
+    idempotency: dict[tuple[str, str], Kept] = field(default_factory=dict)
+    blocks: list[tuple[int, int, list[TaskEvent]]] = field(default_factory=list)
+    agents: dict[str, AgentRecord] = field(default_factory=dict)
+    output: dict[tuple[int, int], dict[int, LogRow]] = field(default_factory=dict)
+
+
+class Commit:
+    """One batch on its way to the disk. Nothing in it awaits, so that it is there wholly or not at all."""
+
+    def __init__(self, disk: Disk, batch: Batch) -> None:
+        self._disk = disk
+        self._batch = batch
+        self._events: list[TaskEvent] = []
+        self._replays: dict[int, Replay] = {}
+
+    def run(self) -> Receipt:
+        """Put it there."""
+        disk, batch = self._disk, self._batch
+        places = [self._change(index, change) for index, change in enumerate(batch.changes)]
+        refused = frozenset(index for index, agent in enumerate(batch.agents) if not self._upsert(agent))
+        for notice in batch.notices:
+            disk.revision += 1
+            self._events.append(event_of(notice, disk.revision, batch.now))
+        disk.control_ms = batch.control_ms
+        if self._events:
+            disk.blocks.append((disk.revision, batch.now, self._events))
+        return Receipt(
+            revisions=[revision for revision, _ in places],
+            keys=[key for _, key in places],
+            events=list(self._events),
+            replays=self._replays,
+            refused_agents=refused,
+        )
+
+    def _change(self, index: int, change: Change) -> tuple[int, int]:
+        """Take a change, or refuse it. Returns (revision, key), (0, 0) if refused."""
+        row = self._disk.rows.get(self._disk.keys.get(change.task.id, 0))
+        if (row.task.revision if row else 0) != change.expected:
+            return 0, 0
+        if row is None:
+            replay = self._replay_of(change)
+            if replay is not None:
+                self._replays[index] = replay
+                return 0, 0
+        return self._take(change, row)
+
+    def _replay_of(self, change: Change) -> Replay | None:
+        if change.idempotency is None:
+            return None
+        wanted = change.idempotency
+        kept = self._disk.idempotency.get((wanted.caller, wanted.key))
+        return None if kept is None else Replay(kept.task_id, kept.digest == wanted.digest)
+
+    def _take(self, change: Change, row: Row | None) -> tuple[int, int]:
+        disk, first = self._disk, self._disk.revision + 1
+        disk.revision += revisions_of(change)
+        if row is None:
+            row = self._insert(change)
+        elif change.superseded is not None:
+            row.past.append(
+                Past(change.superseded, row.steps.sent, _started_step(row.steps), ended_revision(change, first))
+            )
+        row.task = replace(change.task, key=row.task.key, revision=disk.revision, payload=None)
+        row.steps = merged(row.steps, steps_of(change, first))
+        row.finished = change.finished or row.finished
+        row.updated_at = self._batch.now
+        if row.task.status in TERMINAL:
+            disk.live.pop(row.task.key, None)
+        else:
+            disk.live[row.task.key] = row
+        self._events.extend(events_of(change, first, self._batch.now))
+        return disk.revision, row.task.key
+
+    def _insert(self, change: Change) -> Row:
+        disk, task = self._disk, change.task
+        disk.last_key += 1
+        row = Row(replace(task, key=disk.last_key), task.payload or b"", Steps(), self._batch.now)
+        disk.rows[disk.last_key] = row
+        disk.keys[task.id] = disk.last_key
+        if change.idempotency is not None:
+            named = change.idempotency
+            disk.idempotency[named.caller, named.key] = Kept(task.id, named.digest, task.created_at)
+        return row
+
+    def _upsert(self, agent: AgentRecord) -> bool:
+        stored = self._disk.agents.get(agent.id)
+        if stored is not None and agent.session < stored.session:
+            return False
+        self._disk.agents[agent.id] = agent
+        return True
+
+
+def _started_step(steps: Steps) -> int:
+    """When the current attempt started; an older attempt's start does not count."""
+    return steps.started if steps.started > steps.sent else 0

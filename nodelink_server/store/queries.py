@@ -1,0 +1,226 @@
+"""What is read from the database of tasks. Each query is a range of an index: none walks a table, none sorts much.
+
+The condition of a partial index must stand in the query word for word, so statuses are written out in its text.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, null, select, text, tuple_
+
+from nodelink.task import LIVE, Finished, TaskStatus
+from nodelink_server.core.ports import AgentRecord, Place, Shape, TaskEvent, TaskQuery
+from nodelink_server.core.states import GRANTED
+from nodelink_server.core.task import Task, TaskRecord
+from nodelink_server.store.blocks import decode_block
+from nodelink_server.store.history import Past, rebuilt
+from nodelink_server.store.rows import agent_of, finished_of, past_of, steps_in, task_of
+from nodelink_server.store.tables import UNCOMPLETED, agents, attempts, events, meta, task_results, task_specs, tasks
+
+PAYLOAD_AT_HAND_BYTES = 1024
+MOST_NAMES = 500
+NEWEST_KEY = 2**63 - 1
+
+T = TypeVar("T")
+
+_PENDING = text("tasks.status = 'pending'")
+_SCHEDULED = text("tasks.status = 'scheduled'")
+_SMALL_PAYLOAD = case((func.length(task_specs.c.payload) <= PAYLOAD_AT_HAND_BYTES, task_specs.c.payload))
+_SPEC = (
+    task_specs.c.metadata,
+    task_specs.c.execution.label("asked_execution"),
+    task_specs.c.timeout_ms,
+    task_specs.c.queue_timeout_ms,
+    task_specs.c.scheduled_at,
+    task_specs.c.delay_ms,
+)
+
+
+def _selected(payload: ColumnElement[Any], *more: ColumnElement[Any]) -> Select[Any]:
+    """Tasks with what was asked for."""
+    columns = (*tasks.c, *_SPEC, payload.label("payload"), *more)
+    return select(*columns).join_from(tasks, task_specs, task_specs.c.task_key == tasks.c.key)
+
+
+_WITHOUT_PAYLOAD = _selected(null())
+_AT_HAND = _selected(_SMALL_PAYLOAD)
+_WHOLE = _selected(null(), task_specs.c.payload.label("whole_payload"))
+
+
+def granted(connection: Connection) -> list[Task]:
+    """The tasks that agents hold."""
+    queries = [_WITHOUT_PAYLOAD.where(_of_status(status)).order_by(tasks.c.key) for status in sorted(GRANTED)]
+    return [task_of(row) for query in queries for row in connection.execute(query)]
+
+
+def all_agents(connection: Connection) -> list[AgentRecord]:
+    """Every agent that has ever come."""
+    return [agent_of(row) for row in connection.execute(select(agents))]
+
+
+def shapes(connection: Connection) -> list[Shape]:
+    """The shapes that tasks wait with: from each the next one is found in the index, whatever the number of tasks."""
+    found: list[Shape] = []
+    shape = tuple_(tasks.c.pool, tasks.c.type)
+    query = select(tasks.c.pool, tasks.c.type).where(_PENDING).order_by(tasks.c.pool, tasks.c.type).limit(1)
+    row = connection.execute(query).one_or_none()
+    while row is not None:
+        found.append(Shape(row.pool, row.type))
+        row = connection.execute(query.where(shape > found[-1])).one_or_none()
+    return found
+
+
+def find(connection: Connection, task_ids: Sequence[str]) -> list[Task]:
+    """Tasks by id."""
+    queries = (_AT_HAND.where(tasks.c.id.in_(part)) for part in parts(task_ids))
+    return [task_of(row) for query in queries for row in connection.execute(query)]
+
+
+def payloads(connection: Connection, keys: Sequence[int]) -> dict[int, bytes]:
+    """Payloads by key."""
+    columns = select(task_specs.c.task_key, task_specs.c.payload)
+    queries = (columns.where(task_specs.c.task_key.in_(part)) for part in parts(keys))
+    return {row.task_key: row.payload for query in queries for row in connection.execute(query)}
+
+
+def waiting(connection: Connection, shape: Shape, after: Place | None, limit: int) -> list[Task]:
+    """Pending tasks of a shape."""
+    query = _AT_HAND.where(_PENDING, tasks.c.pool == shape.pool, tasks.c.type == shape.type)
+    return [task_of(row) for row in connection.execute(_page(query, tasks.c.rank, after, limit))]
+
+
+def due(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
+    """Scheduled tasks."""
+    query = select(tasks.c.due_at, tasks.c.key, tasks.c.id).where(_SCHEDULED, tasks.c.due_at.is_not(None))
+    page = _page(query, tasks.c.due_at, after, limit)
+    return [(Place(row.due_at, row.key), row.id) for row in connection.execute(page)]
+
+
+def expiring(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
+    """Pending tasks with a queue deadline."""
+    deadline = tasks.c.queue_deadline
+    query = select(deadline, tasks.c.key, tasks.c.id).where(_PENDING, deadline.is_not(None))
+    page = _page(query, deadline, after, limit)
+    return [(Place(row.queue_deadline, row.key), row.id) for row in connection.execute(page)]
+
+
+def _page(query: Select[Any], order: ColumnElement[Any], after: Place | None, limit: int) -> Select[Any]:
+    """Rows in order of (a column, key), behind a place."""
+    if after is not None:
+        query = query.where(tuple_(order, tasks.c.key) > tuple(after))
+    return query.order_by(order, tasks.c.key).limit(limit)
+
+
+def read(connection: Connection, task_id: str) -> TaskRecord | None:
+    """Everything about one task."""
+    row = connection.execute(_WHOLE.where(tasks.c.id == task_id)).one_or_none()
+    if row is None:
+        return None
+    earlier = tuple(past.superseded for past in _past(connection, row.key))
+    return _record(row, finished=_finished(connection, row.key), earlier=earlier)
+
+
+def history(connection: Connection, task_id: str) -> list[TaskEvent]:
+    """The events of one task, made again."""
+    row = connection.execute(_WITHOUT_PAYLOAD.where(tasks.c.id == task_id)).one_or_none()
+    if row is None:
+        return []
+    return rebuilt(task_of(row), steps_in(row), _past(connection, row.key), _finished(connection, row.key))
+
+
+def _record(row: Row[Any], **more: Any) -> TaskRecord:
+    return TaskRecord(task=task_of(row), payload=row.whole_payload, updated_at=row.updated_at, **more)
+
+
+def _past(connection: Connection, key: int) -> list[Past]:
+    query = select(attempts).where(attempts.c.task_key == key).order_by(attempts.c.number)
+    return [past_of(row) for row in connection.execute(query)]
+
+
+def _finished(connection: Connection, key: int) -> Finished | None:
+    row = connection.execute(select(task_results).where(task_results.c.task_key == key)).one_or_none()
+    return None if row is None else finished_of(row)
+
+
+def listed(connection: Connection, query: TaskQuery) -> list[TaskRecord]:
+    """A page of tasks. Those of several statuses are merged from a page of each."""
+    conditions = tuple(_conditions(query))
+    if not query.statuses:
+        return [_record(row) for row in _newest(connection, query, *conditions)]
+    pages = [_newest(connection, query, _of_status(status), *conditions) for status in sorted(query.statuses)]
+    merged = heapq.merge(*pages, key=lambda row: -row.key)
+    return [_record(row) for row, _ in zip(merged, range(query.page_size), strict=False)]
+
+
+def _newest(connection: Connection, query: TaskQuery, *conditions: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    before = query.before_key or NEWEST_KEY
+    page = _WHOLE.where(tasks.c.key < before, *conditions).order_by(tasks.c.key.desc()).limit(query.page_size)
+    return connection.execute(page).all()
+
+
+def _conditions(query: TaskQuery) -> Iterator[ColumnElement[bool]]:
+    if query.type is not None:
+        yield tasks.c.type == query.type
+    if query.pool is not None:
+        yield tasks.c.pool == query.pool
+    if query.agent_id is not None:
+        yield tasks.c.agent_id == query.agent_id
+    if query.created_after is not None:
+        yield tasks.c.created_at > query.created_after
+    if query.created_before is not None:
+        yield tasks.c.created_at < query.created_before
+
+
+def _of_status(status: TaskStatus) -> ColumnElement[bool]:
+    """Of one status: by the index, unless it is that of nearly all tasks."""
+    same = text(f"tasks.status = '{status}'")
+    return and_(same) if status is TaskStatus.COMPLETED else and_(same, text(f"tasks.{UNCOMPLETED}"))
+
+
+def counts(connection: Connection) -> Counter[tuple[str, str]]:
+    """Live tasks by (status, pool). Those that wait, by far the most, are counted along an index in order of pools."""
+    total = func.count()
+    waiting_ones = select(tasks.c.pool, total).where(_PENDING).group_by(tasks.c.pool)
+    found = Counter({(str(TaskStatus.PENDING), pool): number for pool, number in connection.execute(waiting_ones)})
+    for status in sorted(LIVE - {TaskStatus.PENDING}):
+        others = select(tasks.c.pool, total).where(_of_status(status)).group_by(tasks.c.pool)
+        found.update({(str(status), pool): number for pool, number in connection.execute(others)})
+    return found
+
+
+def events_behind(connection: Connection, after: int, limit: int) -> list[TaskEvent]:
+    """Whole blocks behind a revision, until there are `limit` events."""
+    blocks = select(events.c.last_revision, events.c.block).order_by(events.c.last_revision).limit(1)
+    found: list[TaskEvent] = []
+    last = after
+    while len(found) < limit:
+        row = connection.execute(blocks.where(events.c.last_revision > last)).one_or_none()
+        if row is None:
+            break
+        found.extend(event for event in decode_block(row.block) if event.revision > after)
+        last = row.last_revision
+    return found
+
+
+def oldest_revision(connection: Connection) -> int:
+    """The revision before the first kept event."""
+    first = select(events.c.first_revision).order_by(events.c.last_revision).limit(1)
+    oldest = connection.execute(first).scalar_one_or_none()
+    return int(connection.execute(select(meta.c.revision)).scalar_one()) if oldest is None else int(oldest) - 1
+
+
+def finished_keys(connection: Connection, before: int, limit: int) -> list[int]:
+    """The tasks that finished before a moment, the oldest first."""
+    ended = tasks.c.finished_at
+    query = select(tasks.c.key).where(ended < before, ended.is_not(None)).order_by(ended).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut values into lists short enough for one statement."""
+    for start in range(0, len(values), MOST_NAMES):
+        yield values[start : start + MOST_NAMES]

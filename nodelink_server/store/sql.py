@@ -1,0 +1,199 @@
+"""The store in SQLite: tasks in one file, output in another; a writing thread for each, and a few that read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from sqlalchemy import Connection, select, update
+
+from nodelink.task import LogStream
+from nodelink_server.core.ports import Batch, Boot, LogEnds, LogRow, Place, Receipt, Shape, TaskEvent, TaskQuery
+from nodelink_server.core.task import Task, TaskRecord
+from nodelink_server.store import output, queries, sweeping
+from nodelink_server.store.commit import Commit
+from nodelink_server.store.connections import reading_engine, writing_engine
+from nodelink_server.store.files import Files, files_of, held
+from nodelink_server.store.numbering import Counters
+from nodelink_server.store.opening import prepare
+from nodelink_server.store.readers import Readers
+from nodelink_server.store.tables import meta
+from nodelink_server.store.writer import Work, Writer
+
+PAGE_BYTES = 4096
+ROWS_PER_PAGE = 2
+
+
+@asynccontextmanager
+async def open_store(database_url: str, *, ids: Callable[[], str]) -> AsyncIterator[SqlStore]:
+    """Open a database (`sqlite:///path`), made if it is not there, and have it to ourselves until the end.
+
+    `ids` names a new database. Raises a `StoreError` that says why the database cannot be opened.
+    """
+    files = files_of(database_url)
+    with held(files):
+        counters = await asyncio.to_thread(prepare, files, ids)
+        store = SqlStore(files, counters)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+class SqlStore:
+    """A `Store` over two SQLite files. `open_store` makes it."""
+
+    def __init__(self, files: Files, counters: Counters) -> None:
+        self._counters = counters
+        self._writer = Writer("store-writer", writing_engine(files.tasks))
+        self._log_writer = Writer("log-writer", writing_engine(files.logs))
+        self._readers = Readers("store-reader", reading_engine(files.tasks))
+        self._log_readers = Readers("log-reader", reading_engine(files.logs))
+        self._writer.start()
+        self._log_writer.start()
+
+    async def close(self) -> None:
+        """Finish what was handed in, and let go of the files."""
+        for part in (self._readers, self._log_readers, self._writer, self._log_writer):
+            await part.close()
+
+    async def boot(self, now: int) -> Boot:
+        """Raise the start number, and return what the server starts from."""
+        start_number = await self._writer.write(Work(_raise_start_number, _is_start_number))
+        return await self._readers.read(partial(_boot, start_number))
+
+    async def apply(self, batch: Batch) -> Receipt:
+        """Make a batch durable in one commit."""
+        work = Work(partial(self._commit, batch), _is_committed, self._count_on, pages=_pages_of(batch))
+        receipt, _ = await self._writer.write(work)
+        return receipt
+
+    def _commit(self, batch: Batch, connection: Connection) -> tuple[Receipt, Counters]:
+        return Commit(connection, batch, self._counters).run()
+
+    def _count_on(self, result: tuple[Receipt, Counters]) -> None:
+        """Runs in the writer's thread, as all that reads the counters."""
+        self._counters = result[1]
+
+    async def find(self, task_ids: Sequence[str]) -> Sequence[Task]:
+        """The stored tasks among these ids, with small payloads."""
+        return await self._readers.read(lambda connection: queries.find(connection, task_ids))
+
+    async def payloads(self, keys: Sequence[int]) -> Mapping[int, bytes]:
+        """The payloads of tasks, by key."""
+        return await self._readers.read(lambda connection: queries.payloads(connection, keys))
+
+    async def waiting(self, shape: Shape, after: Place | None, limit: int) -> Sequence[Task]:
+        """Pending tasks of a shape in order of (rank, key), behind a place."""
+        return await self._readers.read(lambda connection: queries.waiting(connection, shape, after, limit))
+
+    async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Scheduled tasks in order of (due_at, key), behind a place."""
+        return await self._readers.read(lambda connection: queries.due(connection, after, limit))
+
+    async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Pending tasks in order of (queue_deadline, key), behind a place."""
+        return await self._readers.read(lambda connection: queries.expiring(connection, after, limit))
+
+    async def read(self, task_id: str) -> TaskRecord | None:
+        """Everything about one task."""
+        return await self._readers.read(lambda connection: queries.read(connection, task_id))
+
+    async def list(self, query: TaskQuery) -> Sequence[TaskRecord]:
+        """A page of tasks, newest first."""
+        return await self._readers.read(lambda connection: queries.listed(connection, query))
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many live tasks there are, by (status, pool)."""
+        return await self._readers.read(queries.counts)
+
+    async def events(self, after: int, limit: int) -> Sequence[TaskEvent]:
+        """Kept events behind a revision, whole blocks."""
+        return await self._readers.read(lambda connection: queries.events_behind(connection, after, limit))
+
+    async def oldest_revision(self) -> int:
+        """The revision before the first kept event."""
+        return await self._readers.read(queries.oldest_revision)
+
+    async def history(self, task_id: str) -> Sequence[TaskEvent]:
+        """The events of one task from its first."""
+        return await self._readers.read(lambda connection: queries.history(connection, task_id))
+
+    async def append_logs(self, rows: Sequence[LogRow]) -> None:
+        """Make output durable."""
+
+        def do(connection: Connection) -> None:
+            output.append(connection, rows)
+
+        size = sum(len(row.data) for row in rows)
+        pages = size // PAGE_BYTES + len(rows)
+        await self._log_writer.write(Work(do, lambda connection, _: output.is_appended(connection, rows), pages=pages))
+
+    async def log_ends(self, task_key: int, attempt: int) -> LogEnds:
+        """How much of an attempt's output is stored."""
+        return await self._log_readers.read(lambda connection: output.ends(connection, task_key, attempt))
+
+    async def read_logs(
+        self, task_key: int, attempt: int, stream: LogStream | None, offset: int, limit: int
+    ) -> Sequence[LogRow]:
+        """Stored output from an offset."""
+        return await self._log_readers.read(
+            lambda connection: output.read(connection, task_key, attempt, stream, offset, limit)
+        )
+
+    async def sweep(self, *, finished_before: int, events_before: int, keys_before: int, limit: int) -> int:
+        """Delete what is old; how many tasks that were."""
+        await self._swept(partial(sweeping.forget_idempotency, before=keys_before))
+        last = await self._readers.read(partial(sweeping.last_old_block, before=events_before))
+        await self._swept(partial(sweeping.forget_events, last=last))
+        keys = await self._readers.read(partial(queries.finished_keys, before=finished_before, limit=limit))
+        for part in sweeping.portions(keys):
+            # Output first: a task without its output is swept again, output without its task would stay for ever.
+            await self._log_writer.write(Work(partial(output.forget, task_keys=part), _never, pages=len(part)))
+            await self._swept(partial(sweeping.forget_tasks, keys=part))
+        return len(keys)
+
+    async def _swept(self, deed: Callable[[Connection], int]) -> None:
+        await self._writer.write(Work(deed, _never, pages=sweeping.PORTION))
+
+
+def _raise_start_number(connection: Connection) -> int:
+    raised = update(meta).values(start_number=meta.c.start_number + 1).returning(meta.c.start_number)
+    return int(connection.execute(raised).scalar_one())
+
+
+def _is_start_number(connection: Connection, start_number: int) -> bool:
+    return bool(connection.execute(select(meta.c.start_number)).scalar_one() == start_number)
+
+
+def _is_committed(connection: Connection, result: tuple[Receipt, Counters]) -> bool:
+    return bool(connection.execute(select(meta.c.commits)).scalar_one() == result[1].commits)
+
+
+def _never(_connection: Connection, _result: object) -> bool:
+    """For work that may be done again: if in doubt, it was not done."""
+    return False
+
+
+def _boot(start_number: int, connection: Connection) -> Boot:
+    row = connection.execute(select(meta)).one()
+    return Boot(
+        start_number=start_number,
+        cluster_id=row.cluster_id,
+        control_ms=row.control_ms,
+        revision=row.revision,
+        granted=queries.granted(connection),
+        agents=queries.all_agents(connection),
+        shapes=queries.shapes(connection),
+    )
+
+
+def _pages_of(batch: Batch) -> int:
+    """About how many pages of the log a batch takes: what is large is counted, what is small shares pages."""
+    large = sum(
+        len(change.task.payload or b"") + len(change.finished.output if change.finished else b"")
+        for change in batch.changes
+    )
+    return large // PAGE_BYTES + len(batch.changes) // ROWS_PER_PAGE

@@ -1,0 +1,237 @@
+"""The tables. Every index is here because a query needs it; each costs something at every task.
+
+Moments are wall-clock milliseconds; `rank` and `queue_deadline` are in control time. A column `…_revision` tells at
+which revision a task took a step (0: it has not), so that its events can be made again.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, text
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+tasks_metadata = MetaData(naming_convention=NAMES)
+logs_metadata = MetaData(naming_convention=NAMES)
+
+# SQLite gives a table its rowid as the key only if the type is exactly INTEGER.
+Key = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _number(name: str, *, default: int | None = None) -> Column[int]:
+    """A whole number; without a default it may be NULL."""
+    if default is None:
+        return Column(name, BigInteger, nullable=True)
+    return Column(name, BigInteger, nullable=False, server_default=text(str(default)))
+
+
+def _text(name: str) -> Column[str]:
+    """A text that is empty if there is nothing to say."""
+    return Column(name, String, nullable=False, server_default=text("''"))
+
+
+def _optional_text(name: str) -> Column[str]:
+    return Column(name, String, nullable=True)
+
+
+# Narrow and hot: what changes while a task lives. The first attempt, and every current one, lives here too.
+tasks = Table(
+    "tasks",
+    tasks_metadata,
+    Column("key", Key, primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("status", String(16), nullable=False),
+    _text("reason"),
+    _text("message"),
+    Column("type", String, nullable=False),
+    Column("pool", String, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("execution", String(16), nullable=False),
+    Column("caller", String, nullable=False),
+    _number("rank", default=0),
+    _number("due_at"),
+    _number("ready_at"),
+    _number("queue_deadline"),
+    _number("attempt"),
+    _number("fence"),
+    _optional_text("agent_id"),
+    _number("session"),
+    _number("sent_at"),
+    _number("started_at"),
+    _text("containment"),
+    _number("grants", default=0),
+    _number("losses", default=0),
+    _optional_text("stop_reason"),
+    _text("stop_message"),
+    _number("stop_grace_ms"),
+    _number("stop_asked_at"),
+    _number("finished_at"),
+    Column("may_have_run", Boolean, nullable=False, server_default=text("0")),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    _number("created_revision", default=0),
+    _number("scheduled_revision", default=0),
+    _number("ready_revision", default=0),
+    _number("sent_revision", default=0),
+    _number("started_revision", default=0),
+    _number("cancelling_revision", default=0),
+    _number("finished_revision", default=0),
+    _optional_text("idempotency_key"),
+    Column("idempotency_digest", LargeBinary, nullable=True),
+)
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index on the tasks for which a condition holds: the others do not pay for it."""
+    condition = text(where)
+    return Index(
+        name,
+        *(tasks.c[column] for column in columns),
+        unique=unique,
+        sqlite_where=condition,
+        postgresql_where=condition,
+    )
+
+
+UNCOMPLETED = "status <> 'completed'"
+
+_partial("ix_tasks_waiting", "pool", "type", "rank", "key", where="status = 'pending'")
+_partial("ix_tasks_due", "due_at", "key", where="status = 'scheduled'")
+_partial("ix_tasks_expiring", "queue_deadline", "key", where="status = 'pending' AND queue_deadline IS NOT NULL")
+# By status: what was granted when the server starts, counts (pool makes it cover them), lists. Nearly every task ends
+# as completed, so those are left out: a list of them walks the table from its newest end, and does not walk far.
+_partial("ix_tasks_status", "status", "key", "pool", where=UNCOMPLETED)
+_partial("ix_tasks_finished", "finished_at", where="finished_at IS NOT NULL")
+_partial("ix_tasks_agent", "agent_id", "key", where="agent_id IS NOT NULL")
+Index("ix_tasks_pool", tasks.c.pool, tasks.c.key)
+Index("ix_tasks_type", tasks.c.type, tasks.c.key)
+_partial("uq_tasks_idempotency", "caller", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True)
+_partial("ix_tasks_idempotency_age", "created_at", where="idempotency_key IS NOT NULL")
+
+task_specs = Table(
+    "task_specs",
+    tasks_metadata,
+    Column("task_key", Key, primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("metadata", String, nullable=True),
+    Column("execution", String(16), nullable=True),
+    _number("timeout_ms"),
+    _number("queue_timeout_ms"),
+    _number("scheduled_at"),
+    _number("delay_ms"),
+)
+
+task_results = Table(
+    "task_results",
+    tasks_metadata,
+    Column("task_key", Key, primary_key=True, autoincrement=False),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", String, nullable=False),
+    _number("exit_code"),
+    _number("signal"),
+    Column("output", LargeBinary, nullable=False),
+    _optional_text("error_category"),
+    _optional_text("error_message"),
+    Column("run_seconds", Float, nullable=False),
+    Column("cpu_seconds", Float, nullable=False),
+    Column("max_rss_bytes", BigInteger, nullable=False),
+    _number("stdout_total"),
+    _number("stderr_total"),
+    Column("tree_gone", Boolean, nullable=False),
+)
+
+# Attempts that their task has left behind.
+attempts = Table(
+    "attempts",
+    tasks_metadata,
+    Column("task_key", Key, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("agent_id", String, nullable=False),
+    Column("session", BigInteger, nullable=False),
+    Column("sent_at", BigInteger, nullable=False),
+    _number("started_at"),
+    _text("containment"),
+    Column("state", String(16), nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    _number("sent_revision", default=0),
+    _number("started_revision", default=0),
+    _number("ended_revision", default=0),
+    sqlite_with_rowid=False,
+)
+
+# One row for each commit that made events: they are serialised once.
+events = Table(
+    "events",
+    tasks_metadata,
+    Column("last_revision", Key, primary_key=True, autoincrement=False),
+    Column("first_revision", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("block", LargeBinary, nullable=False),
+)
+
+# One row for each commit that changed a task or an agent; each hash covers the one before.
+audit = Table(
+    "audit",
+    tasks_metadata,
+    Column("sequence", Key, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("previous", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("entries", String, nullable=False),
+)
+
+agents = Table(
+    "agents",
+    tasks_metadata,
+    Column("id", String(36), primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("session", BigInteger, nullable=False),
+    Column("host_id", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("pool", String, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("handlers", String, nullable=False),
+    Column("labels", String, nullable=False),
+    Column("software_version", String, nullable=False),
+    Column("first_seen_at", BigInteger, nullable=False),
+    Column("last_seen_at", BigInteger, nullable=False),
+    Column("left", Boolean, nullable=False),
+)
+
+# One row, written by every commit: what must never go back.
+meta = Table(
+    "meta",
+    tasks_metadata,
+    Column("one", Key, primary_key=True, autoincrement=False),
+    Column("cluster_id", String(36), nullable=False),
+    Column("start_number", BigInteger, nullable=False),
+    Column("control_ms", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("last_key", BigInteger, nullable=False),
+    Column("commits", BigInteger, nullable=False),
+)
+
+log_chunks = Table(
+    "log_chunks",
+    logs_metadata,
+    Column("key", Key, primary_key=True),
+    Column("task_key", BigInteger, nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("stream", String(8), nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("gap", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Index("uq_log_chunks_position", "task_key", "attempt", "position", unique=True),
+    Index("ix_log_chunks_stream", "task_key", "attempt", "stream", "offset"),
+)
+
+# Whose output this is: two databases that do not belong together must not be opened as one.
+origin = Table("origin", logs_metadata, Column("cluster_id", String(36), primary_key=True))

@@ -1,0 +1,219 @@
+"""What every request passes before a route sees it, as plain ASGI: an id, the right address, an honest body.
+
+Loopback is no boundary for browsers: any page that somebody opens can send requests to this machine. So the Host must
+be one of ours (against names that are re-bound to us), the Origin too (against other sites), and a body must say that
+it is JSON (which a form cannot).
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nodelink.errors import Malformed, NodelinkError, NotAllowed, TooLarge
+from nodelink_server.web.errors import problem_of
+from nodelink_server.web.jsontext import read_json
+
+MAX_BODY_BYTES = 1 << 20
+MAX_HEADER_BYTES = 32 << 10
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+INSECURE_HEADER = "x-nodelink-insecure"
+INSECURE_WARNING = "remote-code-execution"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+_SAFE_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+log = structlog.get_logger(__name__)
+
+
+class Frame:
+    """The outermost: names the request, marks every answer, and turns whatever escapes into a problem."""
+
+    def __init__(self, app: ASGIApp, *, insecure: bool) -> None:
+        self._app = app
+        self._insecure = insecure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry a request in and its answer out."""
+        if scope["type"] != "http":  # nothing else is served; the framework refuses it
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def send_marked(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                self._mark(message, request_id)
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_marked)
+            except ClientDisconnect:
+                log.debug("caller_left", path=scope["path"])
+            except Exception as error:  # noqa: BLE001 - the last place where an error can become an answer
+                _note(error, scope)
+                if not started:
+                    await problem_of(error, request_id)(scope, receive, send_marked)
+
+    def _mark(self, message: Message, request_id: str) -> None:
+        headers = MutableHeaders(scope=message)
+        headers["x-request-id"] = request_id
+        for name, value in _SAFE_HEADERS.items():
+            headers.setdefault(name, value)
+        if self._insecure:
+            headers[INSECURE_HEADER] = INSECURE_WARNING
+
+
+class AddressGate:
+    """Lets in only requests that name us, and that no foreign page has sent."""
+
+    def __init__(self, app: ASGIApp, *, allowed_hosts: Iterable[str], any_address: bool = False) -> None:
+        """`any_address`: whoever listens on every interface is reached by every number; a number cannot be re-bound."""
+        self._app = app
+        self._hosts = LOOPBACK_NAMES | {host.lower() for host in allowed_hosts}
+        self._any_address = any_address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on. Raises `NotAllowed`, `Malformed`."""
+        if scope["type"] == "http":
+            self._check(Headers(scope=scope))
+        await self._app(scope, receive, send)
+
+    def _check(self, headers: Headers) -> None:
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+            raise HTTPException(431, f"the headers are larger than {MAX_HEADER_BYTES} bytes")
+        hosts = headers.getlist("host")
+        if len(hosts) != 1:
+            raise Malformed("a request names one Host")
+        if not self._is_ours(hosts[0]):
+            raise NotAllowed(f"the Host {hosts[0][:200]!r} is not one of this server's")
+        for origin in headers.getlist("origin"):
+            if not self._is_same_site(origin, hosts[0]):
+                raise NotAllowed(f"requests from the Origin {origin[:200]!r} are not allowed")
+
+    def _is_ours(self, authority: str) -> bool:
+        parts = _AUTHORITY.fullmatch(authority)
+        if parts is None:
+            return False
+        host = parts["host"].lower()
+        return host in self._hosts or authority.lower() in self._hosts or (self._any_address and _is_number(host))
+
+    def _is_same_site(self, origin: str, host: str) -> bool:
+        """Whether a page of ours sent it: one from the very address, or from a host that was configured."""
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or parts.path or parts.query or parts.fragment:
+            return False
+        authority = parts.netloc.lower()
+        if authority == host.lower():
+            return True
+        named = _AUTHORITY.fullmatch(authority)
+        return named is not None and bool({named["host"], authority} & (self._hosts - LOOPBACK_NAMES))
+
+
+class BodyGate:
+    """Takes a body in whole, within its limit, and lets it through only if it is JSON that says one thing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on. Raises `TooLarge`, `Malformed`, or 415."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        body = await _read_body(headers, receive)
+        if body:
+            _check_media_type(headers)
+            try:
+                read_json(body)
+            except ValueError as error:
+                raise Malformed(f"the body is not JSON that can be accepted: {error}") from error
+        await self._app(scope, _replay(body, receive), send)
+
+
+async def _read_body(headers: Headers, receive: Receive) -> bytes:
+    length = headers.get("content-length", "0")
+    if not length.isascii() or not length.isdigit():
+        raise Malformed("the Content-Length is not a number")
+    if int(length[:20]) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(message=f"the body is larger than {MAX_BODY_BYTES} bytes")
+
+
+def _check_media_type(headers: Headers) -> None:
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    if media_type.strip().lower() != "application/json":
+        raise HTTPException(415, "a body must have the Content-Type application/json")
+    charset = parameters.strip().lower().replace('"', "")
+    if charset not in {"", "charset=utf-8"}:
+        raise HTTPException(415, "a body must be written in UTF-8")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "a body must not be compressed")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body that was read already, then what really comes."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own name for the request if it is a sane one, else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _note(error: Exception, scope: Scope) -> None:
+    """Log what nobody expected, with its traceback. Refusals are the caller's affair."""
+    if not isinstance(error, NodelinkError | HTTPException):
+        log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

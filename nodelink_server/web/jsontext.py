@@ -1,0 +1,81 @@
+"""JSON text as values, more strictly than Python has it: what two readers could understand differently is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+MOST_DEPTH = 32
+"""How deep the values of a caller may nest."""
+
+
+def read_json(text: bytes, *, most_depth: int = MOST_DEPTH) -> Any:
+    """The value. ValueError says what is wrong: no JSON, a name twice in one object, NaN, too deep, no Unicode."""
+    try:
+        value = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+        )
+    except RecursionError:
+        raise ValueError(f"the values nest deeper than {most_depth}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
+    if _is_deeper(value, most_depth):
+        raise ValueError(f"the values nest deeper than {most_depth}")
+    if b"\\u" in text:
+        _check_unicode(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:100]!r} is given twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > 100:
+        raise ValueError(f"the number {text[:40]}… is too long")
+    return int(text)
+
+
+def _is_deeper(value: Any, most_depth: int) -> bool:
+    """Whether values nest deeper, found level by level: without recursion."""
+    level = [value]
+    for _ in range(most_depth):
+        level = [inner for outer in level for inner in _inner(outer)]
+        if not level:
+            return False
+    return any(isinstance(one, dict | list) for one in level)
+
+
+def _inner(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _check_unicode(value: Any) -> None:
+    """Escapes can spell half a character, which no encoding can carry on."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("a text has half of a surrogate pair") from None

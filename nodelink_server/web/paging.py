@@ -1,0 +1,45 @@
+"""Page tokens: opaque, and bound to the filters that they were made for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+from dataclasses import replace
+
+from nodelink.errors import FieldError, InvalidTask
+from nodelink_server.core.ports import TaskQuery
+
+_DIGEST_BYTES = 8
+_TOKEN = struct.Struct(f">q{_DIGEST_BYTES}s")
+
+
+def page_token(query: TaskQuery, *, before_key: int) -> str:
+    """The token of the page that begins before a task."""
+    return base64.urlsafe_b64encode(_TOKEN.pack(before_key, _digest(query))).decode().rstrip("=")
+
+
+def turned(query: TaskQuery, token: str) -> TaskQuery:
+    """The query at the page of a token. InvalidTask: it is no token, or one of other filters."""
+    try:
+        before_key, digest = _TOKEN.unpack(
+            base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        )
+    except (ValueError, struct.error) as error:
+        raise InvalidTask(FieldError("page_token", "is not one that this server gave")) from error
+    if before_key < 1 or digest != _digest(query):
+        raise InvalidTask(FieldError("page_token", "belongs to other filters; begin again without it"))
+    return replace(query, before_key=before_key)
+
+
+def _digest(query: TaskQuery) -> bytes:
+    """A digest of the filters alone: pages may change their size."""
+    filters = (
+        sorted(query.statuses),
+        query.type,
+        query.pool,
+        query.agent_id,
+        query.created_after,
+        query.created_before,
+    )
+    return hashlib.sha256(repr(filters).encode()).digest()[:_DIGEST_BYTES]

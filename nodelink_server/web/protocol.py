@@ -1,0 +1,153 @@
+"""One HTTP connection with the limits that uvicorn has not: whoever sends too slowly or reads nothing is cut off.
+
+A reader that takes nothing would hold its connection, and the response behind it, for ever: no timeout of TCP ends it
+as long as the peer's machine lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_LINES = {
+    408: b"HTTP/1.1 408 Request Timeout\r\n",
+    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """How long a caller may take, and how long its headers may be."""
+
+    headers_seconds: float = 10.0
+    body_seconds: float = 30.0
+    stall_seconds: float = 10.0
+    linger_seconds: float = 0.5
+    header_bytes: int = 64 << 10
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's connection with a deadline for each request, and one for readers that do not read."""
+
+    limits = ConnectionLimits()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._in_headers = True
+        self._in_body = False
+        self._header_bytes = 0
+
+    # -- a request must arrive in time --------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A caller has connected, and shall say what it wants."""
+        super().connection_made(transport)
+        self._expect_within(self.limits.headers_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came. Headers that do not end are refused."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._in_headers and self._header_bytes > self.limits.header_bytes:
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_headers = True
+        self._header_bytes = 0
+        self._expect_within(self.limits.headers_seconds)
+
+    def on_headers_complete(self) -> None:
+        """The headers are there; the body follows."""
+        self._in_headers = False
+        self._in_body = True
+        self._expect_within(self.limits.body_seconds)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The whole request is there."""
+        self._in_body = False
+        self._cancel_deadline()
+        super().on_message_complete()
+
+    def _expect_within(self, seconds: float) -> None:
+        self._cancel_deadline()
+        self._deadline = self.loop.call_later(seconds, self._too_late)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_late(self) -> None:
+        if self._in_headers and self._header_bytes:
+            self._refuse(408)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_LINES[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()
+
+    # -- a response must be read in time ------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """More waits to be sent than may wait."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """The reader has caught up."""
+        super().resume_writing()
+        self._cancel_stall()
+
+    def on_response_complete(self) -> None:
+        """The response is written, if not sent."""
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        self._cancel_stall()
+        waiting = self.transport.get_write_buffer_size()
+        self._stall = self.loop.call_later(self.limits.stall_seconds, self._check_reader, waiting)
+
+    def _check_reader(self, before: int) -> None:
+        """Cut off a reader that has taken nothing; one that is merely slow goes on."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting >= before:
+            self.transport.abort()
+        elif waiting:
+            self._watch_reader()
+
+    def _cancel_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and its timers with it."""
+        self._cancel_deadline()
+        self._cancel_stall()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops. A request that has not come is not waited for, nor a reader that does not read."""
+        super().shutdown()
+        if self._in_body:
+            self.transport.close()
+        self.loop.call_later(self.limits.linger_seconds, self._cut_reader)
+
+    def _cut_reader(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()

@@ -1,0 +1,117 @@
+"""The HTTP server: uvicorn in the caller's loop, started and stopped by whoever opens it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import structlog
+from fastapi import FastAPI
+from uvicorn import Config, Server
+
+from nodelink.address import Address
+from nodelink.errors import ErrorCode, NodelinkError
+from nodelink_server.core.manager import TaskManager
+from nodelink_server.web.app import create_app
+from nodelink_server.web.protocol import BoundedProtocol, ConnectionLimits
+
+BACKLOG = 1_024
+MOST_CONNECTIONS = 6_000
+KEEP_ALIVE_SECONDS = 30
+STOP_SECONDS = 5
+"""The backstop: whatever still lasts when the server stops is cancelled after this."""
+UNSPECIFIED_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
+
+log = structlog.get_logger(__name__)
+
+
+class CannotListen(NodelinkError):
+    """The address cannot be listened on."""
+
+    code = ErrorCode.UNAVAILABLE
+
+
+@asynccontextmanager
+async def http_server(
+    manager: TaskManager,
+    address: Address,
+    *,
+    version: str,
+    allowed_hosts: Iterable[str] = (),
+    insecure: bool = False,
+    limits: ConnectionLimits | None = None,
+) -> AsyncIterator[Address]:
+    """Serve HTTP while open; gives the address it listens on (port 0: any free one). Raises `CannotListen`.
+
+    At its end streams and long polls are told first, requests under way are finished, and 5 s later all is over.
+    """
+    closing = asyncio.Event()
+    app = create_app(
+        manager,
+        version=version,
+        allowed_hosts=(*allowed_hosts, *([] if address.host in UNSPECIFIED_HOSTS else [address.host])),
+        any_address=address.host in UNSPECIFIED_HOSTS,
+        insecure=insecure,
+        closing=closing,
+    )
+    listener = await _listen(address)
+    server = _LoopServer(_config(app, limits or ConnectionLimits()))
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve(sockets=[listener]), name="http server")
+        try:
+            await server.ready.wait()
+            bound = Address(address.host, listener.getsockname()[1])
+            log.info("http_listening", address=str(bound))
+            yield bound
+        finally:
+            closing.set()
+            server.should_exit = True
+            await asyncio.wait({serving})
+            listener.close()
+
+
+class _LoopServer(Server):
+    """uvicorn's server as a part of ours: signals are the caller's, and it says when it is ready."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def _config(app: FastAPI, limits: ConnectionLimits) -> Config:
+    return Config(
+        app,
+        http=type("_Protocol", (BoundedProtocol,), {"limits": limits}),
+        ws="none",
+        lifespan="off",
+        loop="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+
+
+async def _listen(address: Address) -> socket.socket:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, target = found[0]
+        return socket.create_server(target[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CannotListen(f"cannot listen on {address} for HTTP: {reason}") from error

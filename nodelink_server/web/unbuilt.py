@@ -1,0 +1,83 @@
+"""What is published and not built yet. It is refused by name, never accepted and ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from nodelink.errors import FieldError, NotBuilt
+
+UNBUILT_PARAMETERS: Mapping[str, str] = {
+    "workspace": "tasks of one workspace",
+    "label": "filtering by label",
+    "q": "searching",
+}
+"""Query parameters, and what they will be for."""
+
+UNBUILT_PATHS: tuple[str, ...] = (
+    "/tasks/docker",
+    "/tasks/bulk",
+    "/tasks/cleanup",
+    "/tasks/{task_id}/retry",
+    "/tasks/{task_id}/approve",
+    "/tasks/{task_id}/reject",
+    "/tasks/{task_id}/extend",
+    "/tasks/{task_id}/abandon",
+    "/tasks/{task_id}/resolve",
+    "/tasks/{task_id}/why",
+    "/tasks/{task_id}/artifacts",
+    "/tasks/{task_id}/artifacts/{name}",
+    "/agents/{agent_id}/tasks",
+    "/agents/{agent_id}/sessions",
+    "/agents/{agent_id}/why",
+    "/agents/{agent_id}/drain",
+    "/agents/{agent_id}/undrain",
+    "/agents/{agent_id}/schedule",
+    "/agents/{agent_id}/schedule/run",
+    "/stats",
+    "/scheduler/status",
+    "/scheduler/pause",
+    "/scheduler/resume",
+    "/ws",
+)
+"""Below the prefix."""
+
+UNBUILT_TREES: tuple[str, ...] = (
+    "limits",
+    "artifacts",
+    "workspaces",
+    "pools",
+    "schedules",
+    "workflows",
+    "fanouts",
+    "dead-letters",
+    "checkpoints",
+    "tokens",
+    "audit",
+)
+"""Below the prefix, with everything beneath them."""
+
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+async def _refuse(request: Request) -> None:
+    raise NotBuilt(FieldError("path", f"{request.method} {request.url.path} is not available in this version"))
+
+
+def unbuilt_routes() -> APIRouter:
+    """Routes, kept out of the published description, that refuse by name."""
+    router = APIRouter(include_in_schema=False)
+    trees = [path for tree in UNBUILT_TREES for path in (f"/{tree}", f"/{tree}/{{rest:path}}")]
+    for path in (*UNBUILT_PATHS, *trees):
+        router.add_api_route(path, _refuse, methods=_METHODS)
+    return router
+
+
+def unbuilt_pages() -> APIRouter:
+    """The same for what will stand outside the prefix."""
+    router = APIRouter(include_in_schema=False)
+    for path in ("/", "/debug/profile"):
+        router.add_api_route(path, _refuse, methods=["GET"])
+    return router

@@ -1,0 +1,323 @@
+"""What callers are shown. Names and shapes are published; what is not built yet is null."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from nodelink.task import ErrorCategory, Execution, Finished, Progress, Reason, TaskError, TaskStatus
+from nodelink_server.core.agents import AgentView
+from nodelink_server.core.task import Attempt, Superseded, Task, TaskRecord
+from nodelink_server.web.jsontext import read_json
+from nodelink_server.web.times import duration_or_none, moment, moment_or_none
+
+MOST_OUTPUT_DEPTH = 200
+"""Agents may nest deeper than callers; beyond this, an output is shown as text."""
+
+
+class ProgressJson(BaseModel):
+    """What a handler says of its own advance."""
+
+    fraction: float = Field(description="0 to 1")
+    message: str
+
+
+class AttemptJson(BaseModel):
+    """One try at a task on one agent."""
+
+    number: int
+    agent_id: str
+    state: str = Field(description="granted, started, finished, void (proved never to have begun) or lost")
+    sent_at: str
+    started_at: str | None
+    finished_at: str | None
+    containment: str | None = Field(description="by what its processes are held together")
+
+
+class TaskJson(BaseModel):
+    """A task as it stands now."""
+
+    id: str
+    type: str
+    status: TaskStatus
+    reason: Reason
+    message: str = Field(description="the reason in words")
+    priority: int
+    pool: str
+    agent_id: str | None = Field(description="the agent of the current attempt")
+    attempt: int = Field(description="the number of the current attempt; 0: none")
+    attempts: list[AttemptJson] = Field(description="oldest first; in lists only the current one")
+    created_at: str
+    scheduled_at: str | None
+    sent_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    updated_at: str
+    timeout: str | None
+    queue_timeout: str | None
+    execution: Execution
+    last_contact: str | None = Field(description="when its agent was last heard of")
+    may_have_run: bool
+    progress: ProgressJson | None
+    payload: Any
+    metadata: dict[str, str]
+    revision: int
+    lease_until: None = None
+    workspace: None = None
+    labels: None = None
+    resources: None = None
+    retry: None = None
+    assignment: None = None
+
+
+class TaskPage(BaseModel):
+    """Tasks, newest first."""
+
+    tasks: list[TaskJson]
+    next_page_token: str = Field(description="empty: this was the last page")
+
+
+class FieldErrorJson(BaseModel):
+    """A field that is wrong, and what would be right."""
+
+    field: str
+    message: str
+
+
+class RefusalJson(BaseModel):
+    """Why one of several was not accepted."""
+
+    code: str
+    detail: str
+    errors: list[FieldErrorJson]
+
+
+class OutcomeJson(BaseModel):
+    """What became of one of several: it was accepted, or refused."""
+
+    task_id: str | None
+    status: TaskStatus | None
+    replayed: bool = Field(description="it had been accepted before, under the same key")
+    error: RefusalJson | None
+
+
+class BatchOutcome(BaseModel):
+    """In the order of the request."""
+
+    outcomes: list[OutcomeJson]
+
+
+class ErrorJson(BaseModel):
+    """What went wrong."""
+
+    category: ErrorCategory
+    message: str
+
+
+class MetricsJson(BaseModel):
+    """What it took."""
+
+    queue_seconds: float | None = Field(description="from ready to granted")
+    run_seconds: float | None
+    cpu_seconds: float | None
+    max_rss_bytes: int | None
+
+
+class ResultJson(BaseModel):
+    """How a task ended."""
+
+    task_id: str
+    status: TaskStatus
+    reason: Reason
+    attempt: int
+    exit_code: int | None
+    signal: int | None
+    output: Any
+    error: ErrorJson | None
+    metrics: MetricsJson
+    metadata: dict[str, str]
+    started_at: str | None
+    completed_at: str | None
+
+
+class AgentJson(BaseModel):
+    """An agent as the server sees it."""
+
+    id: str
+    name: str
+    pool: str
+    status: str = Field(description="online, unreachable or offline")
+    labels: dict[str, str]
+    slots: int
+    free_slots: int
+    current_tasks: list[str]
+    last_heartbeat_at: str
+    types: list[str] = Field(description="what it can run")
+    software_version: str
+    resources: None = None
+    plan_limit: None = None
+    plan_running: None = None
+    apply_running: None = None
+
+
+class AgentPage(BaseModel):
+    """Agents, by name."""
+
+    agents: list[AgentJson]
+
+
+class HealthJson(BaseModel):
+    """Whether the server is there, and whether it can do its work."""
+
+    status: str
+    version: str
+    insecure: bool
+
+
+class ProblemJson(BaseModel):
+    """A refusal (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldErrorJson]
+    request_id: str
+    retry_after: int | None = Field(default=None, description="seconds")
+
+
+def task_json(record: TaskRecord, *, progress: Progress | None = None, last_contact: int | None = None) -> TaskJson:
+    """A task as it is shown."""
+    task, attempt = record.task, record.task.attempt
+    return TaskJson(
+        id=task.id,
+        type=task.spec.type,
+        status=task.status,
+        reason=task.reason,
+        message=task.message,
+        priority=task.spec.priority,
+        pool=task.spec.pool,
+        agent_id=attempt.agent_id if attempt else None,
+        attempt=attempt.number if attempt else 0,
+        attempts=_attempts(record),
+        created_at=moment(task.created_at),
+        scheduled_at=moment_or_none(task.due_at if task.due_at is not None else task.spec.scheduled_at),
+        sent_at=moment(attempt.sent_at) if attempt else None,
+        started_at=moment_or_none(attempt.started_at) if attempt else None,
+        finished_at=moment_or_none(task.finished_at),
+        updated_at=moment(record.updated_at),
+        timeout=duration_or_none(task.spec.timeout_ms),
+        queue_timeout=duration_or_none(task.spec.queue_timeout_ms),
+        execution=task.execution,
+        last_contact=moment_or_none(last_contact),
+        may_have_run=task.may_have_run,
+        progress=ProgressJson(fraction=progress.fraction, message=progress.message) if progress else None,
+        payload=json_value(record.payload),
+        metadata=dict(task.spec.metadata),
+        revision=task.revision,
+    )
+
+
+def _attempts(record: TaskRecord) -> list[AttemptJson]:
+    earlier = [_superseded(superseded) for superseded in record.earlier]
+    task = record.task
+    if task.attempt is None:
+        return earlier
+    return [*earlier, _attempt(task.attempt, _state(task, task.attempt), task.finished_at)]
+
+
+def _superseded(superseded: Superseded) -> AttemptJson:
+    return _attempt(superseded.attempt, superseded.state, superseded.ended_at)
+
+
+def _attempt(attempt: Attempt, state: str, ended_at: int | None) -> AttemptJson:
+    return AttemptJson(
+        number=attempt.number,
+        agent_id=attempt.agent_id,
+        state=state,
+        sent_at=moment(attempt.sent_at),
+        started_at=moment_or_none(attempt.started_at),
+        finished_at=moment_or_none(ended_at),
+        containment=attempt.containment or None,
+    )
+
+
+def _state(task: Task, attempt: Attempt) -> str:
+    if task.is_terminal:
+        return "lost" if task.may_have_run else "finished"
+    return "granted" if attempt.started_at is None else "started"
+
+
+def result_json(record: TaskRecord) -> ResultJson:
+    """How a finished task ended."""
+    task, finished, attempt = record.task, record.finished, record.task.attempt
+    error = finished.error if finished else _error_without_result(task)
+    return ResultJson(
+        task_id=task.id,
+        status=task.status,
+        reason=task.reason,
+        attempt=attempt.number if attempt else 0,
+        exit_code=finished.exit_code if finished else None,
+        signal=finished.signal if finished else None,
+        output=json_value(finished.output) if finished else None,
+        error=ErrorJson(category=error.category, message=error.message) if error else None,
+        metrics=_metrics(task, finished),
+        metadata=dict(task.spec.metadata),
+        started_at=moment_or_none(attempt.started_at) if attempt else None,
+        completed_at=moment_or_none(task.finished_at),
+    )
+
+
+def _error_without_result(task: Task) -> TaskError | None:
+    """What went wrong with a task that ended without a word of its agent. Cancelled as asked: nothing."""
+    match task.status:
+        case TaskStatus.TIMEOUT:
+            return TaskError(ErrorCategory.TIMEOUT, task.message)
+        case TaskStatus.LOST | TaskStatus.FAILED:
+            return TaskError(ErrorCategory.INFRASTRUCTURE, task.message)
+        case _:
+            return None
+
+
+def _metrics(task: Task, finished: Finished | None) -> MetricsJson:
+    return MetricsJson(
+        queue_seconds=_queue_seconds(task),
+        run_seconds=finished.run_seconds if finished else None,
+        cpu_seconds=finished.cpu_seconds if finished else None,
+        max_rss_bytes=finished.max_rss_bytes if finished else None,
+    )
+
+
+def _queue_seconds(task: Task) -> float | None:
+    if task.attempt is None or task.ready_at is None:
+        return None
+    return max(0, task.attempt.sent_at - task.ready_at) / 1000
+
+
+def agent_json(agent: AgentView) -> AgentJson:
+    """An agent as it is shown."""
+    return AgentJson(
+        id=agent.id,
+        name=agent.name,
+        pool=agent.pool,
+        status=agent.status,
+        labels=dict(agent.labels),
+        slots=agent.slots,
+        free_slots=agent.free_slots,
+        current_tasks=list(agent.current_tasks),
+        last_heartbeat_at=moment(agent.last_heartbeat_at),
+        types=list(agent.types),
+        software_version=agent.software_version,
+    )
+
+
+def json_value(text: bytes) -> Any:
+    """JSON text as a value. Empty: null. What an agent sent and cannot be passed on as JSON is shown as text."""
+    if not text:
+        return None
+    try:
+        return read_json(text, most_depth=MOST_OUTPUT_DEPTH)
+    except ValueError:
+        return text.decode(errors="replace")

@@ -1,0 +1,37 @@
+"""What a route is handed: the server's one door, and the sign that the server is closing its doors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from nodelink.errors import FieldError, InvalidTask, NotBuilt
+from nodelink_server.core.manager import TaskManager
+from nodelink_server.web.unbuilt import UNBUILT_PARAMETERS
+
+
+async def _manager(request: Request) -> TaskManager:
+    return cast("TaskManager", request.app.state.manager)
+
+
+async def _closing(request: Request) -> asyncio.Event:
+    return cast("asyncio.Event", request.app.state.closing)
+
+
+async def no_parameters(request: Request) -> None:
+    """For routes that take no query parameters: refuse any, by name."""
+    names = list(request.query_params)
+    unbuilt = [
+        FieldError(name, f"not available: {UNBUILT_PARAMETERS[name]}") for name in names if name in UNBUILT_PARAMETERS
+    ]
+    if unbuilt:
+        raise NotBuilt(*unbuilt)
+    if names:
+        raise InvalidTask(*(FieldError(name, "there is no such parameter") for name in names[:10]))
+
+
+Manager = Annotated[TaskManager, Depends(_manager)]
+Closing = Annotated[asyncio.Event, Depends(_closing)]

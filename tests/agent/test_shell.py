@@ -1,0 +1,240 @@
+"""The `shell` type from its payload to how the attempt ended, with real commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodelink.task import (
+    AttemptRef,
+    ErrorCategory,
+    Finished,
+    LogStream,
+    Outcome,
+    Progress,
+    Reason,
+    TaskRequest,
+    TaskSpec,
+)
+from nodelink_agent.context import AttemptContext
+from nodelink_agent.handlers.registry import Handler
+from nodelink_agent.handlers.shell import shell
+from nodelink_agent.output import Output
+from tests.support.commands import PATIENCE, Shop, alive, exited, handle, open_shop
+
+SERVER = "127.0.0.1:50051"
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/home/of-the-agent",
+    "LC_TIME": "C",
+    "NODELINK_POOL_TOKEN": "secret",
+    "GRPC_VERBOSITY": "ERROR",
+    "SSH_AUTH_SOCK": "/secret",
+}
+OUT = LogStream.STDOUT
+
+
+class Attempt:
+    """One attempt at a shell task. Notes what its handler tells."""
+
+    def __init__(self, handler: Handler, folder: Path) -> None:
+        self._handler = handler
+        self._folder = folder
+        self._grown = asyncio.Event()
+        self.containment: str | None = None
+        self.context = self._context()
+
+    async def run(self, **payload: Any) -> Finished:
+        async with asyncio.timeout(PATIENCE):
+            return await self._handler(json.dumps(payload).encode(), self.context)
+
+    async def first_line(self) -> bytes:
+        async with asyncio.timeout(PATIENCE):
+            while b"\n" not in (text := self.text()):
+                self._grown.clear()
+                await self._grown.wait()
+        return text.partition(b"\n")[0]
+
+    def text(self, stream: LogStream = OUT) -> bytes:
+        piece = self.context.output.read(stream, 0, 1 << 20)
+        assert isinstance(piece, bytes)
+        return piece
+
+    def started(self, ref: AttemptRef, *, at: float, containment: str = "") -> None:
+        self.containment = containment
+
+    def progress(self, ref: AttemptRef, progress: Progress) -> None:
+        """Commands report none."""
+
+    def _context(self) -> AttemptContext:
+        request = TaskRequest(ref=AttemptRef("task-1", 2, 33), spec=TaskSpec(type="shell"), payload=b"")
+        return AttemptContext(
+            request,
+            deadline=None,
+            teller=self,
+            open_output=lambda ref: Output(self._folder / ref.task_id, self._grown.set),
+            clock=asyncio.get_running_loop().time,
+        )
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    async with open_shop(tmp_path) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def attempt(shop: Shop, tmp_path: Path) -> Attempt:
+    handler = shell(shop.commands, environment=ENVIRONMENT, server=SERVER).run
+    assert handler is not None
+    return Attempt(handler, tmp_path / "attempts")
+
+
+async def test_exit_code_zero_is_completed(attempt: Attempt) -> None:
+    finished = await attempt.run(command="echo out; echo err >&2")
+    assert (finished.outcome, finished.reason, finished.exit_code) == (Outcome.COMPLETED, Reason.NONE, 0)
+    assert json.loads(finished.output) == {"exit_code": 0, "signal": None}
+    assert (attempt.text(), attempt.text(LogStream.STDERR)) == (b"out\n", b"err\n")
+    assert attempt.containment == "subreaper"
+
+
+async def test_another_exit_code_is_failed(attempt: Attempt) -> None:
+    finished = await attempt.run(command=["sh", "-c", "exit 7"])
+    assert (finished.outcome, finished.reason, finished.exit_code) == (Outcome.FAILED, Reason.EXIT_CODE, 7)
+    assert finished.error is not None
+    assert finished.error.category is ErrorCategory.EXIT_CODE
+    assert finished.error.message == "the command exited with code 7"
+
+
+async def test_a_signal_is_failed_with_its_number(attempt: Attempt) -> None:
+    finished = await attempt.run(command="kill -SEGV $$")
+    assert (finished.outcome, finished.reason) == (Outcome.FAILED, Reason.SIGNAL)
+    assert (finished.exit_code, finished.signal) == (139, 11)
+    assert finished.error is not None
+    assert finished.error.message == "the command was killed by signal 11 (SIGSEGV)"
+
+
+@pytest.mark.parametrize("command,exit_code", [(["no-such-command"], 127), (["/etc/passwd"], 126)])
+async def test_what_cannot_start_is_a_start_error(attempt: Attempt, command: list[str], exit_code: int) -> None:
+    finished = await attempt.run(command=command)
+    assert (finished.outcome, finished.reason) == (Outcome.FAILED, Reason.START_ERROR)
+    assert finished.exit_code == exit_code
+    assert attempt.containment is None
+
+
+async def test_a_directory_that_does_not_exist_is_a_start_error_that_names_it(attempt: Attempt) -> None:
+    finished = await attempt.run(command="true", cwd="/no/such/place")
+    assert (finished.reason, finished.exit_code) == (Reason.START_ERROR, None)
+    assert finished.error is not None
+    assert "/no/such/place" in finished.error.message
+
+
+async def test_a_wrong_payload_is_invalid_input(attempt: Attempt, tmp_path: Path) -> None:
+    finished = await attempt.run(command="true", env={"NODELINK_SERVER": "elsewhere"})
+    assert finished.outcome is Outcome.FAILED
+    assert finished.error is not None
+    assert finished.error.category is ErrorCategory.INVALID_INPUT
+    assert finished.error.message.startswith("env.NODELINK_SERVER: ")
+    assert not (tmp_path / "attempts").exists()
+
+
+async def test_the_environment_holds_what_is_allowed_and_who_it_is(attempt: Attempt) -> None:
+    await attempt.run(command=["env"], env={"HOME": "/mine", "GRPC_TRACE": "all"})
+    assert dict(line.split("=", 1) for line in attempt.text().decode().splitlines()) == {
+        "PATH": ENVIRONMENT["PATH"],
+        "LC_TIME": "C",
+        "HOME": "/mine",
+        "GRPC_TRACE": "all",
+        "NODELINK_TASK_ID": "task-1",
+        "NODELINK_ATTEMPT": "2",
+        "NODELINK_FENCE": "33",
+        "NODELINK_SERVER": SERVER,
+    }
+
+
+async def test_the_default_directory_is_private_and_empty(attempt: Attempt) -> None:
+    finished = await attempt.run(command="pwd; stat -c %a .; ls -A")
+    assert finished.outcome is Outcome.COMPLETED
+    assert attempt.text().decode().splitlines() == [str(attempt.context.output.directory / "work"), "700"]
+
+
+async def test_directory_and_input_are_taken_from_the_payload(attempt: Attempt, tmp_path: Path) -> None:
+    await attempt.run(command="pwd; cat", cwd=str(tmp_path), stdin="grün")
+    assert attempt.text().decode() == f"{tmp_path}\ngrün"
+
+
+@pytest.mark.parametrize(
+    "reason,outcome",
+    [
+        (Reason.CANCELLED_BY_CALLER, Outcome.CANCELLED),
+        (Reason.SUPERSEDED, Outcome.CANCELLED),
+        (Reason.RUN_TIMEOUT, Outcome.TIMEOUT),
+        (Reason.TOTAL_TIMEOUT, Outcome.TIMEOUT),
+    ],
+)
+async def test_a_stop_that_is_confirmed_is_told_by_its_reason(
+    attempt: Attempt, reason: Reason, outcome: Outcome
+) -> None:
+    run = asyncio.create_task(attempt.run(command="echo $$; exec sleep 1000"))
+    pid = int(await attempt.first_line())
+    attempt.context.ask_stop(reason, PATIENCE)
+    finished = await run
+    assert (finished.outcome, finished.reason, finished.tree_gone) == (outcome, reason, True)
+    assert (finished.exit_code, finished.signal) == (143, signal.SIGTERM)
+    assert not alive(pid)
+
+
+async def test_a_command_that_exits_zero_when_told_to_stop_is_cancelled_all_the_same(attempt: Attempt) -> None:
+    run = asyncio.create_task(attempt.run(command="trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done"))
+    await attempt.first_line()
+    attempt.context.ask_stop(Reason.CANCELLED_BY_CALLER, PATIENCE)
+    finished = await run
+    assert (finished.outcome, finished.exit_code) == (Outcome.CANCELLED, 0)
+
+
+async def test_a_stop_after_the_end_leaves_the_result_as_it_was(attempt: Attempt) -> None:
+    finished = await attempt.run(command="exit 3")
+    attempt.context.ask_stop(Reason.CANCELLED_BY_CALLER, 0)
+    assert (finished.outcome, finished.reason) == (Outcome.FAILED, Reason.EXIT_CODE)
+
+
+async def test_a_handler_that_is_broken_off_kills_its_command(attempt: Attempt) -> None:
+    run = asyncio.create_task(attempt.run(command="trap '' TERM; echo $$; while :; do sleep 1; done"))
+    pid = int(await attempt.first_line())
+    with handle(pid) as descriptor:
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        await exited(descriptor)
+
+
+async def test_a_lost_spawner_is_an_infrastructure_failure_with_a_doubtful_tree(attempt: Attempt, shop: Shop) -> None:
+    run = asyncio.create_task(attempt.run(command="echo up; exec sleep 1000"))
+    await attempt.first_line()
+    os.kill(shop.spawner_pid, signal.SIGKILL)
+    finished = await run
+    assert (finished.outcome, finished.reason, finished.tree_gone) == (Outcome.FAILED, Reason.INFRASTRUCTURE, False)
+
+
+async def test_without_a_spawner_nothing_starts(attempt: Attempt, shop: Shop) -> None:
+    os.kill(shop.spawner_pid, signal.SIGKILL)
+    async with asyncio.timeout(PATIENCE):
+        await shop.commands.broken.wait()
+    assert (await attempt.run(command="true")).reason is Reason.INFRASTRUCTURE
+
+
+async def test_a_place_that_cannot_be_written_is_a_start_error(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    handler = shell(shop.commands, environment=ENVIRONMENT, server=SERVER).run
+    assert handler is not None
+    finished = await Attempt(handler, tmp_path / "file").run(command="true")
+    assert finished.reason is Reason.START_ERROR
+    assert finished.error is not None
+    assert finished.error.category is ErrorCategory.RESOURCE

@@ -1,0 +1,222 @@
+"""Every noun survives the way through protobuf, and what is not known does no harm."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as some
+
+from nodelink import wire
+from nodelink.errors import InvalidTask
+from nodelink.task import (
+    DEFAULT_GRACE_MS,
+    DEFAULT_POOL,
+    DEFAULT_PRIORITY,
+    AckDisposition,
+    AttemptRef,
+    CancelCommand,
+    Declined,
+    ErrorCategory,
+    Execution,
+    Finished,
+    HeldAttempt,
+    HeldState,
+    LogAck,
+    LogChunk,
+    LogStream,
+    Outcome,
+    Progress,
+    Reason,
+    ResultAck,
+    Started,
+    TaskError,
+    TaskResponse,
+    TaskSpec,
+    TaskStatus,
+    Verdict,
+    VerdictAction,
+)
+from nodelink.v1 import agent_pb2, task_pb2
+
+REF = AttemptRef("0190f3a2-7c1e-7abc-8def-0123456789ab", 3, (7 << 32) + 5)
+FULL_SPEC = TaskSpec(
+    type="shell",
+    pool="gpu",
+    priority=75,
+    timeout_ms=1_500,
+    queue_timeout_ms=0,
+    scheduled_at=1_700_000_000_123,
+    delay_ms=2,
+    execution=Execution.ONCE,
+    metadata={"a": "b", "é": "…"},
+)
+FULL_END = Finished(
+    outcome=Outcome.FAILED,
+    reason=Reason.EXIT_CODE,
+    exit_code=0,
+    signal=9,
+    output=b'{"a":1}',
+    error=TaskError(ErrorCategory.EXIT_CODE, "no"),
+    run_seconds=1.5,
+    cpu_seconds=0.5,
+    max_rss_bytes=1 << 40,
+    log_totals={LogStream.STDOUT: 5, LogStream.STDERR: 0},
+    tree_gone=False,
+)
+
+
+@pytest.mark.parametrize("spec", [FULL_SPEC, TaskSpec(type="echo")], ids=["full", "least"])
+def test_a_spec_comes_back(spec: TaskSpec) -> None:
+    message = task_pb2.TaskSpec()
+    wire.put_spec(message, spec, b"[1]")
+    assert wire.spec_of(task_pb2.TaskSpec.FromString(message.SerializeToString())) == (spec, b"[1]")
+
+
+def test_an_empty_spec_gets_the_defaults() -> None:
+    spec, payload = wire.spec_of(task_pb2.TaskSpec(type="echo"))
+    assert (spec.pool, spec.priority, spec.execution, payload) == (DEFAULT_POOL, DEFAULT_PRIORITY, None, b"")
+
+
+def test_a_spec_of_an_unknown_class_is_refused_by_name() -> None:
+    message = task_pb2.TaskSpec(type="echo", execution=77)  # type: ignore[arg-type]
+    with pytest.raises(InvalidTask, match="execution: 77 is not known"):
+        wire.spec_of(message)
+
+
+def test_a_request_comes_back_with_its_class() -> None:
+    message = agent_pb2.TaskRequest()
+    wire.put_task_request(message, REF, wire.spec_bytes(TaskSpec(type="echo"), b"{}"), Execution.REPLAYABLE)
+    request = wire.task_request_of(agent_pb2.TaskRequest.FromString(message.SerializeToString()))
+    assert request is not None
+    assert (request.ref, request.payload, request.spec.type) == (REF, b"{}", "echo")
+    assert (request.spec.execution, message.granted) == (Execution.REPLAYABLE, True)
+
+
+def test_a_request_whose_spec_is_no_protobuf_is_unreadable() -> None:
+    assert wire.task_request_of(agent_pb2.TaskRequest(spec=b"\xff\xff")) is None
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        Started(),
+        Started(ago_ms=1_500, containment="subreaper"),
+        Progress(fraction=0.0),
+        Progress(fraction=0.25, message="a quarter"),
+        Declined(),
+        Declined(message="no"),
+        Finished(outcome=Outcome.COMPLETED),
+        FULL_END,
+    ],
+    ids=lambda update: f"{type(update).__name__}",
+)
+def test_a_response_comes_back(update: Started | Progress | Declined | Finished) -> None:
+    message = agent_pb2.TaskResponse()
+    wire.put_task_response(message, TaskResponse(REF, update))
+    read = agent_pb2.TaskResponse.FromString(message.SerializeToString())
+    assert wire.task_response_of(read) == TaskResponse(REF, update)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        agent_pb2.TaskResponse(),
+        agent_pb2.TaskResponse(accepted=agent_pb2.Accepted()),
+        agent_pb2.TaskResponse(finished=agent_pb2.Finished()),
+        agent_pb2.TaskResponse(finished=agent_pb2.Finished(outcome=77)),  # type: ignore[arg-type]
+    ],
+    ids=["no update", "accepted", "no outcome", "unknown outcome"],
+)
+def test_a_response_that_is_not_understood_is_none(message: agent_pb2.TaskResponse) -> None:
+    assert wire.task_response_of(message) is None
+
+
+def test_unknown_words_of_a_result_do_not_hide_its_outcome() -> None:
+    message = agent_pb2.TaskResponse()
+    message.finished.outcome = wire.OUTCOME_TO_PB[Outcome.FAILED]
+    message.finished.reason = "of the future"
+    message.finished.error.category = "of the future"
+    message.finished.log_totals.add(stream=77, bytes=1)  # type: ignore[arg-type]
+    response = wire.task_response_of(message)
+    assert response is not None
+    assert isinstance(response.update, Finished)
+    assert (response.update.reason, response.update.log_totals) == (Reason.NONE, {})
+    assert response.update.error == TaskError(ErrorCategory.INTERNAL, "")
+
+
+@pytest.mark.parametrize(
+    "chunk", [LogChunk(REF, LogStream.STDERR, 7, b"x\xff"), LogChunk(REF, LogStream.STDOUT, 0, b"", 9)]
+)
+def test_a_run_of_output_comes_back(chunk: LogChunk) -> None:
+    message = agent_pb2.LogChunk()
+    wire.put_log_chunk(message, chunk)
+    assert wire.log_chunk_of(message) == chunk
+
+
+def test_output_of_an_unknown_stream_or_with_data_in_a_gap_is_not_understood() -> None:
+    assert wire.log_chunk_of(agent_pb2.LogChunk(data=b"x")) is None
+    assert wire.log_chunk_of(agent_pb2.LogChunk(stream=wire.STREAM_TO_PB[LogStream.STDOUT], data=b"x", gap=1)) is None
+    assert wire.log_ack_of(agent_pb2.LogAck(offset=1)) is None
+
+
+def test_acknowledgements_come_back() -> None:
+    for disposition in AckDisposition:
+        message = agent_pb2.ResultAck()
+        wire.put_result_ack(message, ResultAck(REF, disposition))
+        assert wire.result_ack_of(message) == ResultAck(REF, disposition)
+    log_message = agent_pb2.LogAck()
+    wire.put_log_ack(log_message, LogAck(REF, LogStream.STDOUT, 1 << 40))
+    assert wire.log_ack_of(log_message) == LogAck(REF, LogStream.STDOUT, 1 << 40)
+
+
+def test_an_unknown_disposition_acknowledges_all_the_same() -> None:
+    assert wire.result_ack_of(agent_pb2.ResultAck(disposition=77)).disposition is AckDisposition.STALE  # type: ignore[arg-type]
+
+
+def test_a_cancel_comes_back_and_has_defaults() -> None:
+    message = agent_pb2.CancelCommand()
+    wire.put_cancel(message, CancelCommand(REF, 0, Reason.TOTAL_TIMEOUT))
+    assert wire.cancel_of(message) == CancelCommand(REF, 0, Reason.TOTAL_TIMEOUT)
+    bare = wire.cancel_of(agent_pb2.CancelCommand(reason="of the future"))
+    assert (bare.grace_ms, bare.reason) == (DEFAULT_GRACE_MS, Reason.CANCELLED_BY_CALLER)
+
+
+def test_held_attempts_and_verdicts_come_back() -> None:
+    for state in HeldState:
+        message = agent_pb2.HeldAttempt()
+        wire.put_held(message, HeldAttempt(REF, state))
+        assert wire.held_of(message) == HeldAttempt(REF, state)
+    for action in VerdictAction:
+        verdict = Verdict(REF, action, (LogAck(REF, LogStream.STDERR, 4),))
+        verdict_message = agent_pb2.Verdict()
+        wire.put_verdict(verdict_message, verdict)
+        assert wire.verdict_of(verdict_message) == verdict
+
+
+def test_an_unknown_state_is_taken_for_running_and_an_unknown_action_for_none() -> None:
+    assert wire.held_of(agent_pb2.HeldAttempt()).state is HeldState.RUNNING
+    assert wire.verdict_of(agent_pb2.Verdict()) is None
+
+
+@given(some.integers(min_value=-(10**14), max_value=10**14))
+def test_milliseconds_come_back(ms: int) -> None:
+    for message in (Duration(), Timestamp()):
+        wire.put_ms(message, ms)
+        assert wire.ms_of(message) == ms
+
+
+def test_every_enum_of_the_protocol_has_its_noun() -> None:
+    tables = {
+        task_pb2.TaskStatus: (wire.STATUS_FROM_PB, TaskStatus),
+        task_pb2.Execution: (wire.EXECUTION_FROM_PB, Execution),
+        task_pb2.LogStream: (wire.STREAM_FROM_PB, LogStream),
+        agent_pb2.Outcome: (wire.OUTCOME_FROM_PB, Outcome),
+        agent_pb2.HeldState: (wire.HELD_FROM_PB, HeldState),
+        agent_pb2.VerdictAction: (wire.ACTION_FROM_PB, VerdictAction),
+        agent_pb2.AckDisposition: (wire.DISPOSITION_FROM_PB, AckDisposition),
+    }
+    for numbers, (table, nouns) in tables.items():
+        assert set(table) == {number for number in numbers.values() if number}
+        assert set(table.values()) == set(nouns)

@@ -1,0 +1,98 @@
+"""Parts of an agent for tests: handlers whose work the test controls, a pool that needs no spawner, and its link."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from nodelink.address import Address
+from nodelink.task import AttemptRef, Execution, Finished, Outcome
+from nodelink_agent.handlers.echo import ECHO
+from nodelink_agent.handlers.registry import Context, HandlerEntry, HandlerRegistry
+from nodelink_agent.link import Introduction, Link
+from nodelink_agent.output import Output
+from nodelink_agent.pool import Pool
+
+DONE = Finished(outcome=Outcome.COMPLETED, output=b'"done"')
+
+
+class Manual:
+    """The type `manual`: each attempt runs until the test ends it, or until it is stopped if it obeys."""
+
+    def __init__(self, *, obeys: bool = True) -> None:
+        self.contexts: dict[str, Context] = {}
+        self._begun = asyncio.Condition()
+        self._ends: dict[str, asyncio.Future[Finished]] = {}
+        self._obeys = obeys
+
+    @property
+    def entry(self) -> HandlerEntry:
+        """The handler as the registry wants it."""
+        return HandlerEntry(type="manual", execution=Execution.ONCE, run=self.run)
+
+    async def run(self, _payload: bytes, context: Context) -> Finished:
+        """Run one attempt."""
+        end = self._ends[context.ref.task_id] = asyncio.get_running_loop().create_future()
+        async with self._begun:
+            self.contexts[context.ref.task_id] = context
+            self._begun.notify_all()
+        context.started("process_group")
+        if not self._obeys:
+            return await end
+        stop = asyncio.ensure_future(context.stop_asked())
+        waits: set[asyncio.Future[object]] = {stop, end}  # type: ignore[arg-type]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if end.done():
+            return end.result()
+        return Finished(outcome=Outcome.CANCELLED, reason=context.stop_reason or DONE.reason)
+
+    async def begun(self, task_id: str, *, after: Context | None = None) -> Context:
+        """The context of a task's attempt, once it runs: the first one, or the one after another."""
+        async with asyncio.timeout(10), self._begun:
+            await self._begun.wait_for(lambda: self.contexts.get(task_id, after) is not after)
+        return self.contexts[task_id]
+
+    def end(self, task_id: str, finished: Finished = DONE) -> None:
+        """Let an attempt end."""
+        self._ends[task_id].set_result(finished)
+
+
+@asynccontextmanager
+async def open_pool(
+    directory: Path, *entries: HandlerEntry, slots: int = 5, patience: float = 10.0
+) -> AsyncIterator[Pool]:
+    """A pool that runs `echo` and the given handlers. `patience`: seconds that a handler has to end after a stop."""
+
+    def open_output(ref: AttemptRef, on_growth: Callable[[], None]) -> Output:
+        return Output(directory / f"{ref.task_id}-{ref.attempt}-{ref.fence}", on_growth)
+
+    pool = Pool(
+        slots=slots,
+        handlers=HandlerRegistry([ECHO, *entries]),
+        open_output=open_output,
+        least_patience=patience,
+        stop_margin=patience,
+    )
+    async with pool.open():
+        yield pool
+
+
+def make_link(address: Address, pool: Pool, *, session: int = 1, slots: int = 5) -> Link:
+    """The link of one session."""
+    introduction = Introduction(
+        agent_id="0190f3a2-7c1e-7abc-8def-0123456789ab",
+        secret=b"s" * 32,
+        session=session,
+        remembers_since=1,
+        host_id="host",
+        name="agent",
+        pool="default",
+        slots=slots,
+        handlers=(),
+        labels={"zone": "a"},
+        software_version="test",
+    )
+    return Link(address, introduction, pool, random=lambda: 0.5)

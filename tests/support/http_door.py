@@ -1,0 +1,216 @@
+"""The HTTP door over a real manager: a server on a free port, a client, and an agent that does what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import httpx
+
+from nodelink.address import Address
+from nodelink.task import (
+    AttemptRef,
+    CancelCommand,
+    Execution,
+    Finished,
+    LogChunk,
+    LogStream,
+    Outcome,
+    Started,
+    TaskRequest,
+    TaskResponse,
+    Update,
+)
+from nodelink_server.clock import SystemClock
+from nodelink_server.core.agents import Hello
+from nodelink_server.core.manager import Options, TaskManager
+from nodelink_server.core.session import AgentSession
+from nodelink_server.store.disk import Disk
+from nodelink_server.store.memory import MemoryStore
+from nodelink_server.web.protocol import ConnectionLimits
+from nodelink_server.web.server import http_server
+
+WAIT_SECONDS = 10.0
+VERSION = "1.2.3"
+
+
+class ManualAgent:
+    """One agent at the manager's own door. It takes what it is given, and says what a test has it say."""
+
+    def __init__(self, manager: TaskManager, session: AgentSession) -> None:
+        self._manager = manager
+        self._requests: asyncio.Queue[TaskRequest] = asyncio.Queue()
+        self._cancels: asyncio.Queue[CancelCommand] = asyncio.Queue()
+        self._offsets: dict[tuple[AttemptRef, LogStream], int] = {}
+        self.session = session
+
+    async def read_frames(self) -> None:
+        """Sort what the server says, until cancelled."""
+        while True:
+            frame = await self.session.outgoing()
+            for request in frame.tasks:
+                self._requests.put_nowait(request)
+            for command in frame.cancels:
+                self._cancels.put_nowait(command)
+
+    async def take(self) -> TaskRequest:
+        """The next task."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self._requests.get()
+
+    async def told_to_stop(self) -> CancelCommand:
+        """The next stop."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self._cancels.get()
+
+    def say(self, ref: AttemptRef, update: Update) -> None:
+        """Send one response."""
+        self._manager.channel.put(self.session, [TaskResponse(ref, update)], 100)
+
+    def start(self, ref: AttemptRef) -> None:
+        """The work has begun."""
+        self.say(ref, Started(containment="process_group"))
+
+    def finish(self, ref: AttemptRef, **how: Any) -> None:
+        """The work has ended: well, unless something else is said."""
+        totals = {stream: end for (of, stream), end in self._offsets.items() if of == ref}
+        self.say(ref, Finished(**{"outcome": Outcome.COMPLETED, "log_totals": totals, **how}))
+
+    def write(self, ref: AttemptRef, stream: LogStream, data: bytes, *, gap: int = 0) -> None:
+        """The work has printed something, or something of it was lost."""
+        offset = self._offsets.get((ref, stream), 0)
+        self._offsets[ref, stream] = offset + (len(data) or gap)
+        self._manager.logs.receive(self.session, [LogChunk(ref, stream, offset, data, gap)])
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A running server, and a client of it."""
+
+    manager: TaskManager
+    disk: Disk
+    address: Address
+    http: httpx.AsyncClient
+
+    async def submit(self, **fields: Any) -> dict[str, Any]:
+        """The task that was accepted."""
+        answer = await self.http.post("/api/v1/tasks", json={"type": "echo", "payload": None, **fields})
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def get(self, task_id: str) -> dict[str, Any]:
+        """A task as it is shown."""
+        answer = await self.http.get(f"/api/v1/tasks/{task_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    @asynccontextmanager
+    async def agent(self, *, agent_id: str = "a1", pool: str = "default", slots: int = 4) -> AsyncIterator[ManualAgent]:
+        """An agent that is connected while open."""
+        hello = Hello(
+            agent_id=agent_id,
+            secret=b"s" * 32,
+            session=1,
+            remembers_since=1,
+            host_id="h1",
+            name=f"agent {agent_id}",
+            pool=pool,
+            slots=slots,
+            handlers={"echo": Execution.REPLAYABLE, "shell": Execution.ONCE},
+            labels={"zone": "z1"},
+            software_version="0.1.0",
+        )
+        session, _ = await self.manager.connect(hello)
+        agent = ManualAgent(self.manager, session)
+        async with asyncio.TaskGroup() as group:
+            parts = [group.create_task(agent.read_frames()), group.create_task(self.manager.feed(session))]
+            session.credit_given(slots)
+            try:
+                yield agent
+            finally:
+                for part in parts:
+                    part.cancel()
+        self.manager.disconnect(session, left=True)
+
+
+@asynccontextmanager
+async def http_door(*, limits: ConnectionLimits | None = None, **settings: Any) -> AsyncIterator[Door]:
+    """A server on a free port of loopback, over a store in memory."""
+    numbers = count(1)
+    disk = Disk()
+    manager = TaskManager(
+        store=MemoryStore(disk),
+        clock=SystemClock(),
+        new_id=lambda: f"01900000-0000-7000-8000-{next(numbers):012x}",
+        options=Options(),
+    )
+    await manager.restore()
+    async with (
+        manager.running(),
+        http_server(manager, Address("127.0.0.1", 0), version=VERSION, limits=limits, **settings) as address,
+        httpx.AsyncClient(base_url=f"http://{address}", timeout=WAIT_SECONDS, trust_env=False) as http,
+    ):
+        yield Door(manager, disk, address, http)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One event as a listener receives it. `id` None: it had none."""
+
+    name: str
+    data: Mapping[str, Any]
+    id: int | None
+
+
+@asynccontextmanager
+async def listening(
+    http: httpx.AsyncClient, path: str, *, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[AsyncIterator[ServerEvent]]:
+    """The events of a stream, as they come."""
+    sent = {"Accept": "text/event-stream", **(headers or {})}
+    async with http.stream("GET", path, headers=sent) as answer:
+        if answer.status_code != 200:
+            await answer.aread()
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        async with aclosing(_events(answer)) as events:
+            yield events
+
+
+async def _events(answer: httpx.Response) -> Any:
+    async with aclosing(answer.aiter_lines()) as lines:  # type: ignore[type-var]
+        fields: dict[str, str] = {}
+        async for line in lines:
+            name, _, value = line.partition(": ")
+            if line:
+                fields[name] = value
+            elif "event" in fields:
+                event_id = int(fields["id"]) if "id" in fields else None
+                yield ServerEvent(fields["event"], json.loads(fields["data"]), event_id)
+                fields = {}
+            else:
+                fields = {}
+
+
+async def until(events: AsyncIterator[ServerEvent], *names: str) -> list[ServerEvent]:
+    """The events up to and with the first that has one of these names."""
+    heard = []
+    async with asyncio.timeout(WAIT_SECONDS):
+        async for event in events:
+            heard.append(event)
+            if event.name in names:
+                return heard
+    raise AssertionError(f"the stream ended before {names}: {heard}")
+
+
+async def raw_request(address: Address, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A request that was sent by hand, on a connection of its own: the answer is up to the test."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+    await writer.drain()
+    return reader, writer
