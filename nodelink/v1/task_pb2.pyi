@@ -337,18 +337,20 @@ class WaitTaskResponse(_message.Message):
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
 
 class WatchTasksRequest(_message.Message):
-    __slots__ = ("task_id", "agent_id", "pool", "type", "after_revision")
+    __slots__ = ("task_id", "agent_id", "pool", "type", "after_revision", "names")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     AFTER_REVISION_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     agent_id: str
     pool: str
     type: str
     after_revision: int
-    def __init__(self, task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., pool: _Optional[str] = ..., type: _Optional[str] = ..., after_revision: _Optional[int] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., pool: _Optional[str] = ..., type: _Optional[str] = ..., after_revision: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WatchTasksResponse(_message.Message):
     __slots__ = ("events", "bookmark", "reset")

@@ -24,6 +24,8 @@ from nodelink_server.core.validation import BUILT_IN
 MOST_SLOTS = 10_000
 MOST_TYPES = 256
 SECRET_BYTES = 32
+LAST_SESSION = (1 << 63) - 1
+"""The greatest session number that a database can hold."""
 
 log = structlog.get_logger(__name__)
 
@@ -218,7 +220,7 @@ class AgentRegistry:
             raise HandshakeRefused(f"{hello.slots} slots; 1 to {MOST_SLOTS} are allowed")
         if not 1 <= len(hello.handlers) <= MOST_TYPES or not hello.pool or not hello.host_id:
             raise HandshakeRefused("an agent needs a pool, a host and 1 to 256 handlers")
-        if not 1 <= hello.remembers_since <= hello.session:
+        if not 1 <= hello.remembers_since <= hello.session <= LAST_SESSION:
             raise HandshakeRefused("remembers_since must be a session that is not later than this one")
         known = self._known.get(hello.agent_id)
         if known is None:

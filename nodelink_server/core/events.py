@@ -41,11 +41,14 @@ class EventFilter:
     agent_id: str | None = None
     pool: str | None = None
     type: str | None = None
+    names: frozenset[str] = frozenset()
 
     def select(self, events: Iterable[TaskEvent]) -> list[TaskEvent]:
         """The events that match, in the listener's own terms."""
         chosen = [event for event in events if self._matches(event)]
-        return chosen if self.agent_id is None else [e for e in map(_as_agent_event, chosen) if e is not None]
+        if self.agent_id is not None:
+            chosen = [e for e in map(_as_agent_event, chosen) if e is not None]
+        return [event for event in chosen if event.name in self.names] if self.names else chosen
 
     def _matches(self, event: TaskEvent) -> bool:
         return (

@@ -81,7 +81,7 @@ class LogBook:
     # -- taking in ----------------------------------------------------------------------------------------------------
 
     def receive(self, session: AgentSession, chunks: Sequence[LogChunk]) -> None:
-        """Take in output, within the session's credit. Raises `ProtocolViolation` past it."""
+        """Take in output, within the session's credit. Raises `CreditExceeded` past it."""
         session.count_log_bytes(sum(len(chunk.data) for chunk in chunks))
         self._queue.extend((session, chunk) for chunk in chunks)
         self._wake.set()

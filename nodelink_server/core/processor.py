@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
-from nodelink.errors import ProtocolViolation, StoreError
+from nodelink.errors import StoreError
 from nodelink.task import (
     AckDisposition,
     Declined,
@@ -81,7 +81,7 @@ class ResponseChannel:
         return len(self._frames) >= self.capacity or self._bytes >= MOST_BYTES
 
     def put(self, session: AgentSession, responses: Sequence[TaskResponse], size: int) -> None:
-        """Take a frame in. Raises `ProtocolViolation` past the session's credit."""
+        """Take a frame in. Raises `CreditExceeded` past the session's credit."""
         session.count_response_frame()
         self._frames.append(Frame(session, responses, size))
         self._bytes += size
@@ -228,6 +228,8 @@ class ResponseProcessor:
             self._progress(plan.after, update)
         elif self._work_in(plan, update):
             plan.sources.append((session, response))
+            if isinstance(update, Declined):  # before the commit that lets the task wait again
+                session.types.discard(plan.after.spec.type)
         elif isinstance(update, Declined):
             self._refuse(session, response, AckDisposition.STALE, acks, "declined_after_start")
 
@@ -266,7 +268,6 @@ class ResponseProcessor:
         for session, (ref, update) in plan.sources:
             self._tally.responses[type(update).__name__.lower()] += 1
             if isinstance(update, Declined):
-                session.types.discard(plan.after.spec.type)
                 log.warning("task_declined", task_id=ref.task_id, agent_id=session.agent_id, why=update.message)
             if not isinstance(update, Started):
                 acks[session].append(ResultAck(ref, AckDisposition.COMMITTED))
@@ -315,9 +316,3 @@ def _change(plan: _Plan) -> Change:
         finished=plan.finished,
         superseded=plan.superseded,
     )
-
-
-def check_frame(responses: Sequence[TaskResponse], most: int) -> None:
-    """Raise `ProtocolViolation` for a frame with more responses than any honest agent sends."""
-    if len(responses) > most:
-        raise ProtocolViolation(f"{len(responses)} responses in one frame; at most {most} are allowed")

@@ -75,7 +75,7 @@ class Reconciler:
         state = states.get(task.ref)
         if state is None:
             return self._missing(session, task)
-        if state is not HeldState.WAITING and task.status is TaskStatus.SENT:
+        if state is HeldState.RUNNING and task.status is TaskStatus.SENT:  # one that has ended may have been declined
             after = started(task, at=self._clock.now())
             return Change(task=after, expected=task.revision, events=(EventName.TASK_STARTED,))
         return None

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from nodelink.errors import LinkError, ProtocolViolation
+from nodelink.errors import CreditExceeded, LinkError, ProtocolViolation
 from nodelink.task import AttemptRef, CancelCommand, LogAck, LogStream, ResultAck, TaskRequest
 
 MOST_TASKS_PER_FRAME = 256
@@ -70,6 +70,7 @@ class AgentSession:
         self._stops: dict[AttemptRef, CancelCommand] = {}
         self._next = Outgoing()
         self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
         self._response_frames = 0
         self._response_credit = RESPONSE_WINDOW_FRAMES
         self._log_bytes = 0
@@ -207,16 +208,16 @@ class AgentSession:
             self._on_room(self)
 
     def count_response_frame(self) -> None:
-        """A frame with responses has come. Raises `ProtocolViolation` past the credit."""
+        """A frame with responses has come. Raises `CreditExceeded` past the credit."""
         self._response_frames += 1
         if self._response_frames > self._response_credit:
-            raise ProtocolViolation("more frames with responses than the credit allows")
+            raise CreditExceeded("more frames with responses than the credit allows")
 
     def count_log_bytes(self, size: int) -> None:
-        """Output has come. Raises `ProtocolViolation` past the credit."""
+        """Output has come. Raises `CreditExceeded` past the credit."""
         self._log_bytes += size
         if self._log_bytes > self._log_credit:
-            raise ProtocolViolation("more output than the credit allows")
+            raise CreditExceeded("more output than the credit allows")
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -229,4 +230,11 @@ class AgentSession:
         unsent = list(self._tasks)
         self._tasks.clear()
         self._wake.set()
+        self._ended.set()
         return unsent
+
+    async def ended(self) -> LinkError:
+        """Wait for its end, and return what ended it."""
+        await self._ended.wait()
+        assert self.end is not None
+        return self.end

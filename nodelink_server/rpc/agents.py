@@ -14,17 +14,14 @@ import structlog
 
 from nodelink import wire
 from nodelink.errors import HandshakeRefused, LinkLost, ProtocolViolation
-from nodelink.task import AckDisposition, Execution, ResultAck, TaskResponse, Verdict
+from nodelink.task import AckDisposition, ResultAck, TaskResponse, Verdict
 from nodelink.v1 import agent_pb2, agent_pb2_grpc
-from nodelink_server.core.agents import Hello
 from nodelink_server.core.logbook import MAX_CHUNK_BYTES
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import Clock
 from nodelink_server.core.session import LOG_WINDOW_BYTES, RESPONSE_WINDOW_FRAMES, AgentSession, Outgoing
+from nodelink_server.rpc.reading import MAX_FRAME_BYTES, PROTOCOL, check_frame, chunks_of, hello_of, response_of
 
-PROTOCOL = 1
-MAX_FRAME_BYTES = 1024 * 1024
-MAX_ITEMS = 4_096
 HELLO_SECONDS = 10.0
 
 Context = grpc.aio.ServicerContext[agent_pb2.ConnectRequest, agent_pb2.ConnectResponse]
@@ -35,9 +32,18 @@ log = structlog.get_logger(__name__)
 class AgentService(agent_pb2_grpc.AgentServiceServicer):
     """Where agents connect."""
 
-    def __init__(self, manager: TaskManager, *, clock: Clock, server_id: str, version: str) -> None:
+    def __init__(
+        self,
+        manager: TaskManager,
+        *,
+        clock: Clock,
+        server_id: str,
+        version: str,
+        hello_seconds: float = HELLO_SECONDS,
+    ) -> None:
         self._manager = manager
         self._clock = clock
+        self._hello_seconds = hello_seconds
         self._server_id = server_id
         self._version = version
 
@@ -45,7 +51,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self, request_iterator: object, context: Context
     ) -> None:
         """One session, from hello to whatever ends it."""
-        hello = _hello_of(await _first_frame(context))
+        hello = hello_of(await _first_frame(context, self._hello_seconds))
         session, verdicts = await self._manager.connect(hello)
         connection = _Connection(self._manager, self._clock, session, context)
         try:
@@ -75,40 +81,19 @@ def _put_verdict(welcome: agent_pb2.Welcome, verdict: Verdict) -> None:
     wire.put_verdict(welcome.verdicts.add(), verdict)
 
 
-async def _first_frame(context: Context) -> agent_pb2.ConnectRequest:
+async def _first_frame(context: Context, seconds: float) -> agent_pb2.ConnectRequest:
     """The frame with the hello. A peer that does not send it in time is not listened to any longer."""
     read = asyncio.ensure_future(context.read())
-    done, _ = await asyncio.wait({read}, timeout=HELLO_SECONDS)
-    if not done:
+    try:
+        done, _ = await asyncio.wait({read}, timeout=seconds)
+    finally:
         read.cancel()
-        raise HandshakeRefused(f"no hello came within {HELLO_SECONDS:g} s")
+    if not done:
+        raise HandshakeRefused(f"no hello came within {seconds:g} s")
     frame = read.result()
     if not isinstance(frame, agent_pb2.ConnectRequest):
         raise LinkLost("the stream ended before a hello")
-    if not frame.HasField("hello"):
-        raise HandshakeRefused("the first frame must carry a hello")
     return frame
-
-
-def _hello_of(frame: agent_pb2.ConnectRequest) -> Hello:
-    hello = frame.hello
-    if not hello.protocol_min <= PROTOCOL <= hello.protocol_max:
-        ours, low, high = PROTOCOL, hello.protocol_min, hello.protocol_max
-        raise HandshakeRefused(f"the server speaks protocol {ours}, the agent {low} to {high}")
-    return Hello(
-        agent_id=hello.agent_id,
-        secret=hello.secret,
-        session=hello.session,
-        remembers_since=hello.remembers_since,
-        host_id=hello.host_id,
-        name=hello.name,
-        pool=hello.pool,
-        slots=hello.slots,
-        handlers={h.type: wire.EXECUTION_FROM_PB.get(h.execution, Execution.ONCE) for h in hello.handlers},
-        labels=dict(hello.labels),
-        software_version=hello.software_version,
-        held=[wire.held_of(held) for held in hello.held],
-    )
 
 
 class _Connection:
@@ -128,6 +113,7 @@ class _Connection:
             asyncio.create_task(self._read(), name="agent reader"),
             asyncio.create_task(self._write(), name="agent writer"),
             asyncio.create_task(self._manager.feed(self._session), name="agent feeder"),
+            asyncio.create_task(self._watch(), name="agent watch"),
         }
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -154,15 +140,15 @@ class _Connection:
             if outgoing.goodbye is not None:
                 return
 
+    async def _watch(self) -> None:
+        """Wait for an end that comes from elsewhere: the writer cannot see it while the agent reads nothing."""
+        raise await self._session.ended()
+
     def _take(self, frame: agent_pb2.ConnectRequest) -> None:
         """Work one frame off, in the order that the protocol fixes."""
-        size = frame.ByteSize()
-        if size > MAX_FRAME_BYTES:
-            raise ProtocolViolation(f"a frame of {size} bytes; at most {MAX_FRAME_BYTES} are allowed")
+        size = check_frame(frame)
         if frame.HasField("hello"):
             raise ProtocolViolation("a second hello on one stream")
-        if len(frame.responses) > MAX_ITEMS or len(frame.logs) > MAX_ITEMS:
-            raise ProtocolViolation(f"more than {MAX_ITEMS} items in a frame")
         if frame.task_credit:
             self._session.credit_given(frame.task_credit)
         if frame.responses:
@@ -179,7 +165,7 @@ class _Connection:
         """What can be read. What cannot is counted, and acknowledged so that it does not come again."""
         readable: list[TaskResponse] = []
         for pb in frame.responses:
-            response = wire.task_response_of(pb)
+            response = response_of(pb)
             if response is not None:
                 readable.append(response)
                 continue
@@ -190,12 +176,15 @@ class _Connection:
         return readable
 
     def _take_logs(self, frame: agent_pb2.ConnectRequest) -> None:
-        chunks = [chunk for pb in frame.logs if (chunk := wire.log_chunk_of(pb)) is not None]
-        if len(chunks) < len(frame.logs):
-            log.warning("log_chunk_unreadable", agent_id=self._session.agent_id, count=len(frame.logs) - len(chunks))
-        if any(len(chunk.data) > MAX_CHUNK_BYTES for chunk in chunks):
-            raise ProtocolViolation(f"a chunk of output of more than {MAX_CHUNK_BYTES} bytes")
+        """Hand on what can be read. What cannot is paid back at once, or the agent would run out of credit."""
+        chunks = chunks_of(frame.logs)
         self._manager.logs.receive(self._session, chunks)
+        if len(chunks) == len(frame.logs):
+            return
+        log.warning("log_chunk_unreadable", agent_id=self._session.agent_id, count=len(frame.logs) - len(chunks))
+        unread = sum(len(pb.data) for pb in frame.logs) - sum(len(chunk.data) for chunk in chunks)
+        self._session.count_log_bytes(unread)
+        self._session.give_log_credit(unread)
 
 
 def _frame_of(outgoing: Outgoing) -> agent_pb2.ConnectResponse:

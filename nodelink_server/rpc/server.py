@@ -14,7 +14,7 @@ from nodelink.v1 import admin_pb2_grpc, agent_pb2_grpc, task_pb2_grpc
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import Clock
 from nodelink_server.rpc.admin import AgentAdminService
-from nodelink_server.rpc.agents import AgentService
+from nodelink_server.rpc.agents import HELLO_SECONDS, AgentService
 from nodelink_server.rpc.interceptors import ErrorsToStatus
 from nodelink_server.rpc.tasks import TaskService
 
@@ -39,11 +39,20 @@ log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def grpc_server(
-    manager: TaskManager, address: Address, *, clock: Clock, server_id: str, version: str
+    manager: TaskManager,
+    address: Address,
+    *,
+    clock: Clock,
+    server_id: str,
+    version: str,
+    options: Sequence[tuple[str, int]] = OPTIONS,
+    hello_seconds: float = HELLO_SECONDS,
 ) -> AsyncIterator[Address]:
     """Serve gRPC while open; gives the address it listens on (port 0: any free one). Raises `CannotListen`."""
-    server = grpc.aio.server(interceptors=[ErrorsToStatus()], options=OPTIONS)
-    agents = AgentService(manager, clock=clock, server_id=server_id, version=version)
+    server = grpc.aio.server(interceptors=[ErrorsToStatus()], options=options)
+    agents = AgentService(
+        manager, clock=clock, server_id=server_id, version=version, hello_seconds=hello_seconds
+    )
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)
     task_pb2_grpc.add_TaskServiceServicer_to_server(TaskService(manager), server)
     admin_pb2_grpc.add_AgentAdminServiceServicer_to_server(AgentAdminService(manager.agents), server)

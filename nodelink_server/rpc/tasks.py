@@ -10,25 +10,20 @@ from contextlib import aclosing
 
 from google.protobuf.duration_pb2 import Duration
 
-from nodelink.errors import CallerError, FieldError, InvalidTask, Malformed, NotBuilt, TaskNotFinished
-from nodelink.task import DEFAULT_GRACE_MS, TaskStatus
+from nodelink.errors import CallerError, FieldError, InvalidTask, NotBuilt, TaskNotFinished
+from nodelink.task import DEFAULT_GRACE_MS
 from nodelink.v1 import task_pb2, task_pb2_grpc
-from nodelink.wire import STATUS_FROM_PB, STREAM_FROM_PB, ms_of
+from nodelink.wire import STREAM_FROM_PB, ms_of
 from nodelink_server.core.events import EventFilter
 from nodelink_server.core.logbook import LogPage
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
-from nodelink_server.core.ports import TaskQuery
 from nodelink_server.core.task import TaskRecord
 from nodelink_server.rpc.frames import closing, frames_of, logs_of
 from nodelink_server.rpc.interceptors import Context
+from nodelink_server.rpc.listing import cut_page, query_of
 from nodelink_server.rpc.submissions import SubmitStream, check_size, put_outcomes, read_submission, submit_all
 from nodelink_server.rpc.views import put_result, put_task
-
-DEFAULT_PAGE_SIZE = 50
-LARGEST_PAGE_SIZE = 1_000
-PAGE_BYTES = 2 << 20
-"""About how large a page of tasks may get before it ends early."""
 
 LOG_PAGE_BYTES = 256 << 10
 ANSWER_MARGIN_MS = 200
@@ -93,16 +88,11 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
         self, request: task_pb2.ListTasksRequest, context: Context
     ) -> task_pb2.ListTasksResponse:
         """A page of tasks, newest first. It ends early if their payloads are large."""
-        query = _query_of(request)
-        records = await self._manager.list(query)
-        response = task_pb2.ListTasksResponse()
-        size = 0
-        for position, record in enumerate(records, start=1):
+        query = query_of(request)
+        page, token = cut_page(await self._manager.list(query), query)
+        response = task_pb2.ListTasksResponse(next_page_token=token)
+        for record in page:
             self._put(response.tasks.add(), record)
-            size += len(record.payload)
-            if position == query.page_size or (size > PAGE_BYTES and position < len(records)):
-                response.next_page_token = f"{record.task.key:x}"
-                break
         return response
 
     async def WaitTask(  # noqa: N802
@@ -124,6 +114,7 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
             agent_id=request.agent_id or None,
             pool=request.pool or None,
             type=request.type or None,
+            names=frozenset(request.names),
         )
         bookmark = request.after_revision
         async with closing(self._manager.events.watch(wanted, after=request.after_revision or None)) as watched:
@@ -234,36 +225,3 @@ def _wait_ms(asked: Duration | None, field: str, context: Context) -> int | None
         return asked_ms
     left = max(0, int(remaining * 1000) - ANSWER_MARGIN_MS)
     return left if asked_ms is None else min(asked_ms, left)
-
-
-def _query_of(request: task_pb2.ListTasksRequest) -> TaskQuery:
-    return TaskQuery(
-        page_size=_page_size_of(request.page_size),
-        before_key=_key_of(request.page_token),
-        statuses=frozenset(map(_status_of, request.statuses)),
-        type=request.type or None,
-        pool=request.pool or None,
-        agent_id=request.agent_id or None,
-        created_after=ms_of(request.created_after) if request.HasField("created_after") else None,
-        created_before=ms_of(request.created_before) if request.HasField("created_before") else None,
-    )
-
-
-def _page_size_of(asked: int) -> int:
-    if asked > LARGEST_PAGE_SIZE:
-        raise InvalidTask(FieldError("page_size", f"{asked} is too large; ask for at most {LARGEST_PAGE_SIZE:,}"))
-    return asked or DEFAULT_PAGE_SIZE
-
-
-def _key_of(page_token: str) -> int:
-    try:
-        return int(page_token, 16) if page_token else 0
-    except ValueError as error:
-        raise Malformed("page_token is not one that a page has given") from error
-
-
-def _status_of(number: int) -> TaskStatus:
-    status = STATUS_FROM_PB.get(number)
-    if status is None:
-        raise InvalidTask(FieldError("statuses", f"{number} is not known"))
-    return status

@@ -1,0 +1,163 @@
+"""How fast the store makes tasks durable, beside SQLite with nothing around it, in one run.
+
+Each task is accepted (granted at once) and settled, as an echo task is: four row writes in two commits. `raw` writes rows of
+the same width with statements of many rows and no index but the id's; `writer` is the store's own thread without the event
+loop; `store` is what the server calls. Run it with `python -m benchmarks.store [--tasks N] [--directory D]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nodelink.task import Execution, Finished, LogStream, Outcome, TaskSpec
+from nodelink_server.core.ports import Batch, Change, EventName
+from nodelink_server.core.task import Task, granted, ready, settled, stamp, started
+from nodelink_server.store.sql import open_store
+
+BATCHES = (256, 1024)
+ROWS = 128
+NOW = 1_700_000_000_000
+AGENT = "0190a000-0000-7000-8000-00000000000a"
+ACCEPTED = (EventName.TASK_CREATED, EventName.TASK_PENDING, EventName.TASK_SENT)
+SETTLED = (EventName.TASK_STARTED, EventName.TASK_COMPLETED)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One line of the table."""
+
+    name: str
+    batch: int
+    tasks_per_second: float
+    cpu_microseconds: float
+
+
+def new_task(number: int) -> Task:
+    """A waiting echo task that is granted at once."""
+    task = Task(
+        id=f"0190a000-0000-7000-8000-{number:012x}",
+        spec=TaskSpec(type="echo"),
+        execution=Execution.REPLAYABLE,
+        created_at=NOW,
+        payload=b'"' + b"x" * 62 + b'"',
+    )
+    waiting = ready(task, rank=number, now=NOW, queue_deadline=None)
+    return granted(waiting, agent_id=AGENT, session=1, fence=(1 << 32) + number, now=NOW)
+
+
+def accepting(first: int, count: int) -> list[Change]:
+    """Changes that bring new tasks in."""
+    return [Change(task=new_task(first + i), expected=0, events=ACCEPTED) for i in range(count)]
+
+
+def settling(accepted: Sequence[Change]) -> list[Change]:
+    """Changes that end them."""
+    end = Finished(outcome=Outcome.COMPLETED, output=b'"' + b"x" * 62 + b'"', log_totals={LogStream.STDOUT: 0})
+    return [
+        Change(
+            task=settled(started(change.task, at=NOW), end, now=NOW),
+            expected=change.task.revision,
+            events=SETTLED,
+            finished=end,
+        )
+        for change in accepted
+    ]
+
+
+async def measure_store(directory: Path, tasks: int, batch: int) -> Measured:
+    """The store, through its own door. The making of the values is not counted."""
+    async with open_store(f"sqlite:///{directory}/store.db", ids=lambda: "benchmark") as store:
+        await store.boot(NOW)
+        seconds, cpu = 0.0, 0.0
+        for first in range(0, tasks, batch):
+            changes = accepting(first, batch)
+            for step in (changes, None):
+                made = step if step is not None else settling(changes)
+                began, began_cpu = time.perf_counter(), time.process_time()
+                receipt = await store.apply(Batch(now=NOW, control_ms=first, changes=made))
+                seconds += time.perf_counter() - began
+                cpu += time.process_time() - began_cpu
+                for change, revision, key in zip(made, receipt.revisions, receipt.keys, strict=True):
+                    assert revision
+                    stamp(change.task, key=key, revision=revision)
+    return Measured("store", batch, tasks / seconds, cpu / tasks * 1e6)
+
+
+def measure_raw(directory: Path, tasks: int, batch: int) -> Measured:
+    """SQLite alone."""
+    connection = sqlite3.connect(directory / "raw.db", isolation_level=None, cached_statements=16)
+    for setting in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4000", "cache_size = -65536"):
+        connection.execute(f"PRAGMA {setting}").fetchall()
+    width = 20
+    columns = ", ".join(f"c{i}" for i in range(width))
+    connection.execute(f"CREATE TABLE tasks (key INTEGER PRIMARY KEY, id TEXT UNIQUE, {columns})")
+    for table in ("specs", "results"):
+        connection.execute(f"CREATE TABLE {table} (key INTEGER PRIMARY KEY, a, b, c, d, e, body)")
+    began, began_cpu = time.perf_counter(), time.process_time()
+    for first in range(0, tasks, batch):
+        for statements in (_raw_inserts(first, batch, width), _raw_updates(first, batch)):
+            connection.execute("BEGIN IMMEDIATE")
+            for statement, values in statements:
+                connection.execute(statement, values)
+            connection.execute("COMMIT")
+    seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    connection.close()
+    return Measured("raw", batch, tasks / seconds, cpu / tasks * 1e6)
+
+
+def _rows(count: int, width: int) -> str:
+    return ", ".join(["(" + ", ".join("?" * width) + ")"] * count)
+
+
+def _raw_inserts(first: int, batch: int, width: int) -> Iterator[tuple[str, list[object]]]:
+    filling = ["completed" if place % 3 == 0 else NOW + place for place in range(width)]
+    tasks = f"INSERT INTO tasks VALUES {_rows(ROWS, width + 2)}"
+    specs = f"INSERT INTO specs VALUES {_rows(ROWS, 7)}"
+    for start in range(first, first + batch, ROWS):
+        keys = range(start + 1, start + 1 + ROWS)
+        yield tasks, [value for key in keys for value in (key, f"0190a000-0000-7000-8000-{key:012x}", *filling)]
+        yield specs, [value for key in keys for value in (key, 1, 2, 3, 4, 5, b"x" * 64)]
+
+
+def _raw_updates(first: int, batch: int) -> Iterator[tuple[str, list[object]]]:
+    sets = ", ".join(f"c{i} = v.column{i + 2}" for i in range(9))
+    update = f"UPDATE tasks SET {sets} FROM (VALUES {_rows(ROWS, 10)}) AS v WHERE tasks.key = v.column1"  # noqa: S608
+    results = f"INSERT INTO results VALUES {_rows(ROWS, 7)}"
+    for start in range(first, first + batch, ROWS):
+        keys = range(start + 1, start + 1 + ROWS)
+        yield update, [value for key in keys for value in (key, "completed", "", "", 1, 2, 3, NOW, NOW, key)]
+        yield results, [value for key in keys for value in (key, 1, 2, 3, 4, 5, b"x" * 64)]
+
+
+def main() -> None:
+    """Measure, and print a table and a line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=61_440)
+    parser.add_argument("--directory", type=Path, default=None, help="on a real disk; the default is a temporary one")
+    arguments = parser.parse_args()
+    lines: list[dict[str, object]] = []
+    print(f"{'':8} {'batch':>6} {'tasks/s':>9} {'CPU µs/task':>12} {'÷ raw':>6}")
+    for batch in BATCHES:
+        with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+            tasks = arguments.tasks // batch * batch
+            raw = measure_raw(Path(directory), tasks, batch)
+            store = asyncio.run(measure_store(Path(directory), tasks, batch))
+        for line in (raw, store):
+            ratio = line.tasks_per_second / raw.tasks_per_second
+            print(f"{line.name:8} {batch:6} {line.tasks_per_second:9.0f} {line.cpu_microseconds:12.1f} {ratio:6.2f}")
+            lines.append({"name": line.name, "batch": batch, "tasks_per_second": line.tasks_per_second, "ratio": ratio})
+    json.dump(lines, sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()
