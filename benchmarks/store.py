@@ -1,8 +1,8 @@
 """How fast the store makes tasks durable, beside SQLite with nothing around it, in one run.
 
-Each task is accepted (granted at once) and settled, as an echo task is: four row writes in two commits. `raw` writes rows of
-the same width with statements of many rows and no index but the id's; `writer` is the store's own thread without the event
-loop; `store` is what the server calls. Run it with `python -m benchmarks.store [--tasks N] [--directory D]`.
+Each task is accepted (granted at once) and settled, as an echo task is: four row writes in two commits. `raw` writes rows
+of a like width with statements of many rows and no index but that of the id; `store` is what the server calls, in its
+thread and with the event loop beside it. Run it with `python -m benchmarks.store [--tasks N] [--directory D]`.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def _rows(count: int, width: int) -> str:
 
 def _raw_inserts(first: int, batch: int, width: int) -> Iterator[tuple[str, list[object]]]:
     filling = ["completed" if place % 3 == 0 else NOW + place for place in range(width)]
-    tasks = f"INSERT INTO tasks VALUES {_rows(ROWS, width + 2)}"
-    specs = f"INSERT INTO specs VALUES {_rows(ROWS, 7)}"
+    tasks = f"INSERT INTO tasks VALUES {_rows(ROWS, width + 2)}"  # noqa: S608
+    specs = f"INSERT INTO specs VALUES {_rows(ROWS, 7)}"  # noqa: S608
     for start in range(first, first + batch, ROWS):
         keys = range(start + 1, start + 1 + ROWS)
         yield tasks, [value for key in keys for value in (key, f"0190a000-0000-7000-8000-{key:012x}", *filling)]
@@ -131,7 +131,7 @@ def _raw_inserts(first: int, batch: int, width: int) -> Iterator[tuple[str, list
 def _raw_updates(first: int, batch: int) -> Iterator[tuple[str, list[object]]]:
     sets = ", ".join(f"c{i} = v.column{i + 2}" for i in range(9))
     update = f"UPDATE tasks SET {sets} FROM (VALUES {_rows(ROWS, 10)}) AS v WHERE tasks.key = v.column1"  # noqa: S608
-    results = f"INSERT INTO results VALUES {_rows(ROWS, 7)}"
+    results = f"INSERT INTO results VALUES {_rows(ROWS, 7)}"  # noqa: S608
     for start in range(first, first + batch, ROWS):
         keys = range(start + 1, start + 1 + ROWS)
         yield update, [value for key in keys for value in (key, "completed", "", "", 1, 2, 3, NOW, NOW, key)]

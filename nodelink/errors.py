@@ -156,6 +156,12 @@ class ProtocolViolation(LinkError):
     code = ErrorCode.HANDSHAKE_REFUSED
 
 
+class CreditExceeded(ProtocolViolation):
+    """The peer sent more than its credit allows."""
+
+    code = ErrorCode.OVERLOADED
+
+
 class SessionReplaced(LinkError):
     """The agent has connected again."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 _COUNTER_BITS = 74
-_RANDOM_STEP_BITS = 32
 
 
 class IdMaker:
@@ -24,11 +23,11 @@ class IdMaker:
             self._millisecond = now
             self._counter = self._random_bits(_COUNTER_BITS - 1)
         else:
-            self._counter += 1 + self._random_bits(_RANDOM_STEP_BITS)
+            self._counter += 1
         tail = self._counter
         if tail >> _COUNTER_BITS:
             self._millisecond += 1
-            tail = self._counter = self._random_bits(_RANDOM_STEP_BITS)
+            tail = self._counter = self._random_bits(_COUNTER_BITS - 1)
         high = f"{self._millisecond:012x}"
         low = f"{0x8000000000000000 | (tail & 0x3FFFFFFFFFFFFFFF):016x}"
         return f"{high[:8]}-{high[8:]}-7{tail >> 62:03x}-{low[:4]}-{low[4:]}"

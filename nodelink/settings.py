@@ -98,7 +98,7 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Any]) -> None:
     for name, how, default in _described(cls):
         if not how.flag:
             continue
-        text = how.about + _remark(how, default)
+        text = (how.about + _remark(how, default)).replace("%", "%%")  # argparse would format it
         if how.switch:
             parser.add_argument(how.flag, dest=name, action="store_const", const="yes", help=text)
         else:
@@ -244,4 +244,4 @@ def _remark(how: Setting, default: Any) -> str:
     if default not in (dataclasses.MISSING, None, "", False, {}):
         shown = format_duration(default) if isinstance(default, float) else str(default)
         parts.append(f"default: {shown}")
-    return f" ({'; '.join(parts)})".replace("%", "%%") if parts else ""
+    return f" ({'; '.join(parts)})" if parts else ""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from nodelink.values import value
+
 DEFAULT_POOL = "default"
 DEFAULT_PRIORITY = 50
 DEFAULT_GRACE_MS = 10_000
@@ -131,7 +133,7 @@ class LogStream(StrEnum):
     STDERR = "stderr"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TaskSpec:
     """What somebody asks for, its payload apart. `execution` None: the default of the type."""
 
@@ -146,7 +148,7 @@ class TaskSpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Submission:
     """One task that a caller hands in. The payload is JSON text."""
 
@@ -163,7 +165,7 @@ class AttemptRef(NamedTuple):
     fence: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TaskRequest:
     """A task as it is handed to an agent, which starts it on receipt."""
 
@@ -181,7 +183,7 @@ class TaskError:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Started:
     """The work has started, `ago_ms` before this was said. `containment` is empty where there are no processes."""
 
@@ -189,7 +191,7 @@ class Started:
     containment: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Progress:
     """What a handler says of its own advance: a fraction from 0 to 1, and words."""
 
@@ -197,14 +199,14 @@ class Progress:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Declined:
     """The work will not be done there, and never began."""
 
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Finished:
     """How an attempt ended. `log_totals` are the lengths of what it printed, gaps included."""
 

@@ -15,7 +15,7 @@ import structlog
 from nodelink.settings import EX_CONFIG, SettingError
 from nodelink_agent.commands import start_spawner
 from nodelink_agent.identity import DirectoryHeld, IdentityError
-from nodelink_agent.logs import configure_logs
+from nodelink.logs import configure_logs
 from nodelink_agent.settings import AgentSettings, read_agent_settings
 
 EX_SOFTWARE = 70

@@ -146,7 +146,7 @@ class Commands:
         return self._running.pop(command_id)
 
     def _lost(self) -> None:
-        """The line is cut. What was under way ends as lost; its processes are killed on leaving."""
+        """The line is cut. What was under way ends as lost, so it must not go on either."""
         self.broken.set()
         self._ready.set()
         for started in self._starting.values():
@@ -155,17 +155,22 @@ class Commands:
             command.lost()
         self._starting.clear()
         self._running.clear()
+        if self._specs:
+            asyncio.get_running_loop().run_in_executor(None, _kill_marked, self._marks())
 
     async def _leave(self, transport: asyncio.Transport) -> None:
         """Cut the line, on which the spawner kills what runs and goes. If it had died, kill what it left."""
         transport.abort()
         await self.broken.wait()
         await asyncio.to_thread(_await_exit, self._spawner.process)
-        attempts = [marks(spec.env) for spec in self._specs.values()]
         for _ in range(KILL_SWEEPS):
-            if not await asyncio.to_thread(_kill_marked, attempts):
+            if not await asyncio.to_thread(_kill_marked, self._marks()):
                 return
             await asyncio.sleep(SWEEP_SECONDS)
+
+    def _marks(self) -> Sequence[frozenset[bytes]]:
+        """What tells the processes of the commands that were lost."""
+        return [marks(spec.env) for spec in self._specs.values()]
 
 
 class _Lines(asyncio.Protocol):

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
+from nodelink.ids import IdMaker
+
 FILE_NAME = "identity.json"
 LOCK_NAME = "lock"
 SECRET_BYTES = 32
@@ -103,15 +105,6 @@ def host_id() -> str:
     return hashlib.sha256("\n".join(parts or [os.uname().nodename]).encode()).hexdigest()[:32]
 
 
-def uuid7(*, now_ms: int, random: bytes) -> str:
-    """A time-ordered id (RFC 9562, version 7) from a moment and ten random bytes."""
-    tail = int.from_bytes(random[:10], "big")
-    value = (now_ms & (1 << 48) - 1) << 80 | tail
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(UUID(int=value))
-
-
 def _hold(lock: int, directory: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,8 +139,8 @@ def _damaged(path: Path, problem: str) -> IdentityError:
 
 
 def _make(path: Path) -> Identity:
-    agent_id = uuid7(now_ms=time.time_ns() // 1_000_000, random=secrets.token_bytes(10))
-    identity = Identity(agent_id=agent_id, secret=secrets.token_hex(SECRET_BYTES))
+    new_id = IdMaker(now=lambda: time.time_ns() // 1_000_000, random_bits=secrets.randbits)
+    identity = Identity(agent_id=new_id(), secret=secrets.token_hex(SECRET_BYTES))
     try:
         _write_durably(path, json.dumps(asdict(identity)).encode())
     except OSError as error:

@@ -60,9 +60,8 @@ class Launcher:
     def __init__(self) -> None:
         self._empty = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._seats = [os.dup(self._empty) for _ in range(3)]
-        self._born_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-        hard = self._born_limit[1]
-        self._limit = (hard, hard)
+        self._born_limit = soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._limit = (soft if hard == resource.RLIM_INFINITY else hard, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, self._limit)
 
     def launch(self, order: Order) -> Launched:

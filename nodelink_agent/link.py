@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,8 @@ MAX_RECEIVED_BYTES = 1024 * 1024
 HANDSHAKE_SECONDS = 15.0
 """From the dialling to the welcome."""
 SILENT_PERIODS = 3
-GOODBYE_SECONDS = 2.0
+LAST_WORD_SECONDS = 2.0
+"""How long to wait for what the server has to say about the end of a stream."""
 LAST_SESSION_KEY = "nodelink-last-session"
 
 CHANNEL_OPTIONS = (
@@ -102,6 +103,7 @@ class Link:
         self._draining = False
         self._ended = False
         self._goodbye: agent_pb2.Goodbye | None = None
+        self._said_goodbye = False
         self.reconnect_after = 0.0
         """Seconds for which the server asked the agent to stay away."""
 
@@ -142,30 +144,36 @@ class Link:
 
     async def _carry(self, call: _Call) -> None:
         """Run the pumps until one ends. This order of closing loses no connection: call, pumps, channel."""
-        reader = self._pump(self._read(call), "link reader")
-        writer = self._pump(self._write(call), "link writer")
-        pumps = {reader, writer, self._pump(self._beat(), "link heartbeat"), self._pump(self._watch(), "link watch")}
+        reader = asyncio.create_task(self._read(call), name="link reader")
+        writer = asyncio.create_task(self._write(call), name="link writer")
+        beat = asyncio.create_task(self._beat(), name="link heartbeat")
+        watch = asyncio.create_task(self._watch(), name="link watch")
+        pumps = (reader, writer, watch, beat)
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            if done == {writer} and writer.exception() is None:  # we said goodbye: let the server hear it
-                await asyncio.wait({reader}, timeout=GOODBYE_SECONDS)
-                return
+            if writer in done:  # it only knows that the stream broke, or that we left it; the reader hears why
+                await asyncio.wait({reader}, timeout=LAST_WORD_SECONDS)
+            ends = [error for pump in pumps if pump.done() and (error := pump.exception()) is not None]
         finally:
             call.cancel()
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-        # When the stream breaks, the reader knows why; the writer only knows that it broke.
-        raise self._failure(sorted(done, key=lambda pump: pump is not reader))
+        self._raise_end(ends)
 
-    def _pump(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        return asyncio.create_task(coroutine, name=name)
-
-    def _failure(self, ended: list[asyncio.Task[None]]) -> BaseException:
-        error = ended[0].exception()
-        if isinstance(error, grpc.aio.AioRpcError):
-            return self._translated(error)
-        return error or LinkLost("the stream ended")
+    def _raise_end(self, ends: list[BaseException]) -> None:
+        """Raise why the session ended: a bug of ours before all else, then what the reader heard."""
+        for error in ends:
+            if not isinstance(error, LinkError | grpc.aio.AioRpcError | asyncio.InvalidStateError):
+                raise error
+        if self._said_goodbye:
+            return
+        for error in ends:
+            if isinstance(error, grpc.aio.AioRpcError):
+                raise self._translated(error) from error
+            if isinstance(error, LinkError):
+                raise error
+        raise LinkLost("the stream broke")
 
     async def _read(self, call: _Call) -> None:
         while True:
@@ -189,6 +197,7 @@ class Link:
                 self._pool.wake.set()  # more may have gathered, or not have fitted
             elif self._goodbye is not None:
                 await call.write(agent_pb2.ConnectRequest(goodbye=self._goodbye))
+                self._said_goodbye = True
                 await call.done_writing()
                 return
 
@@ -338,7 +347,14 @@ class Link:
         self._beat_due = False
         self._beats += 1
         heartbeat.number = self._beats
-        heartbeat.load = os.getloadavg()[0]
+        heartbeat.load = _load()
         heartbeat.draining = self._draining
         for ref in self._pool.core.running():
             wire.put_ref(heartbeat.running.add(), ref)
+
+
+def _load() -> float:
+    try:
+        return os.getloadavg()[0]
+    except OSError:  # not every container shows it
+        return 0.0

@@ -17,6 +17,8 @@ PR_SET_CHILD_SUBREAPER = 36
 MARKS = ("NODELINK_TASK_ID", "NODELINK_FENCE")
 """Variables that name an attempt: whatever carries both is part of its tree."""
 
+_MARK_NAMES = tuple(f"{name}=".encode() for name in MARKS)
+
 
 class Process(NamedTuple):
     """One process. Its pid and the moment it started name it for ever; a pid alone is given to others later."""
@@ -28,6 +30,9 @@ class Process(NamedTuple):
     started: int
     dead: bool
     """Exited, and waiting only for its parent to look."""
+
+    marks: frozenset[bytes] = frozenset()
+    """Of the variables that name an attempt, those that it was started with."""
 
 
 Table = Mapping[int, Process]
@@ -49,7 +54,7 @@ def snapshot() -> Table:
     except OSError:
         return {}
     found = (_process(pid) for pid in pids)
-    return {process.pid: process for process in found if process is not None}
+    return {p.pid: p if p.dead else p._replace(marks=_marks_of(p.pid)) for p in found if p is not None}
 
 
 def children() -> list[int]:
@@ -78,7 +83,7 @@ def tree(table: Table, leader: int | None, marked: frozenset[bytes]) -> list[Pro
         process.pid
         for process in table.values()
         if (leader is not None and leader in (process.pid, process.group, process.session))
-        or (marked and _is_marked(process, marked))
+        or (marked and marked <= process.marks)
     ]
     return _living(table, seeds)
 
@@ -121,13 +126,12 @@ def _living(table: Table, seeds: Iterable[int]) -> list[Process]:
     return [table[pid] for pid in found - {os.getpid()} if pid in table and not table[pid].dead]
 
 
-def _is_marked(process: Process, marked: frozenset[bytes]) -> bool:
-    if process.dead:
-        return False
+def _marks_of(pid: int) -> frozenset[bytes]:
     try:
-        return marked <= set(_read(f"/proc/{process.pid}/environ").split(b"\0"))
+        variables = _read(f"/proc/{pid}/environ").split(b"\0")
     except OSError:
-        return False  # gone, or another user's
+        return frozenset()  # gone, or another user's
+    return frozenset(variable for variable in variables if variable.startswith(_MARK_NAMES))
 
 
 def _process(pid: int) -> Process | None:

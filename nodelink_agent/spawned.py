@@ -71,10 +71,11 @@ class Spawned:
             for stream in self._pipes.values()
         }
         self._exited_at: float | None = None
-        self._kill_at: float | None = None
+        self._stopping = False
+        self._kill_at = NEVER  # once it has been told to stop
         self._killing_since: float | None = None
         self._signalled_alive = False
-        self._leftovers: set[Process] = set()
+        self._leftovers: set[tuple[int, int]] = set()
         for pipe in self._pipes:
             around.selector.register(pipe, selectors.EVENT_READ, partial(self._read, pipe))
 
@@ -94,9 +95,10 @@ class Spawned:
         if self._killing_since is not None:
             return
         now = self._around.now()
-        if self._kill_at is None:
+        if not self._stopping:
+            self._stopping = True
             self._ask_to_end()
-        self._kill_at = min(self._kill_at or NEVER, now + grace_seconds)
+        self._kill_at = min(self._kill_at, now + grace_seconds)
         self.due = now
 
     def tick(self) -> None:
@@ -109,10 +111,10 @@ class Spawned:
             self._tick_exited(now, self._exited_at)
 
     def _tick_alive(self, now: float) -> None:
-        if self._kill_at is None or now < self._kill_at:
-            self.due = NEVER if self._kill_at is None else self._kill_at
-            return
-        self._kill(now, self._living())
+        if now < self._kill_at:
+            self.due = self._kill_at
+        else:
+            self._kill(now, self._living())
 
     def _tick_exited(self, now: float, exited_at: float) -> None:
         living = self._living()
@@ -120,9 +122,9 @@ class Spawned:
         if not living:
             self._wait_or_finish(now, drained_at)
             return
-        kill_at = drained_at if self._kill_at is None else self._kill_at
+        kill_at = self._kill_at if self._stopping else drained_at
         if now >= kill_at:
-            self._leftovers.update(living)
+            self._leftovers.update((process.pid, process.started) for process in living)
             self._kill(now, living)
         else:
             self.due = kill_at

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from nodelink.backoff import full_jitter
-from nodelink.errors import HandshakeRefused, LinkError, SessionReplaced
+from nodelink.errors import HandshakeRefused, LinkError, LinkLost, SessionReplaced
 from nodelink_agent.link import Link
 from nodelink_agent.pool import STOP_MARGIN, Pool
 
@@ -78,9 +78,6 @@ class Supervisor:
         while True:
             try:
                 await self._carry_link()
-            except OSError as error:
-                _log.error("session_number_not_written", reason=str(error))
-                delay = LONGEST_DELAY
             except (HandshakeRefused, SessionReplaced) as error:
                 _log.error("server_refused_agent", reason=str(error), kind=type(error).__name__)
                 delay = LONGEST_DELAY
@@ -96,8 +93,7 @@ class Supervisor:
     async def _carry_link(self) -> None:
         """One session from its number to its end. A number that is refused is raised, and tried again at once."""
         for _ in range(MOST_RAISES):
-            number = await asyncio.to_thread(self._sessions.next_session)
-            link = self._link = self._dial(number)
+            link = self._link = self._dial(await self._next_session())
             if self._leaving:
                 link.announce_drain()
             try:
@@ -107,6 +103,12 @@ class Supervisor:
                     raise
                 await asyncio.to_thread(self._sessions.raise_session, error.last_session)
         raise HandshakeRefused("the server refuses every session number")
+
+    async def _next_session(self) -> int:
+        try:
+            return await asyncio.to_thread(self._sessions.next_session)
+        except OSError as error:
+            raise LinkLost(f"the session's number cannot be written: {error}") from error
 
     def _delays(self) -> Iterator[float]:
         return full_jitter(initial=FIRST_DELAY, maximum=LONGEST_DELAY, random=self._random)

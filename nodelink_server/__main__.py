@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
-from nodelink.errors import CannotListen, NodelinkError, StoreError
 from nodelink.logs import configure_logs
 from nodelink.settings import EX_CONFIG, SettingError
 from nodelink_server.settings import ServerSettings, read_server_settings
 
-EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
-EX_TEMPFAIL = 75
 
 log = structlog.get_logger(__name__)
 
@@ -49,28 +46,16 @@ def _serve(settings: ServerSettings) -> int:
     # gRPC reads these when it is loaded: no fork handlers, and no chatter about the ordinary closing of connections.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    from nodelink_server.app import run  # noqa: PLC0415 - see above
-    from nodelink_server.store.errors import DatabaseHeld  # noqa: PLC0415
+    from nodelink_server.app import CannotBegin, run  # noqa: PLC0415 - see above
 
     try:
         run(settings)
-    except (NodelinkError, ExceptionGroup) as error:
-        refusals = list(_refusals(error))
-        if not refusals:
-            log.error("server_failed", exc_info=error)
-            return EX_SOFTWARE
-        code = EX_UNAVAILABLE if isinstance(refusals[0], CannotListen) else EX_CONFIG
-        return _refuse(refusals[0], EX_TEMPFAIL if isinstance(refusals[0], DatabaseHeld) else code)
+    except CannotBegin as refusal:
+        return _refuse(refusal, refusal.exit_code)
+    except ExceptionGroup as error:
+        log.error("server_failed", exc_info=error)
+        return EX_SOFTWARE
     return 0
-
-
-def _refusals(error: BaseException) -> Iterator[NodelinkError]:
-    """The reasons why a server could not begin, among the errors that came together."""
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _refusals(part)
-    elif isinstance(error, CannotListen | StoreError):
-        yield error
 
 
 def _refuse(error: Exception, exit_code: int) -> int:

@@ -15,23 +15,55 @@ from pathlib import Path
 import structlog
 
 from nodelink.address import Address
+from nodelink.errors import CannotListen, NodelinkError, StoreError
 from nodelink.ids import IdMaker
+from nodelink.settings import EX_CONFIG
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.manager import Options, TaskManager
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.settings import ServerSettings
+from nodelink_server.store.errors import DatabaseHeld
 from nodelink_server.store.sql import open_store
 from nodelink_server.web.server import http_server
 
+EX_UNAVAILABLE = 69
+EX_TEMPFAIL = 75
 DRAIN_SECONDS = 0.2
 """How long goodbyes may take to leave before the ports are closed."""
 
 log = structlog.get_logger(__name__)
 
 
+class CannotBegin(Exception):
+    """The server cannot begin. `exit_code` says of what kind the reason is."""
+
+    def __init__(self, reason: NodelinkError) -> None:
+        super().__init__(reason.message)
+        self.exit_code = EX_CONFIG
+        if isinstance(reason, CannotListen):
+            self.exit_code = EX_UNAVAILABLE
+        elif isinstance(reason, DatabaseHeld):
+            self.exit_code = EX_TEMPFAIL
+
+
 def run(settings: ServerSettings) -> None:
-    """Run the server until SIGTERM or SIGINT. Raises `NodelinkError` if it cannot begin."""
-    asyncio.run(_serve_until_signal(settings))
+    """Run the server until SIGTERM or SIGINT. Raises `CannotBegin`; ExceptionGroup: it failed."""
+    try:
+        asyncio.run(_serve_until_signal(settings))
+    except (NodelinkError, ExceptionGroup) as error:
+        reason = next(_reasons(error), None)
+        if reason is None:
+            raise
+        raise CannotBegin(reason) from error
+
+
+def _reasons(error: BaseException) -> Iterator[NodelinkError]:
+    """Why the server could not begin, among the errors that came together."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _reasons(part)
+    elif isinstance(error, CannotListen | StoreError):
+        yield error
 
 
 async def serve(settings: ServerSettings, stop: asyncio.Event) -> None:

@@ -25,7 +25,7 @@ Rule = Callable[[Tree], list[str]]
 
 # A module belongs to the room with the longest name that begins its own. It may import its own room and those listed.
 # "nodelink" alone stands for the small shared modules: durations, settings, addresses.
-PURE = frozenset({"nodelink.task", "nodelink.errors", "nodelink.backoff"})
+PURE = frozenset({"nodelink.task", "nodelink.errors", "nodelink.backoff", "nodelink.values"})
 SHARED = PURE | {"nodelink"}
 WIRE = SHARED | {"nodelink.wire", "nodelink.v1"}
 SERVER_EDGE = SHARED | {"nodelink_server", "nodelink_server.core"}
@@ -37,6 +37,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "nodelink.task": frozenset(),
     "nodelink.errors": frozenset(),
     "nodelink.backoff": frozenset(),
+    "nodelink.values": frozenset(),
     "nodelink": PURE,
     "nodelink.v1": frozenset(),
     "nodelink.wire": WIRE,
@@ -78,6 +79,7 @@ HOMES: Mapping[str, str] = {
 }
 MAY_IMPORT_LATE = {
     "nodelink_agent.__main__": "the spawner is started before grpc is loaded",
+    "nodelink_server.__main__": "grpc reads its environment when it is loaded",
 }
 
 

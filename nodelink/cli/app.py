@@ -55,6 +55,9 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     except NodelinkError as error:
         say_error(error.message, UNREACHABLE_HINT if isinstance(error, LinkLost) else "")
         return code_of_error(error)
+    except OSError as error:
+        say_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return Exit.FAILED
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     return int(outcome) if isinstance(outcome, int) else Exit.OK

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import IO
+from typing import IO, Any, TypeVar
 
+from nodelink.cli.background import background
 from nodelink.cli.output import say
 
 STOP_SECONDS = 20.0
 """From the request to stop to the kill."""
+
+_Result = TypeVar("_Result")
 
 
 class ChildEnded(Exception):
@@ -71,3 +74,22 @@ async def child(
         yield running
     finally:
         await running.stop()
+
+
+async def while_alive(work: Coroutine[Any, Any, _Result], *children: Child) -> _Result:
+    """The result of some work. Raises `ChildEnded` if a child dies meanwhile."""
+    async with background(work) as working, background(_first_end(children)) as death:
+        await asyncio.wait({working, death}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise await death
+        return await working
+
+
+async def _first_end(children: Sequence[Child]) -> ChildEnded:
+    ends = [asyncio.ensure_future(one.ended()) for one in children]
+    try:
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return await done.pop()
+    finally:
+        for end in ends:
+            end.cancel()

@@ -1,4 +1,4 @@
-"""Where the server is: `--server`, NODELINK_SERVER, what a local server has written down, or the default; in this order."""
+"""Where the server is: `--server`, NODELINK_SERVER, what a local server has written, or a default."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from typing import IO, Any, TypeVar
 import click
 
 from nodelink.address import parse_address
-from nodelink.cli.child import Child, ChildEnded, child
+from nodelink.cli.background import background
+from nodelink.cli.child import Child, ChildEnded, child, while_alive
 from nodelink.cli.connect import read_addresses
 from nodelink.cli.exit_codes import Exit
 from nodelink.cli.follow import Follower, Interrupts, interrupts
@@ -166,45 +167,16 @@ async def _start_and_use(plan: Plan, data_dir: Path, log: IO[bytes] | None, came
 async def _run(client: AsyncClient, command: Sequence[str], came: Interrupts, *services: Child) -> int:
     task = await client.submit(new_task("shell", shell_payload(command, env={}, cwd=str(Path.cwd()), stdin=False)))
     follower = Follower(client, Screen(raw=False), came)
-    return await _while_alive(follower.run(task.id), *services)
+    return await while_alive(follower.run(task.id), *services)
 
 
 async def _until(work: Coroutine[Any, Any, _Result], came: Interrupts, *services: Child) -> _Result:
     """The result of some work. Raises `Interrupted`, or `ChildEnded` if a service dies meanwhile."""
-    async with _running(work) as working, _running(came.get()) as interrupt:
-        await _while_alive(asyncio.wait({working, interrupt}, return_when=asyncio.FIRST_COMPLETED), *services)
+    async with background(work) as working, background(came.get()) as interrupt:
+        await while_alive(asyncio.wait({working, interrupt}, return_when=asyncio.FIRST_COMPLETED), *services)
         if not working.done():
             raise Interrupted
         return await working
-
-
-async def _while_alive(work: Coroutine[Any, Any, _Result], *services: Child) -> _Result:
-    """The result of some work. Raises `ChildEnded` if a service dies meanwhile."""
-    async with _running(work) as working, _running(_first_end(services)) as death:
-        await asyncio.wait({working, death}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise await death
-        return await working
-
-
-async def _first_end(services: Sequence[Child]) -> ChildEnded:
-    ends = [asyncio.ensure_future(service.ended()) for service in services]
-    try:
-        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        return await done.pop()
-    finally:
-        for end in ends:
-            end.cancel()
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, _Result]) -> AsyncIterator[asyncio.Task[_Result]]:
-    task = asyncio.create_task(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 async def _addresses_of(server: Child, path: Path) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import Final
 
+from nodelink.cli.background import background
 from nodelink.cli.exit_codes import Exit, code_of_result
 from nodelink.cli.output import say
 from nodelink.cli.screen import Screen
@@ -21,8 +22,6 @@ QUIET_SECONDS = 2.0
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 Interrupts = asyncio.Queue[signal.Signals]
-
-_Result = TypeVar("_Result")
 
 
 @asynccontextmanager
@@ -49,10 +48,11 @@ class Follower:
 
     async def run(self, task_id: str) -> int:
         """Show the task until it has ended. Returns our exit code."""
-        async with _background(self._say_why_it_waits(task_id)), _background(self._to_the_end(task_id)) as ending:
+        async with background(self._say_why_it_waits(task_id)), background(self._to_the_end(task_id)) as ending:
             if not await self._interrupted_before(ending):
                 return self._told(await ending)
             await self._cancel(task_id)
+            say("cancelling; once more leaves it alone")
             if await self._interrupted_before(ending):
                 say(f"left alone: {task_id} goes on by itself; `nodelink tasks get {task_id}` tells how it stands")
             else:
@@ -61,7 +61,7 @@ class Follower:
 
     async def _interrupted_before(self, ending: asyncio.Task[TaskResult]) -> bool:
         """Wait for an interrupt or the end. Returns whether the interrupt came first."""
-        async with _background(self._came.get()) as interrupt:
+        async with background(self._came.get()) as interrupt:
             await asyncio.wait({ending, interrupt}, return_when=asyncio.FIRST_COMPLETED)
             return not ending.done()
 
@@ -103,27 +103,14 @@ class Follower:
         return f"all {slots} slots of pool {task.spec.pool!r} are taken"
 
     async def _cancel(self, task_id: str) -> None:
-        try:
+        with suppress(TaskAlreadyFinished):
             await self._client.cancel(task_id, reason="interrupted by the one who started it")
-            say("cancelling; once more leaves it alone")
-        except TaskAlreadyFinished:
-            return
 
     @staticmethod
     def _told(result: TaskResult) -> int:
         """The exit code, after a word about an end that the output does not show."""
         code = code_of_result(result)
-        if result.exit_code is None and code != Exit.OK:
-            say(f"{result.task_id}: {result.error_message or result.status.value}")
+        if code not in {Exit.OK, result.exit_code}:
+            why = f": {result.error_message}" if result.error_message else ""
+            say(f"{result.task_id} ended as {result.status.value}{why}")
         return code
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[Any, Any, _Result]) -> AsyncIterator[asyncio.Task[_Result]]:
-    """Do something meanwhile. What is not done at the end is broken off."""
-    task = asyncio.create_task(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})

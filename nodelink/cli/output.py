@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -108,7 +109,7 @@ def _print_table(forms: Sequence[Form], columns: Sequence[Column]) -> None:
         table.add_column(column.title, overflow="fold")
     for form in forms:
         table.add_row(*(Text(_cell(column.cell(form))) for column in columns))
-    _console().print(table)
+    _print_rich(table)
 
 
 def _print_card(form: Form) -> None:
@@ -118,7 +119,7 @@ def _print_card(form: Form) -> None:
     for name, value in form.items():
         if value not in (None, "", [], {}):
             table.add_row(name, Text(_cell(value)))
-    _console().print(table)
+    _print_rich(table)
 
 
 def _cell(value: object) -> str:
@@ -127,6 +128,13 @@ def _cell(value: object) -> str:
     return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _console() -> Console:
-    width = None if sys.stdout.isatty() else WIDTH_OF_A_PIPE
-    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+def _print_rich(table: Table) -> None:
+    """To a terminal in its width and colours; elsewhere nothing is cut, and no line ends in spaces."""
+    if sys.stdout.isatty():
+        Console(file=sys.stdout, highlight=False).print(table)
+        return
+    wide = Console(file=io.StringIO(), width=WIDTH_OF_A_PIPE, highlight=False, color_system=None)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())

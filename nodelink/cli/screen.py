@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
-
-import click
 
 from nodelink.cli.output import say
 from nodelink.cli.terminal import TerminalFilter
@@ -18,8 +17,8 @@ class Screen:
 
     def __init__(self, *, raw: bool) -> None:
         self._places: Mapping[LogStream, BinaryIO] = {
-            LogStream.STDOUT: click.get_binary_stream("stdout"),
-            LogStream.STDERR: click.get_binary_stream("stderr"),
+            LogStream.STDOUT: sys.stdout.buffer,
+            LogStream.STDERR: sys.stderr.buffer,
         }
         terminals = [stream for stream, place in self._places.items() if place.isatty() and not raw]
         self._filters: Mapping[LogStream, TerminalFilter] = {stream: TerminalFilter() for stream in terminals}

@@ -19,10 +19,17 @@ from nodelink.client.asking import (
     submit_request,
     wait_request,
 )
-from nodelink.client.channel import CALL_SECONDS, DEFAULT_SERVER, LONG_POLL_SECONDS, OPTIONS, PATIENCE_SECONDS
+from nodelink.client.channel import (
+    ANSWERED_EARLY_SECONDS,
+    CALL_SECONDS,
+    DEFAULT_SERVER,
+    LONG_POLL_SECONDS,
+    OPTIONS,
+    PATIENCE_SECONDS,
+)
 from nodelink.client.failures import error_of
 from nodelink.client.nouns import Agent, Event, LogPage, SubmitOutcome, Task, TaskFilter, TaskResult
-from nodelink.client.patience import Patience
+from nodelink.client.patience import FIRST_DELAY_SECONDS, Patience
 from nodelink.client.reading import AGENT_STATUSES, agent_of, events_of, log_page_of, outcomes_of, result_of, task_of
 from nodelink.errors import LinkLost, NodelinkError
 from nodelink.task import LogStream, Submission
@@ -108,6 +115,7 @@ class AsyncClient:
         while True:
             left = LONG_POLL_SECONDS if until is None else min(LONG_POLL_SECONDS, max(0.0, until - time.monotonic()))
             request = wait_request(task_id, timeout_ms=round(left * 1000))
+            asked_at = time.monotonic()
             try:
                 response = await self._call(self._tasks.WaitTask, request, seconds=self._timeout + left)
             except NodelinkError as error:
@@ -117,6 +125,8 @@ class AsyncClient:
             task = task_of(response.task)
             if task.is_terminal or (until is not None and time.monotonic() >= until):
                 return task
+            if time.monotonic() < asked_at + left - ANSWERED_EARLY_SECONDS:  # a server that is stopping does so
+                await asyncio.sleep(FIRST_DELAY_SECONDS)
 
     async def logs(
         self, task_id: str, *, stream: LogStream | None = None, attempt: int = 0, offset: int = 0, limit: int = 0

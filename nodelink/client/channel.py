@@ -10,6 +10,9 @@ CALL_SECONDS = 30.0
 LONG_POLL_SECONDS = 30.0
 """How long one call waits for the end of a task; then the next one asks again."""
 
+ANSWERED_EARLY_SECONDS = 1.0
+"""A wait that is answered so much before its time, by a task that still runs, is not asked again at once."""
+
 PATIENCE_SECONDS = 60.0
 """How long the server may be away before a client that follows something gives up."""
 

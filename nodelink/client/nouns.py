@@ -145,7 +145,7 @@ class Agent:
     @property
     def free_slots(self) -> int:
         """How many more tasks it could run now."""
-        return max(0, self.slots - len(self.current_tasks))
+        return max(0, self.slots - len(self.current_tasks)) if self.status == "online" else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

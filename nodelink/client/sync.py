@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Self, TypeVar, cast
@@ -16,9 +17,16 @@ from nodelink.client.asking import (
     submit_request,
     wait_request,
 )
-from nodelink.client.channel import CALL_SECONDS, DEFAULT_SERVER, LONG_POLL_SECONDS, OPTIONS
+from nodelink.client.channel import (
+    ANSWERED_EARLY_SECONDS,
+    CALL_SECONDS,
+    DEFAULT_SERVER,
+    LONG_POLL_SECONDS,
+    OPTIONS,
+)
 from nodelink.client.failures import error_of
 from nodelink.client.nouns import Agent, Event, LogPage, SubmitOutcome, Task, TaskFilter, TaskResult
+from nodelink.client.patience import FIRST_DELAY_SECONDS
 from nodelink.client.reading import AGENT_STATUSES, agent_of, events_of, log_page_of, outcomes_of, result_of, task_of
 from nodelink.task import LogStream, Submission
 from nodelink.v1 import admin_pb2, admin_pb2_grpc, task_pb2, task_pb2_grpc
@@ -39,6 +47,7 @@ class Client:
         """A channel that is given is used instead of an own one, and closed with the client."""
         self.server = server
         self._timeout = timeout
+        self._closed = threading.Event()
         self._channel = channel or grpc.insecure_channel(server, options=OPTIONS)
         self._tasks = task_pb2_grpc.TaskServiceStub(self._channel)
         self._agents = admin_pb2_grpc.AgentAdminServiceStub(self._channel)
@@ -53,6 +62,7 @@ class Client:
 
     def close(self) -> None:
         """End the connection, and whatever is under way on it."""
+        self._closed.set()
         self._channel.close()
 
     # --- submit -----------------------------------------------------------------------------------------------------
@@ -100,9 +110,12 @@ class Client:
         while True:
             left = LONG_POLL_SECONDS if until is None else min(LONG_POLL_SECONDS, max(0.0, until - time.monotonic()))
             request = wait_request(task_id, timeout_ms=round(left * 1000))
+            asked_at = time.monotonic()
             task = task_of(self._call(self._tasks.WaitTask, request, seconds=self._timeout + left).task)
             if task.is_terminal or (until is not None and time.monotonic() >= until):
                 return task
+            if time.monotonic() < asked_at + left - ANSWERED_EARLY_SECONDS:  # a server that is stopping does so
+                self._closed.wait(FIRST_DELAY_SECONDS)
 
     def logs(
         self, task_id: str, *, stream: LogStream | None = None, attempt: int = 0, offset: int = 0, limit: int = 0

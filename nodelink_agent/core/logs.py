@@ -1,8 +1,9 @@
 """How far the output of each attempt has been sent and acknowledged: a cursor for each (attempt, stream).
 
 Output is sent ahead of its acknowledgement. An acknowledgement that goes forward confirms; one that does not, while
-more has been sent, means *send again from here*. Such a one may be merged with one that went forward, so a stream that
-has not moved for a whole heartbeat is sent again as well: what the server has already is trimmed there.
+more has been sent, means *send again from here*. But what was sent twice is acknowledged twice, and that means nothing;
+and an acknowledgement that asks may be merged with one that confirms. So a stream that has not moved for a whole
+heartbeat is sent again as well: what the server has already is trimmed there.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ class LogRead(NamedTuple):
 
 
 class Cursor:
-    """Where one stream of output stands. All are offsets in bytes; `total` is known when the attempt has ended."""
+    """Where one stream of output stands. All are offsets in bytes; `total` is known when the attempt has ended.
 
-    __slots__ = ("acknowledged", "readable", "rewound_to", "seen_still", "sent", "total")
+    Up to `twice_until` it was sent more than once in this session.
+    """
+
+    __slots__ = ("acknowledged", "readable", "seen_still", "sent", "total", "twice_until")
 
     def __init__(self) -> None:
         self.sent = 0
         self.acknowledged = 0
         self.readable = 0
         self.total: int | None = None
-        self.rewound_to = -1
+        self.twice_until = -1
         self.seen_still = False
 
     @property
@@ -41,8 +45,14 @@ class Cursor:
         return self.total is not None and self.acknowledged >= self.total
 
     def rewind(self, offset: int) -> None:
-        """Go on sending from an earlier place."""
-        self.sent = self.acknowledged = self.rewound_to = offset
+        """Send again from an earlier place of this session."""
+        self.twice_until = max(self.twice_until, self.sent)
+        self.sent = self.acknowledged = offset
+
+    def restart(self, offset: int) -> None:
+        """Send from this place, in a session in which nothing of it was sent."""
+        self.twice_until = -1
+        self.sent = self.acknowledged = offset
 
 
 class LogCursors:
@@ -59,8 +69,7 @@ class LogCursors:
         self._bytes_left = self._bytes_sent = 0
         for ref, streams in self._cursors.items():
             for stream, cursor in streams.items():
-                cursor.rewind(cursor.acknowledged)
-                cursor.rewound_to = -1
+                cursor.restart(cursor.acknowledged)
                 self._queue(ref, stream, cursor)
 
     def allow(self, total: int) -> None:
@@ -95,7 +104,7 @@ class LogCursors:
             cursor.acknowledged = ack.offset
             cursor.sent = max(cursor.sent, ack.offset)
             cursor.seen_still = False
-        elif ack.offset < cursor.sent and ack.offset != cursor.rewound_to:
+        elif cursor.twice_until < ack.offset < cursor.sent:
             cursor.rewind(ack.offset)
         self._queue(ack.ref, ack.stream, cursor)
 
@@ -103,7 +112,7 @@ class LogCursors:
         """Go on from here, whatever was sent or acknowledged before: a verdict."""
         cursor = self._cursors.get(ack.ref, {}).get(ack.stream)
         if cursor is not None:
-            cursor.rewind(min(ack.offset, cursor.readable))
+            cursor.restart(min(ack.offset, cursor.readable))
             self._queue(ack.ref, ack.stream, cursor)
 
     def resend_still(self) -> None:

@@ -81,7 +81,7 @@ async def _until_end(command: Command, context: Context) -> Finished:
     async with asyncio.TaskGroup() as group:
         stopper = group.create_task(_stop_when_asked(command, context))
         try:
-            return _finished(await command.wait(), context.stop_reason)
+            return ended(await command.wait(), context.stop_reason)
         except SpawnerLost as error:
             return _lost(error)
         except asyncio.CancelledError:
@@ -96,7 +96,7 @@ async def _stop_when_asked(command: Command, context: Context) -> None:
     command.stop(context.grace_seconds)
 
 
-def _finished(end: CommandEnd, stop_reason: Reason | None) -> Finished:
+def ended(end: CommandEnd, stop_reason: Reason | None) -> Finished:
     """How the attempt ended, given how its command did."""
     outcome, reason, error = _stopped(end, stop_reason) if end.signalled_alive else _by_itself(end)
     return Finished(

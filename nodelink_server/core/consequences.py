@@ -130,7 +130,7 @@ class Consequences:
 
     def _count(self, change: Change) -> None:
         task, tally = change.task, self._tally
-        kind = (task.spec.type, task.spec.pool)
+        kind = tally.kind(task.spec.type, task.spec.pool)
         tally.finished[(*kind, task.status.value)] += 1
         assert task.finished_at is not None
         tally.total_seconds[kind].observe((task.finished_at - task.created_at) / 1000)

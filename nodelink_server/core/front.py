@@ -26,8 +26,8 @@ class Front(Generic[T]):
         self._capacity = capacity
         self._heap: list[tuple[Place, T]] = []
         self._horizon: Place | None = Place(-(1 << 63), 0) if all_behind else None
-        self._kept_out = 0
-        self._refilling = False
+        self._first_kept_out: Place | None = None
+        self._refilling_from: Place | None = None
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -48,7 +48,8 @@ class Front(Generic[T]):
         Returns whether it is in, and the entries pushed out by it.
         """
         if self._horizon is not None and place > self._horizon:
-            self._kept_out += 1
+            if self._first_kept_out is None or place < self._first_kept_out:
+                self._first_kept_out = place
             return False, ()
         heapq.heappush(self._heap, (place, entry))
         if len(self._heap) <= 2 * self._capacity:
@@ -67,29 +68,38 @@ class Front(Generic[T]):
     @property
     def wants_refill(self) -> bool:
         """Whether the database holds more, half of the front is used up, and nobody is fetching."""
-        return self._horizon is not None and not self._refilling and len(self._heap) <= self._capacity // 2
+        fetching = self._refilling_from is not None
+        return self._horizon is not None and not fetching and len(self._heap) <= self._capacity // 2
 
-    def begin_refill(self) -> tuple[Place | None, int, int]:
-        """Where to read on, how many entries to read, and a mark to hand back to `end_refill`."""
-        self._refilling = True
-        return self._horizon, self._capacity, self._kept_out
+    def begin_refill(self) -> tuple[Place, int]:
+        """Behind which place to read on, and how many entries to read. Only if it wants a refill."""
+        assert self._horizon is not None
+        self._refilling_from = self._horizon
+        self._first_kept_out = None
+        return self._horizon, self._capacity
 
-    def end_refill(self, fetched: Sequence[tuple[Place, T]], *, limit: int, mark: int) -> None:
-        """Put in what was read.
+    def end_refill(self, fetched: Sequence[tuple[Place, T]]) -> int:
+        """Put in what was read. Returns how many of the first of it are in.
 
-        What was kept out while it was read may not have been seen, so the horizon stays then.
+        What was kept out meanwhile may be missing from what was read, so the horizon stays before it. If the front
+        was shortened meanwhile, what was read does not join on to it.
         """
-        self._refilling = False
-        for place, entry in fetched:
-            heapq.heappush(self._heap, (place, entry))
-        if len(fetched) < limit and mark == self._kept_out:
+        joins, self._refilling_from = self._refilling_from == self._horizon, None
+        if not joins:
+            return 0
+        barrier = self._first_kept_out
+        certain = [item for item in fetched if barrier is None or item[0] < barrier]
+        for item in certain:
+            heapq.heappush(self._heap, item)
+        if barrier is None and len(fetched) < self._capacity:
             self._horizon = None
-        elif fetched:
-            self._horizon = fetched[-1][0]
+        elif certain:
+            self._horizon = certain[-1][0]
+        return len(certain)
 
     def abandon_refill(self) -> None:
         """The read has failed; nothing has changed."""
-        self._refilling = False
+        self._refilling_from = None
 
     def _shorten(self) -> list[T]:
         ordered = sorted(self._heap, key=_place_of)

@@ -20,7 +20,7 @@ from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.tally import Tally
-from nodelink_server.core.task import Superseded, Task, drop_payload, given_back, granted, stopped
+from nodelink_server.core.task import Superseded, Task, drop_payload, given_back, granted, granted_at_once, stopped
 
 KEPT_PAYLOAD_BYTES = 1_024
 RETRY_SECONDS = 0.5
@@ -79,6 +79,18 @@ class Grants:
         """A task's next value if this session is given it."""
         return granted(
             task, agent_id=session.agent_id, session=session.number, fence=self.fence(), now=self._clock.now()
+        )
+
+    def at_once(self, session: AgentSession, task: Task, *, rank: int, queue_deadline: int | None) -> Task:
+        """A new task's next value if this session is given it in the commit that accepts it."""
+        return granted_at_once(
+            task,
+            rank=rank,
+            queue_deadline=queue_deadline,
+            agent_id=session.agent_id,
+            session=session.number,
+            fence=self.fence(),
+            now=self._clock.now(),
         )
 
     async def feed(self, session: AgentSession) -> None:

@@ -127,7 +127,7 @@ class LogBook:
             if row is not None:
                 rows.append(row)
                 grown[chunk.ref.task_id].append((chunk, row))
-            acks[session][chunk.ref, chunk.stream] = self._ack(chunk)
+            acks[session][chunk.ref, chunk.stream] = self._ack(session, chunk)
         if rows:
             await self._store.append_logs(rows)
         for session, answers in acks.items():
@@ -169,10 +169,12 @@ class LogBook:
         intake.position += row.length
         return row
 
-    def _ack(self, chunk: LogChunk) -> LogAck:
+    def _ack(self, session: AgentSession, chunk: LogChunk) -> LogAck:
+        """Where to go on; behind the chunk for what is not the agent's to say, so that it does not come again."""
         intake = self._intakes.get(chunk.ref)
-        end = chunk.end if intake is None else intake.ends[chunk.stream]
-        return LogAck(chunk.ref, chunk.stream, end)
+        if intake is None or intake.agent_id != session.agent_id:
+            return LogAck(chunk.ref, chunk.stream, chunk.end)
+        return LogAck(chunk.ref, chunk.stream, intake.ends[chunk.stream])
 
     def _tell(self, grown: Mapping[str, Sequence[tuple[LogChunk, LogRow]]]) -> None:
         for task_id, entries in grown.items():

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from nodelink.task import Execution, Finished, LogStream, TaskStatus
+from nodelink.values import value
 from nodelink_server.core.task import Superseded, Task, TaskRecord
 
 
@@ -86,7 +87,7 @@ class Place(NamedTuple):
     key: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class IdempotencyKey:
     """A caller's own name for a request, and the digest of what was asked under it."""
 
@@ -95,7 +96,7 @@ class IdempotencyKey:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Change:
     """A task's next value, and what goes with it.
 

@@ -84,7 +84,7 @@ class Reconciler:
         """What becomes of a granted task that its agent does not have."""
         attempt, now = task.attempt, self._clock.now()
         assert attempt is not None
-        if attempt.session >= session.remembers_since:
+        if attempt.session >= session.remembers_since and attempt.started_at is None:
             return never_began(task, now=now)
         superseded = Superseded(attempt=attempt, state="lost", ended_at=now)
         log.warning("attempt_missing", task_id=task.id, attempt=attempt.number, agent_id=session.agent_id)

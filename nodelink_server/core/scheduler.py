@@ -274,7 +274,7 @@ class Scheduler:
                     await self._refill(shape, front)
 
     async def _refill(self, shape: Shape, front: Front[str]) -> None:
-        after, limit, mark = front.begin_refill()
+        after, limit = front.begin_refill()
         try:
             found = await self._store.waiting(shape, after, limit)
         except StoreError as error:
@@ -283,13 +283,9 @@ class Scheduler:
             await self._clock.sleep(RETRY_SECONDS)
             self._thirsty.set()
             return
-        fresh = [task for task in found if self._registry.get(task.id) is None]
-        self._registry.swap(put=fresh)
-        self._end_refill(shape, front, found, limit, mark)
-
-    def _end_refill(self, shape: Shape, front: Front[str], found: Sequence[Task], limit: int, mark: int) -> None:
-        front.end_refill([(place_of(task), task.id) for task in found], limit=limit, mark=mark)
+        joined = front.end_refill([(place_of(task), task.id) for task in found])
+        self._registry.swap(put=found[:joined])
         if front.wants_refill:
             self._thirsty.set()
-        for _ in found:
+        for _ in range(joined):
             self._wake_one(shape)

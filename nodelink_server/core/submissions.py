@@ -104,13 +104,13 @@ class Submissions:
             change = Change(task=scheduled(task, due_at=due_at), expected=0, events=_SCHEDULED, idempotency=key)
             return _Placed(change, None)
         rank, deadline = self._ranking.of(spec)
-        task = ready(task, rank=rank, now=now, queue_deadline=deadline)
         session = self._scheduler.choose(shape_of(task))
         if session is not None:
-            granted = self._grants.to(session, task)
+            granted = self._grants.at_once(session, task, rank=rank, queue_deadline=deadline)
             return _Placed(Change(task=granted, expected=0, events=_GRANTED, idempotency=key), session)
         if spec.queue_timeout_ms == 0:
             raise NoAgent(retry_after=1.0)
+        task = ready(task, rank=rank, now=now, queue_deadline=deadline)
         self._scheduler.arriving(shape_of(task), 1)
         return _Placed(Change(task=task, expected=0, events=_PENDING, idempotency=key), None)
 
@@ -133,7 +133,7 @@ class Submissions:
             replay = committed.replays.get(index)
             if replay is None:
                 task = one.change.task
-                self._tally.submitted[(task.spec.type, task.spec.pool)] += 1
+                self._tally.submitted[self._tally.kind(task.spec.type, task.spec.pool)] += 1
                 answers.append(Accepted(task, replayed=False))
             elif replay.same and replay.task_id in before:
                 answers.append(Accepted(before[replay.task_id], replayed=True))

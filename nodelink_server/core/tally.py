@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import defaultdict
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+MOST_KINDS = 500
+OTHER = ("other", "other")
 ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2000)
 
 
@@ -28,9 +30,13 @@ class Buckets:
 
 
 class Tally:
-    """The counts of one server. Written by its loop only; other threads may read, and see each number whole."""
+    """The counts of one server. Written by its loop only; other threads may read, and see each number whole.
+
+    Callers choose the names of pools, so only so many kinds are told apart; the rest are counted together.
+    """
 
     def __init__(self) -> None:
+        self._kinds: set[tuple[str, str]] = set()
         self.submitted: dict[tuple[str, str], int] = defaultdict(int)
         self.finished: dict[tuple[str, str, str], int] = defaultdict(int)
         self.queue_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)
@@ -46,3 +52,13 @@ class Tally:
         self.cleanup_runs = 0
         self.cleanup_seconds = Buckets()
         self.loop_lag = Buckets()
+
+    def kind(self, type: str, pool: str) -> tuple[str, str]:
+        """Under what a task is counted: its type and pool, or `other` once there are too many of them."""
+        kind = (type, pool)
+        if kind in self._kinds:
+            return kind
+        if len(self._kinds) >= MOST_KINDS:
+            return OTHER
+        self._kinds.add(kind)
+        return kind

@@ -5,7 +5,7 @@ Moments are wall-clock milliseconds, for people; `rank` and `queue_deadline` are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nodelink.task import (
     TERMINAL,
@@ -18,10 +18,11 @@ from nodelink.task import (
     TaskSpec,
     TaskStatus,
 )
+from nodelink.values import evolve, value
 from nodelink_server.core.states import WAITING, Verb, target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Attempt:
     """One try at a task on one agent, granted in one of its sessions."""
 
@@ -34,7 +35,7 @@ class Attempt:
     containment: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Superseded:
     """An attempt that its task has left behind. `state`: void (proved never to have begun) or lost."""
 
@@ -43,7 +44,7 @@ class Superseded:
     ended_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Stop:
     """That a granted task shall stop: asked once, repeated to the agent until it answers."""
 
@@ -53,7 +54,7 @@ class Stop:
     asked_at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Task:
     """A task as it stands. `revision` 0: not yet committed; `payload` None: in the database only."""
 
@@ -109,12 +110,12 @@ def drop_payload(task: Task) -> None:
 
 def scheduled(task: Task, *, due_at: int) -> Task:
     """A new task that waits for its time."""
-    return replace(task, status=target(task.status, Verb.SCHEDULE), reason=Reason.TIME, due_at=due_at)
+    return evolve(task, status=target(task.status, Verb.SCHEDULE), reason=Reason.TIME, due_at=due_at)
 
 
 def ready(task: Task, *, rank: int, now: int, queue_deadline: int | None) -> Task:
     """A task that waits for nothing but room."""
-    return replace(
+    return evolve(
         task,
         status=target(task.status, Verb.READY),
         reason=Reason.AGENT,
@@ -124,10 +125,27 @@ def ready(task: Task, *, rank: int, now: int, queue_deadline: int | None) -> Tas
     )
 
 
+def granted_at_once(
+    task: Task, *, rank: int, queue_deadline: int | None, agent_id: str, session: int, fence: int, now: int
+) -> Task:
+    """A new task for which a slot is free: ready and granted in one step, and in one commit."""
+    waiting = target(task.status, Verb.READY)
+    attempt = Attempt(number=1, fence=fence, agent_id=agent_id, session=session, sent_at=now)
+    return evolve(
+        task,
+        status=target(waiting, Verb.GRANT),
+        rank=rank,
+        queue_deadline=queue_deadline,
+        ready_at=now,
+        attempt=attempt,
+        grants=1,
+    )
+
+
 def granted(task: Task, *, agent_id: str, session: int, fence: int, now: int) -> Task:
     """A task handed to an agent: its next attempt."""
     attempt = Attempt(number=task.grants + 1, fence=fence, agent_id=agent_id, session=session, sent_at=now)
-    return replace(
+    return evolve(
         task,
         status=target(task.status, Verb.GRANT),
         reason=Reason.NONE,
@@ -140,18 +158,18 @@ def started(task: Task, *, at: int, containment: str = "") -> Task:
     """The agent says that the work has begun. A task that is being stopped keeps its status."""
     assert task.attempt is not None
     status = task.status if task.status is TaskStatus.CANCELLING else target(task.status, Verb.START)
-    return replace(task, status=status, attempt=replace(task.attempt, started_at=at, containment=containment))
+    return evolve(task, status=status, attempt=evolve(task.attempt, started_at=at, containment=containment))
 
 
 def given_back(task: Task) -> Task:
     """A granted task whose work provably never began waits again, at its old place."""
-    return replace(task, status=target(task.status, Verb.GIVE_BACK), reason=Reason.AGENT, attempt=None)
+    return evolve(task, status=target(task.status, Verb.GIVE_BACK), reason=Reason.AGENT, attempt=None)
 
 
 def replayed(task: Task) -> Task:
     """A replayable task whose agent does not have it any more waits again, at its old place."""
     status = target(task.status, Verb.REPLAY)
-    return replace(task, status=status, reason=Reason.AGENT, attempt=None, losses=task.losses + 1)
+    return evolve(task, status=status, reason=Reason.AGENT, attempt=None, losses=task.losses + 1)
 
 
 def exhausted(task: Task, *, now: int) -> Task:
@@ -173,7 +191,7 @@ def cancelled(task: Task, *, message: str, now: int) -> Task:
 
 def stopping(task: Task, *, stop: Stop) -> Task:
     """A granted task that shall stop. Its agent is told until it answers."""
-    return replace(task, status=target(task.status, Verb.STOP), reason=stop.reason, message=stop.message, stop=stop)
+    return evolve(task, status=target(task.status, Verb.STOP), reason=stop.reason, message=stop.message, stop=stop)
 
 
 def stopped(task: Task, *, now: int) -> Task:
@@ -194,9 +212,9 @@ def settled(task: Task, finished: Finished, *, now: int) -> Task:
     assert task.attempt is not None
     attempt = task.attempt
     if attempt.started_at is None:
-        attempt = replace(attempt, started_at=max(attempt.sent_at, now - int(finished.run_seconds * 1000)))
+        attempt = evolve(attempt, started_at=max(attempt.sent_at, now - int(finished.run_seconds * 1000)))
     begun = target(task.status, Verb.START) if task.status is TaskStatus.SENT else task.status
-    return replace(
+    return evolve(
         task,
         status=target(begun, _verb_of(task, begun, finished)),
         reason=_reason_of(task, finished),
@@ -228,7 +246,7 @@ def _reason_of(task: Task, finished: Finished) -> Reason:
 
 
 def _ended(task: Task, verb: Verb, reason: Reason, message: str, now: int, *, may_have_run: bool = False) -> Task:
-    return replace(
+    return evolve(
         task,
         status=target(task.status, verb),
         reason=reason,

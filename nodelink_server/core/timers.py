@@ -135,13 +135,13 @@ class Timers:
     ) -> None:
         if not front.wants_refill:
             return
-        after, limit, mark = front.begin_refill()
+        after, limit = front.begin_refill()
         try:
             found = await read(after, limit)
         except BaseException:
             front.abandon_refill()
             raise
-        front.end_refill(found, limit=limit, mark=mark)
+        front.end_refill(found)
 
     async def _move(self, front: Front[str], now: int, change: Callable[[Task], Change | None]) -> None:
         """Carry out a change for every task of a front whose place has come.

@@ -50,9 +50,7 @@ async def grpc_server(
 ) -> AsyncIterator[Address]:
     """Serve gRPC while open; gives the address it listens on (port 0: any free one). Raises `CannotListen`."""
     server = grpc.aio.server(interceptors=[ErrorsToStatus()], options=options)
-    agents = AgentService(
-        manager, clock=clock, server_id=server_id, version=version, hello_seconds=hello_seconds
-    )
+    agents = AgentService(manager, clock=clock, server_id=server_id, version=version, hello_seconds=hello_seconds)
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)
     task_pb2_grpc.add_TaskServiceServicer_to_server(TaskService(manager), server)
     admin_pb2_grpc.add_AgentAdminServiceServicer_to_server(AgentAdminService(manager.agents), server)

@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 
-from nodelink_server.core.ports import AgentRecord, TaskEvent
+from nodelink_server.core.ports import AgentRecord, Change, TaskEvent
 
 
 def encode_block(made: Sequence[TaskEvent]) -> bytes:
@@ -25,14 +25,18 @@ def audit_hash(*, previous: bytes, sequence: int, time: int, entries: str) -> by
     return hashlib.sha256(b"%b\n%d\n%d\n%b" % (previous, sequence, time, entries.encode())).digest()
 
 
-def audit_entries(made: Sequence[TaskEvent], kept: Sequence[AgentRecord]) -> dict[str, tuple[int, str]]:
-    """For each verb, how often it was done, and the digest of its lines: id, attempt (or session), verb."""
-    lines: defaultdict[str, list[str]] = defaultdict(list)
-    for event in made:
-        if event.task_id:
-            lines[event.name].append(f"{event.task_id} {event.attempt} {event.name}\n")
+def audit_entries(taken: Sequence[Change], kept: Sequence[AgentRecord]) -> dict[str, tuple[int, str]]:
+    """For each kind of change, how many there were, and the digest of their lines.
+
+    A kind is named after its events; a line is a task's id and attempt, or an agent's id and session.
+    """
+    lines: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for change in taken:
+        attempt = change.task.attempt
+        lines[change.events].append(f"{change.task.id} {attempt.number if attempt is not None else 0}\n")
     for agent in kept:
-        lines["agent"].append(f"{agent.id} {agent.session} agent\n")
+        lines["agent",].append(f"{agent.id} {agent.session}\n")
     return {
-        str(verb): (len(texts), hashlib.sha256("".join(texts).encode()).hexdigest()) for verb, texts in lines.items()
+        " ".join(kind): (len(texts), hashlib.sha256("".join(texts).encode()).hexdigest())
+        for kind, texts in lines.items()
     }

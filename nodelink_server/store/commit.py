@@ -19,12 +19,23 @@ from nodelink_server.store import rows
 from nodelink_server.store.blocks import audit_entries, audit_hash, encode_block
 from nodelink_server.store.numbering import Counters, Numbering, Writes
 from nodelink_server.store.queries import parts
-from nodelink_server.store.statements import PartsInsert, guarded_update
+from nodelink_server.store.statements import guarded_update, insert
 from nodelink_server.store.tables import agents, attempts, audit, events, meta, tasks
 
-_INSERT_TASKS = PartsInsert("tasks", rows.BASE_COLUMNS, rows.ATTEMPT_COLUMNS, rows.RARE_COLUMNS)
-_INSERT_SPECS = PartsInsert("task_specs", rows.SPEC_COLUMNS, rows.SPEC_RARE_COLUMNS)
-_INSERT_RESULTS = PartsInsert("task_results", rows.RESULT_COLUMNS, rows.RESULT_RARE_COLUMNS, verb="INSERT OR REPLACE")
+_INSERT_TASKS = {
+    (False, False): insert("tasks", rows.BASE_COLUMNS),
+    (False, True): insert("tasks", rows.BASE_COLUMNS, rows.RARE_COLUMNS),
+    (True, False): insert("tasks", rows.BASE_COLUMNS, rows.ATTEMPT_COLUMNS),
+    (True, True): insert("tasks", rows.BASE_COLUMNS, rows.ATTEMPT_COLUMNS, rows.RARE_COLUMNS),
+}
+_INSERT_SPECS = {
+    False: insert("task_specs", rows.SPEC_COLUMNS),
+    True: insert("task_specs", rows.SPEC_COLUMNS, rows.SPEC_RARE_COLUMNS),
+}
+_INSERT_RESULTS = {
+    False: insert("task_results", rows.RESULT_COLUMNS, verb="INSERT OR REPLACE"),
+    True: insert("task_results", rows.RESULT_COLUMNS, rows.RESULT_RARE_COLUMNS, verb="INSERT OR REPLACE"),
+}
 _ADVANCE = guarded_update("tasks", rows.ADVANCE_COLUMNS, rows.ADVANCE_STEPS)
 _REWRITE = guarded_update("tasks", rows.STATE_COLUMNS, rows.STEP_COLUMNS)
 _WRITE_META = update(meta).values(
@@ -83,14 +94,17 @@ class Commit:
 
     def _write_tasks(self, writes: Writes) -> None:
         connection = self._connection
-        _INSERT_TASKS.run(connection, writes.tasks)
-        _INSERT_SPECS.run(connection, writes.specs)
+        for form, values in writes.tasks.items():
+            _INSERT_TASKS[form].run(connection, values)
+        for rare, values in writes.specs.items():
+            _INSERT_SPECS[rare].run(connection, values)
         for change, ended in writes.superseded:
             self._leave_behind(change, ended)
-        for statement, changed in ((_ADVANCE, writes.advanced), (_REWRITE, writes.rewritten)):
-            if statement.run(connection, changed) != len(changed):
+        for statement, values in ((_ADVANCE, writes.advanced), (_REWRITE, writes.rewritten)):
+            if statement.run(connection, values) != statement.rows_in(values):
                 raise _GuardFailed
-        _INSERT_RESULTS.run(connection, writes.results)
+        for rare, values in writes.results.items():
+            _INSERT_RESULTS[rare].run(connection, values)
 
     def _leave_behind(self, change: Change, ended: int) -> None:
         """Keep the attempt that a change leaves behind, with the steps that the task's row knows of it."""
@@ -146,7 +160,7 @@ class Commit:
         """Add the commit's record to the chain, if it has done anything to a task or an agent."""
         before = self._counters
         kept = [agent for index, agent in enumerate(self._batch.agents) if index not in refused_agents]
-        entries = audit_entries(numbering.events, kept)
+        entries = audit_entries(numbering.taken, kept)
         sequence, digest = before.audits, before.audit_hash
         if entries:
             encoded = json.dumps(entries, separators=(",", ":"))

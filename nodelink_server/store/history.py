@@ -5,18 +5,21 @@ Both ways give the same events, so a task's history can be shown long after the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from nodelink.task import Finished, Reason, TaskStatus
+from nodelink.task import Finished, TaskStatus
 from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
 from nodelink_server.core.task import Attempt, Superseded, Task
 
 
 class Steps(NamedTuple):
-    """The revision at which a task took each step; 0: it has not. `ready`: became pending for the first time."""
+    """The revision at which a task took each step; 0: it has not. `ready`: became pending for the first time.
+
+    Its end needs none: it is the last revision of a task that has ended.
+    """
 
     created: int = 0
     scheduled: int = 0
@@ -24,7 +27,6 @@ class Steps(NamedTuple):
     sent: int = 0
     started: int = 0
     cancelling: int = 0
-    finished: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +39,37 @@ class Past:
     ended: int
 
 
-_STEP_OF: Mapping[EventName, int] = {
-    EventName.TASK_CREATED: 0,
-    EventName.TASK_SCHEDULED: 1,
-    EventName.TASK_PENDING: 2,
-    EventName.TASK_SENT: 3,
-    EventName.TASK_STARTED: 4,
-    EventName.TASK_CANCELLING: 5,
-    EventName.TASK_COMPLETED: 6,
-    EventName.TASK_FAILED: 6,
-    EventName.TASK_TIMEOUT: 6,
-    EventName.TASK_CANCELLED: 6,
-    EventName.TASK_LOST: 6,
-}
-_END_OF: Mapping[TaskStatus, EventName] = {
+_CREATED = EventName.TASK_CREATED
+_SCHEDULED = EventName.TASK_SCHEDULED
+_PENDING = EventName.TASK_PENDING
+_SENT = EventName.TASK_SENT
+_STARTED = EventName.TASK_STARTED
+_CANCELLING = EventName.TASK_CANCELLING
+_STEPS = (_CREATED, _SCHEDULED, _PENDING, _SENT, _STARTED, _CANCELLING)
+_ENDS: Mapping[TaskStatus, EventName] = {
     TaskStatus.COMPLETED: EventName.TASK_COMPLETED,
     TaskStatus.FAILED: EventName.TASK_FAILED,
     TaskStatus.TIMEOUT: EventName.TASK_TIMEOUT,
     TaskStatus.CANCELLED: EventName.TASK_CANCELLED,
     TaskStatus.LOST: EventName.TASK_LOST,
 }
+ENDS = frozenset(_ENDS.values())
 
 
 @lru_cache(maxsize=256)
 def _places(events: tuple[EventName, ...], requeued: bool) -> tuple[int, ...]:
-    """For each step, its place among these events; -1: it is not one of them."""
-    places = [-1] * len(Steps._fields)
-    for place, name in enumerate(events):
-        step = _STEP_OF.get(name)
-        if step is not None and not (requeued and name is EventName.TASK_PENDING):
-            places[step] = place
-    return tuple(places)
+    """For each step, its place among these events; -1: it is not one of them. To wait once more is no step."""
+    return tuple(-1 if step not in events or (requeued and step is _PENDING) else events.index(step) for step in _STEPS)
+
+
+def places_of(change: Change) -> tuple[int, ...]:
+    """For each of `Steps`, its place among the events of a change; -1: the change does not take it."""
+    return _places(change.events, change.superseded is not None)
 
 
 def steps_of(change: Change, first: int) -> Steps:
-    """The steps that a change takes, its events numbered from `first`. Waiting once more is no step."""
-    places = _places(change.events, change.superseded is not None)
-    return Steps(*[first + place if place >= 0 else 0 for place in places])
+    """The steps that a change takes, its events numbered from `first`."""
+    return Steps(*[first + place if place >= 0 else 0 for place in places_of(change)])
 
 
 def merged(before: Steps, after: Steps) -> Steps:
@@ -95,10 +91,25 @@ def ended_revision(change: Change, first: int) -> int:
 
 def events_of(change: Change, first: int, now: int) -> list[TaskEvent]:
     """The events of a committed change, numbered from `first`."""
+    task = change.task
     made = []
     for revision, name in enumerate(change.events, first):
-        make = _MAKERS.get(name)
-        made.append(make(change, revision) if make else _other(change, name, revision, now))
+        if name is _CREATED:
+            made.append(_created(task, revision))
+        elif name is _SCHEDULED:
+            made.append(_scheduled(task, revision))
+        elif name is _PENDING:
+            made.append(_pending(task, revision, _ready_at(task, change.superseded)))
+        elif name is _SENT:
+            made.append(_sent(task, task.attempt, revision))
+        elif name is _STARTED:
+            made.append(_started(task, task.attempt, revision, stopping=_was_stopping(change)))
+        elif name is _CANCELLING:
+            made.append(_cancelling(task, revision))
+        elif name in ENDS:
+            made.append(_ended(task, change.finished, revision))
+        else:
+            made.append(_other(task, name, revision, now))
     return made
 
 
@@ -113,7 +124,7 @@ def rebuilt(task: Task, steps: Steps, past: Sequence[Past], finished: Finished |
     if steps.scheduled:
         made.append(_scheduled(task, steps.scheduled))
     if steps.ready:
-        made.append(_pending(task, steps.ready, task.ready_at or task.created_at))
+        made.append(_pending(task, steps.ready, _ready_at(task, None)))
     for attempt in past:
         made.extend(_past(task, attempt))
     made.extend(_current(task, steps, finished))
@@ -136,64 +147,70 @@ def _current(task: Task, steps: Steps, finished: Finished | None) -> Iterator[Ta
             yield _started(task, task.attempt, steps.started, stopping=stopping)
     if steps.cancelling:
         yield _cancelling(task, steps.cancelling)
-    if steps.finished:
-        yield _ended(task, finished, steps.finished)
+    if task.is_terminal:
+        yield _ended(task, finished, task.revision)
 
 
-def _event(
-    task: Task,
-    revision: int,
-    name: str,
-    time: int,
-    status: str,
-    reason: str = "",
-    attempt: Attempt | None = None,
-    data: Mapping[str, object] | None = None,
-) -> TaskEvent:
-    spec = task.spec
-    agent_id, number = (attempt.agent_id, attempt.number) if attempt else ("", 0)
-    return TaskEvent(
-        revision, name, time, task.id, agent_id, status, reason, spec.priority, spec.type, spec.pool, number, data
-    )
+def _ready_at(task: Task, superseded: Superseded | None) -> int:
+    """When a task began to wait: for the first time, or because an attempt was left behind."""
+    if superseded is not None:
+        return superseded.ended_at
+    return task.created_at if task.ready_at is None else task.ready_at
+
+
+def _was_stopping(change: Change) -> bool:
+    """Whether the task was being stopped already when a change tells of its start."""
+    return change.task.stop is not None and _CANCELLING not in change.events
+
+
+# One function for each event, called by its place: this is done several times for each task that passes.
 
 
 def _created(task: Task, revision: int) -> TaskEvent:
-    return _event(task, revision, EventName.TASK_CREATED, task.created_at, TaskStatus.CREATED)
+    spec = task.spec
+    return TaskEvent(
+        revision, _CREATED, task.created_at, task.id, "", "created", "", spec.priority, spec.type, spec.pool
+    )
 
 
 def _scheduled(task: Task, revision: int) -> TaskEvent:
-    return _event(task, revision, EventName.TASK_SCHEDULED, task.created_at, TaskStatus.SCHEDULED, Reason.TIME)
+    spec = task.spec
+    return TaskEvent(
+        revision, _SCHEDULED, task.created_at, task.id, "", "scheduled", "time", spec.priority, spec.type, spec.pool
+    )
 
 
 def _pending(task: Task, revision: int, at: int) -> TaskEvent:
-    return _event(task, revision, EventName.TASK_PENDING, at, TaskStatus.PENDING, Reason.AGENT)
+    spec = task.spec
+    return TaskEvent(revision, _PENDING, at, task.id, "", "pending", "agent", spec.priority, spec.type, spec.pool)
 
 
-def _sent(task: Task, attempt: Attempt, revision: int) -> TaskEvent:
-    return _event(task, revision, EventName.TASK_SENT, attempt.sent_at, TaskStatus.SENT, attempt=attempt)
+def _sent(task: Task, attempt: Attempt | None, revision: int) -> TaskEvent:
+    assert attempt is not None
+    at = attempt.sent_at
+    return _of_attempt(task, attempt, revision, _SENT, at, "sent", "", None)
 
 
-def _started(task: Task, attempt: Attempt, revision: int, *, stopping: bool) -> TaskEvent:
+def _started(task: Task, attempt: Attempt | None, revision: int, *, stopping: bool) -> TaskEvent:
     """A task that is being stopped keeps its status when its start is told."""
-    status = TaskStatus.CANCELLING if stopping else TaskStatus.IN_PROGRESS
-    reason = task.stop.reason if stopping and task.stop else ""
+    assert attempt is not None
     at = attempt.sent_at if attempt.started_at is None else attempt.started_at
-    return _event(task, revision, EventName.TASK_STARTED, at, status, reason, attempt)
+    if stopping and task.stop is not None:
+        return _of_attempt(task, attempt, revision, _STARTED, at, "cancelling", task.stop.reason, None)
+    return _of_attempt(task, attempt, revision, _STARTED, at, "in_progress", "", None)
 
 
 def _cancelling(task: Task, revision: int) -> TaskEvent:
-    assert task.stop is not None
-    data = {"message": task.stop.message} if task.stop.message else None
-    reason, asked_at = task.stop.reason, task.stop.asked_at
-    return _event(
-        task, revision, EventName.TASK_CANCELLING, asked_at, TaskStatus.CANCELLING, reason, task.attempt, data
-    )
+    stop = task.stop
+    assert stop is not None
+    data = {"message": stop.message} if stop.message else None
+    return _of_attempt(task, task.attempt, revision, _CANCELLING, stop.asked_at, "cancelling", stop.reason, data)
 
 
 def _ended(task: Task, finished: Finished | None, revision: int) -> TaskEvent:
     assert task.finished_at is not None
-    name, data = _END_OF.get(task.status, f"task.{task.status}"), _ending(task, finished)
-    return _event(task, revision, name, task.finished_at, task.status, task.reason, task.attempt, data)
+    name, data = _ENDS.get(task.status, f"task.{task.status}"), _ending(task, finished)
+    return _of_attempt(task, task.attempt, revision, name, task.finished_at, task.status, task.reason, data)
 
 
 def _ending(task: Task, finished: Finished | None) -> Mapping[str, object] | None:
@@ -208,37 +225,22 @@ def _ending(task: Task, finished: Finished | None) -> Mapping[str, object] | Non
     return data or None
 
 
-def _other(change: Change, name: EventName, revision: int, now: int) -> TaskEvent:
-    task = change.task
-    return _event(task, revision, name, now, task.status, task.reason, task.attempt)
+def _other(task: Task, name: EventName, revision: int, now: int) -> TaskEvent:
+    return _of_attempt(task, task.attempt, revision, name, now, task.status, task.reason, None)
 
 
-def _change_pending(change: Change, revision: int) -> TaskEvent:
-    if change.superseded is not None:
-        return _pending(change.task, revision, change.superseded.ended_at)
-    return _pending(change.task, revision, change.task.ready_at or change.task.created_at)
-
-
-def _change_sent(change: Change, revision: int) -> TaskEvent:
-    assert change.task.attempt is not None
-    return _sent(change.task, change.task.attempt, revision)
-
-
-def _change_started(change: Change, revision: int) -> TaskEvent:
-    assert change.task.attempt is not None
-    stopping = change.task.stop is not None and EventName.TASK_CANCELLING not in change.events
-    return _started(change.task, change.task.attempt, revision, stopping=stopping)
-
-
-def _change_ended(change: Change, revision: int) -> TaskEvent:
-    return _ended(change.task, change.finished, revision)
-
-
-_MAKERS: Mapping[EventName, Callable[[Change, int], TaskEvent]] = {
-    EventName.TASK_CREATED: lambda change, revision: _created(change.task, revision),
-    EventName.TASK_SCHEDULED: lambda change, revision: _scheduled(change.task, revision),
-    EventName.TASK_PENDING: _change_pending,
-    EventName.TASK_SENT: _change_sent,
-    EventName.TASK_STARTED: _change_started,
-    EventName.TASK_CANCELLING: lambda change, revision: _cancelling(change.task, revision),
-} | dict.fromkeys(_END_OF.values(), _change_ended)
+def _of_attempt(
+    task: Task,
+    attempt: Attempt | None,
+    revision: int,
+    name: str,
+    time: int,
+    status: str,
+    reason: str,
+    data: Mapping[str, object] | None,
+) -> TaskEvent:
+    spec = task.spec
+    agent_id, number = (attempt.agent_id, attempt.number) if attempt is not None else ("", 0)
+    return TaskEvent(
+        revision, name, time, task.id, agent_id, status, reason, spec.priority, spec.type, spec.pool, number, data
+    )

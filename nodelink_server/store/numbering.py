@@ -6,20 +6,11 @@ from dataclasses import dataclass, field
 
 from nodelink_server.core.ports import Batch, Change, EventName, TaskEvent
 from nodelink_server.store import rows
-from nodelink_server.store.history import ended_revision, event_of, events_of, revisions_of, steps_of
-from nodelink_server.store.statements import Part
+from nodelink_server.store.history import ENDS, ended_revision, event_of, events_of, revisions_of
+from nodelink_server.store.statements import Values
 
-# Events that belong to moves which touch no more than rows.ADVANCE_COLUMNS of a granted task.
-_ADVANCES = frozenset(
-    {
-        EventName.TASK_STARTED,
-        EventName.TASK_COMPLETED,
-        EventName.TASK_FAILED,
-        EventName.TASK_TIMEOUT,
-        EventName.TASK_CANCELLED,
-        EventName.TASK_LOST,
-    }
-)
+# The events of moves that touch no more than rows.ADVANCE_COLUMNS of a granted task.
+_ADVANCES = ENDS | {EventName.TASK_STARTED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +24,23 @@ class Counters:
     audit_hash: bytes
 
 
-@dataclass(slots=True)
-class Writes:
-    """The rows of a batch, by the statement that writes them."""
+def _by_attempt_and_rare() -> dict[tuple[bool, bool], Values]:
+    return {(attempt, rare): [] for attempt in (False, True) for rare in (False, True)}
 
-    tasks: list[tuple[Part, ...]] = field(default_factory=list)
-    specs: list[tuple[Part, ...]] = field(default_factory=list)
-    results: list[tuple[Part, ...]] = field(default_factory=list)
-    advanced: list[Part] = field(default_factory=list)
-    rewritten: list[Part] = field(default_factory=list)
+
+def _by_rare() -> dict[bool, Values]:
+    return {False: [], True: []}
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """The values of a batch's rows, by the statement that writes them: which parts they have."""
+
+    tasks: dict[tuple[bool, bool], Values] = field(default_factory=_by_attempt_and_rare)
+    specs: dict[bool, Values] = field(default_factory=_by_rare)
+    results: dict[bool, Values] = field(default_factory=_by_rare)
+    advanced: Values = field(default_factory=list)
+    rewritten: Values = field(default_factory=list)
     superseded: list[tuple[Change, int]] = field(default_factory=list)
 
 
@@ -53,6 +52,7 @@ class Numbering:
         self.last_key = counters.last_key
         self.revisions: list[int] = []
         self.keys: list[int] = []
+        self.taken: list[Change] = []
         self.events: list[TaskEvent] = []
         self.writes = Writes()
         self._now = batch.now
@@ -71,24 +71,31 @@ class Numbering:
         self.revision += revisions_of(change)
         key = self._insert(change, first) if change.expected == 0 else self._update(change, first)
         if change.finished is not None:
-            self.writes.results.append(rows.result_parts(change.finished, key))
+            rare = rows.result_rare_part(change.finished)
+            self.writes.results[bool(rare)] += rows.result_part(change.finished, key) + rare
+        self.taken.append(change)
         self.revisions.append(self.revision)
         self.keys.append(key)
-        self.events.extend(events_of(change, first, self._now))
+        self.events += events_of(change, first, self._now)
 
     def _insert(self, change: Change, first: int) -> int:
         self.last_key += 1
-        steps = steps_of(change, first)
-        base = rows.base_part(change, self.last_key, steps, self.revision, self._now)
-        self.writes.tasks.append((base, rows.attempt_part(change, steps), rows.rare_part(change, steps)))
-        self.writes.specs.append(rows.spec_parts(change, self.last_key))
-        return self.last_key
+        key, revision = self.last_key, self.revision
+        attempt, rare = rows.attempt_part(change, first), rows.rare_part(change, first)
+        base = rows.base_part(change, key, first, revision, self._now)
+        self.writes.tasks[bool(attempt), bool(rare)] += base + attempt + rare
+        rare = rows.spec_rare_part(change)
+        self.writes.specs[bool(rare)] += (key, change.task.payload or b"", *rare)
+        if not rows.is_plain(change):
+            self.writes.rewritten.extend(rows.rewritten_row(change, key, revision, first, revision, self._now))
+        return key
 
     def _update(self, change: Change, first: int) -> int:
+        key, revision = change.task.key, self.revision
         if change.superseded is None and change.task.attempt is not None and _ADVANCES.issuperset(change.events):
-            self.writes.advanced.append(rows.advanced_row(change, first, self.revision, self._now))
-            return change.task.key
+            self.writes.advanced.extend(rows.advanced_row(change, first, revision, self._now))
+            return key
         if change.superseded is not None:
             self.writes.superseded.append((change, ended_revision(change, first)))
-        self.writes.rewritten.append(rows.rewritten_row(change, first, self.revision, self._now))
-        return change.task.key
+        self.writes.rewritten.extend(rows.rewritten_row(change, key, change.expected, first, revision, self._now))
+        return key

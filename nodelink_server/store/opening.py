@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from nodelink_server.store.connections import translated, writing_engine
-from nodelink_server.store.errors import DatabaseDamaged, DatabaseMixed
+from nodelink_server.store.errors import DatabaseDamaged, DatabaseMixed, SchemaTooNew
 from nodelink_server.store.files import Files
 from nodelink_server.store.numbering import Counters
 from nodelink_server.store.schema import LOGS, TASKS, bring_up
@@ -49,8 +49,8 @@ def _opened(path: Path) -> Iterator[Connection]:
         if known is None:
             raise
         raise type(known)(f"{path}: {known.message}") from error
-    except DatabaseDamaged as error:
-        raise DatabaseDamaged(f"{path}: {error.message}") from error
+    except (DatabaseDamaged, SchemaTooNew) as error:
+        raise type(error)(f"{path}: {error.message}") from error
     finally:
         engine.dispose()
 

@@ -18,7 +18,7 @@ from nodelink_server.core.states import GRANTED
 from nodelink_server.core.task import Task, TaskRecord
 from nodelink_server.store.blocks import decode_block
 from nodelink_server.store.history import Past, rebuilt
-from nodelink_server.store.rows import agent_of, finished_of, past_of, steps_in, task_of
+from nodelink_server.store.records import agent_of, finished_of, past_of, steps_in, task_of
 from nodelink_server.store.tables import UNCOMPLETED, agents, attempts, events, meta, task_results, task_specs, tasks
 
 PAYLOAD_AT_HAND_BYTES = 1024
@@ -90,29 +90,33 @@ def payloads(connection: Connection, keys: Sequence[int]) -> dict[int, bytes]:
 def waiting(connection: Connection, shape: Shape, after: Place | None, limit: int) -> list[Task]:
     """Pending tasks of a shape."""
     query = _AT_HAND.where(_PENDING, tasks.c.pool == shape.pool, tasks.c.type == shape.type)
-    return [task_of(row) for row in connection.execute(_page(query, tasks.c.rank, after, limit))]
+    return [task_of(row) for row in _page(connection, query, tasks.c.rank, after, limit)]
 
 
 def due(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
     """Scheduled tasks."""
     query = select(tasks.c.due_at, tasks.c.key, tasks.c.id).where(_SCHEDULED, tasks.c.due_at.is_not(None))
-    page = _page(query, tasks.c.due_at, after, limit)
-    return [(Place(row.due_at, row.key), row.id) for row in connection.execute(page)]
+    page = _page(connection, query, tasks.c.due_at, after, limit)
+    return [(Place(row.due_at, row.key), row.id) for row in page]
 
 
 def expiring(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
     """Pending tasks with a queue deadline."""
     deadline = tasks.c.queue_deadline
     query = select(deadline, tasks.c.key, tasks.c.id).where(_PENDING, deadline.is_not(None))
-    page = _page(query, deadline, after, limit)
-    return [(Place(row.queue_deadline, row.key), row.id) for row in connection.execute(page)]
+    page = _page(connection, query, deadline, after, limit)
+    return [(Place(row.queue_deadline, row.key), row.id) for row in page]
 
 
-def _page(query: Select[Any], order: ColumnElement[Any], after: Place | None, limit: int) -> Select[Any]:
-    """Rows in order of (a column, key), behind a place."""
-    if after is not None:
-        query = query.where(tuple_(order, tasks.c.key) > tuple(after))
-    return query.order_by(order, tasks.c.key).limit(limit)
+def _page(
+    connection: Connection, query: Select[Any], order: ColumnElement[Any], after: Place | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Rows in order of (a column, key), behind a place: the rest of its value first, then what comes after."""
+    ordered = query.order_by(order, tasks.c.key)
+    if after is None:
+        return connection.execute(ordered.limit(limit)).all()
+    same = connection.execute(ordered.where(order == after.value, tasks.c.key > after.key).limit(limit)).all()
+    return [*same, *connection.execute(ordered.where(order > after.value).limit(limit - len(same)))]
 
 
 def read(connection: Connection, task_id: str) -> TaskRecord | None:

@@ -6,14 +6,15 @@ that a connection keeps them prepared whatever the size of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, compress, product
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from sqlalchemy import Connection
 
 MOST_ROWS = 128
 
-Part = tuple[object, ...]
+Values = list[object]
+"""The values of many rows, one row after the other. A list of rows would be a burden to the garbage collector."""
 
 
 class RowsStatement:
@@ -23,37 +24,26 @@ class RowsStatement:
         row = f"({', '.join('?' * width)})"
         sizes = [1 << power for power in range(MOST_ROWS.bit_length())]
         self._texts = {size: f"{before} {', '.join([row] * size)} {after}" for size in sizes}
+        self._width = width
 
-    def run(self, connection: Connection, rows: Sequence[Part]) -> int:
+    def run(self, connection: Connection, values: Values) -> int:
         """Run it over all rows. Returns how many rows of the table it touched."""
-        touched = 0
-        for part in _parts(rows):
-            result = connection.exec_driver_sql(self._texts[len(part)], tuple(chain.from_iterable(part)))
-            touched += result.rowcount
+        touched = start = 0
+        for size in _sizes(len(values) // self._width):
+            end = start + size * self._width
+            touched += connection.exec_driver_sql(self._texts[size], tuple(values[start:end])).rowcount
+            start = end
         return touched
 
-
-class PartsInsert:
-    """An insert of rows made of a base part and further parts, any of which may be empty and is then left out."""
-
-    def __init__(self, table: str, base: Sequence[str], *further: Sequence[str], verb: str = "INSERT") -> None:
-        self._statements = {
-            present: _insert(table, [*base, *chain.from_iterable(compress(further, present))], verb)
-            for present in product((False, True), repeat=len(further))
-        }
-
-    def run(self, connection: Connection, rows: Iterable[tuple[Part, ...]]) -> None:
-        """Insert all rows. Those of one form go together, in their order."""
-        forms: dict[tuple[bool, ...], list[Part]] = {}
-        for base, *further in rows:
-            form = tuple(map(bool, further))
-            forms.setdefault(form, []).append(base + tuple(chain.from_iterable(further)))
-        for form, whole in forms.items():
-            self._statements[form].run(connection, whole)
+    def rows_in(self, values: Values) -> int:
+        """How many rows these values make."""
+        return len(values) // self._width
 
 
-def _insert(table: str, columns: Sequence[str], verb: str) -> RowsStatement:
-    return RowsStatement(f"{verb} INTO {table} ({', '.join(columns)}) VALUES", width=len(columns))
+def insert(table: str, *columns: Sequence[str], verb: str = "INSERT") -> RowsStatement:
+    """Insert rows of these columns."""
+    names = list(chain(*columns))
+    return RowsStatement(f"{verb} INTO {table} ({', '.join(names)}) VALUES", width=len(names))
 
 
 def guarded_update(table: str, plain: Sequence[str], greatest: Sequence[str]) -> RowsStatement:
@@ -71,10 +61,9 @@ def guarded_update(table: str, plain: Sequence[str], greatest: Sequence[str]) ->
     )
 
 
-def _parts(rows: Sequence[Part]) -> Iterator[Sequence[Part]]:
-    """Cut rows into runs of 128, and the rest into powers of two."""
-    start, left = 0, len(rows)
-    while left:
-        size = min(MOST_ROWS, 1 << (left.bit_length() - 1))
-        yield rows[start : start + size]
-        start, left = start + size, left - size
+def _sizes(rows: int) -> Iterator[int]:
+    """Cut a number of rows into runs of 128, and the rest into powers of two."""
+    while rows:
+        size = min(MOST_ROWS, 1 << (rows.bit_length() - 1))
+        yield size
+        rows -= size

@@ -81,7 +81,6 @@ tasks = Table(
     _number("sent_revision", default=0),
     _number("started_revision", default=0),
     _number("cancelling_revision", default=0),
-    _number("finished_revision", default=0),
     _optional_text("idempotency_key"),
     Column("idempotency_digest", LargeBinary, nullable=True),
 )
@@ -101,9 +100,12 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
 
 UNCOMPLETED = "status <> 'completed'"
 
-_partial("ix_tasks_waiting", "pool", "type", "rank", "key", where="status = 'pending'")
+# The status comes first, though it is the same in all: so counting needs no look at the table, and planning no luck.
+_partial("ix_tasks_waiting", "status", "pool", "type", "rank", "key", where="status = 'pending'")
 _partial("ix_tasks_due", "due_at", "key", where="status = 'scheduled'")
-_partial("ix_tasks_expiring", "queue_deadline", "key", where="status = 'pending' AND queue_deadline IS NOT NULL")
+_partial(
+    "ix_tasks_expiring", "status", "queue_deadline", "key", where="status = 'pending' AND queue_deadline IS NOT NULL"
+)
 # By status: what was granted when the server starts, counts (pool makes it cover them), lists. Nearly every task ends
 # as completed, so those are left out: a list of them walks the table from its newest end, and does not walk far.
 _partial("ix_tasks_status", "status", "key", "pool", where=UNCOMPLETED)

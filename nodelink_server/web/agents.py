@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, StrictStr
 
-from nodelink_server.web.views import AgentJson, AgentPage, agent_json
+from nodelink_server.web.shapes import AgentJson, AgentPage
+from nodelink_server.web.views import agent_json
 from nodelink_server.web.wiring import Manager, no_parameters
 
 router = APIRouter(tags=["agents"])

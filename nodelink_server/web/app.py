@@ -12,8 +12,8 @@ from nodelink_server.metrics import Exposition
 from nodelink_server.web import agents, events, health, logs, tasks
 from nodelink_server.web.errors import PROBLEM_TYPE, add_error_handlers
 from nodelink_server.web.gate import AddressGate, BodyGate, Frame
+from nodelink_server.web.shapes import ProblemJson
 from nodelink_server.web.unbuilt import unbuilt_pages, unbuilt_routes
-from nodelink_server.web.views import ProblemJson
 
 PREFIX = "/api/v1"
 _PROBLEMS = {"4XX": "The request is refused, and why", "5XX": "It cannot be answered now"}
@@ -62,4 +62,6 @@ def _add_routes(app: FastAPI) -> None:
 
 
 def _problem_content() -> dict[str, object]:
-    return {PROBLEM_TYPE: {"schema": ProblemJson.model_json_schema()}}
+    schema = ProblemJson.model_json_schema(ref_template="#/components/schemas/{model}")
+    del schema["$defs"]  # they are among the components already
+    return {PROBLEM_TYPE: {"schema": schema}}

@@ -106,7 +106,6 @@ def problem(
     fields: Sequence[FieldError] = (),
     retry_after: float | None = None,
     headers: Mapping[str, str] | None = None,
-    extra: Mapping[str, Any] | None = None,
 ) -> Problem:
     """A problem as RFC 9457 has it. 429 and 503 always say when to come again."""
     if retry_after is None and status in {429, 503}:
@@ -119,7 +118,6 @@ def problem(
         "code": str(code),
         "errors": field_errors(fields),
         "request_id": request_id,
-        **(extra or {}),
     }
     answer = Problem(content, status_code=status, headers=headers)
     if retry_after is not None:

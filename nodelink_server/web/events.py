@@ -15,6 +15,7 @@ from typing import Annotated, Any, cast
 from fastapi import APIRouter, Depends, Header, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from starlette.requests import Request
+from starlette.responses import Response
 
 from nodelink.errors import Overloaded
 from nodelink_server.core.events import EventBus, EventFilter
@@ -87,7 +88,7 @@ Frames = Annotated[EventFrames, Depends(_frames)]
 _STREAM: dict[int | str, dict[str, Any]] = {200: {"description": "Events as they come", "content": {MEDIA_TYPE: {}}}}
 
 
-@router.get("/events", response_class=LastingResponse, responses=_STREAM)
+@router.get("/events", response_class=Response, responses=_STREAM)
 async def watch_events(
     asked: Annotated[EventFilters, Query()],
     manager: Manager,
@@ -101,7 +102,7 @@ async def watch_events(
     return _stream(manager.events, chosen, after, closing, frames)
 
 
-@router.get("/tasks/{task_id}/events", response_class=LastingResponse, responses=_STREAM)
+@router.get("/tasks/{task_id}/events", response_class=Response, responses=_STREAM)
 async def watch_task(
     task_id: str,
     asked: Annotated[Resume, Query()],

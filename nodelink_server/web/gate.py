@@ -11,7 +11,6 @@ import re
 import uuid
 from collections.abc import Iterable
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -119,14 +118,11 @@ class AddressGate:
 
     def _is_same_site(self, origin: str, host: str) -> bool:
         """Whether a page of ours sent it: one from the very address, or from a host that was configured."""
-        parts = urlsplit(origin)
-        if parts.scheme not in {"http", "https"} or parts.path or parts.query or parts.fragment:
-            return False
-        authority = parts.netloc.lower()
-        if authority == host.lower():
-            return True
+        scheme, _, authority = origin.lower().partition("://")
         named = _AUTHORITY.fullmatch(authority)
-        return named is not None and bool({named["host"], authority} & (self._hosts - LOOPBACK_NAMES))
+        if scheme not in {"http", "https"} or named is None:
+            return False
+        return authority == host.lower() or bool({named["host"], authority} & (self._hosts - LOOPBACK_NAMES))
 
 
 class BodyGate:
@@ -213,7 +209,6 @@ def _note(error: Exception, scope: Scope) -> None:
 
 def _is_number(host: str) -> bool:
     try:
-        ip_address(host.strip("[]"))
+        return not ip_address(host.strip("[]")).is_unspecified
     except ValueError:
         return False
-    return True

@@ -8,12 +8,11 @@ from typing import Any, cast
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 
-from nodelink.errors import ErrorCode
+from nodelink.errors import StoreUnavailable
 from nodelink_server.metrics import Exposition
-from nodelink_server.web.errors import problem
-from nodelink_server.web.views import HealthJson
+from nodelink_server.web.shapes import HealthJson, ReadyJson
 from nodelink_server.web.wiring import Manager, no_parameters
 
 router = APIRouter(tags=["health"], dependencies=[Depends(no_parameters)])
@@ -34,19 +33,20 @@ async def alive(request: Request) -> HealthJson:
     return _health(request, "ok")
 
 
-@router.get("/readyz", responses={503: {"description": "It cannot do its work now"}})
-async def ready(request: Request, manager: Manager) -> Response:
+@router.get("/readyz")
+async def ready(request: Request, manager: Manager) -> ReadyJson:
     """The database answers, work is handed out, and the server is not about to stop."""
     health = manager.health()
-    parts = {"database": health.database, "dispatch": health.dispatch, "draining": health.draining}
-    if health.database and health.dispatch and not health.draining:
-        return JSONResponse({**_health(request, "ready").model_dump(), **parts})
-    detail = health.message or "the server is not ready"
-    extra = {**_health(request, "not ready").model_dump(exclude={"status"}), **parts}
-    return problem(503, ErrorCode.UNAVAILABLE, detail, request.state.request_id, extra=extra)
+    if not health.database:
+        raise StoreUnavailable(f"the database cannot be written to: {health.message}")
+    if health.draining:
+        raise StoreUnavailable("the server is stopping")
+    if not health.dispatch:
+        raise StoreUnavailable("tasks are not handed out: the server does not keep up")
+    return ReadyJson(**_health(request, "ready").model_dump(), database=True, dispatch=True, draining=False)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
     """What was counted and measured, as Prometheus reads it."""
     exposition = cast("Exposition", request.app.state.exposition)

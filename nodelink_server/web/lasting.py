@@ -18,7 +18,7 @@ _Outcome = TypeVar("_Outcome")
 
 
 class LastingResponse(Response):
-    """Sends what a generator gives, as it comes, and `beat` (if any) every 15 s, so that silence means a broken line.
+    """Sends what a generator gives, as it comes, and a `beat` now and then, so that silence means a broken line.
 
     A reader that takes nothing holds up this generator alone; the connection's own limits end it (`web/protocol.py`).
     """
@@ -31,6 +31,7 @@ class LastingResponse(Response):
         media_type: str,
         headers: Mapping[str, str] | None = None,
         beat: bytes = b"",
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self.status_code = 200
         self.media_type = media_type
@@ -39,6 +40,7 @@ class LastingResponse(Response):
         self._chunks = chunks
         self._closing = closing
         self._beat = beat
+        self._beat_seconds = beat_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until one of the three ends comes."""
@@ -65,7 +67,7 @@ class LastingResponse(Response):
 
     async def _send_beats(self, send: Send) -> None:
         while self._beat:
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(self._beat_seconds)
             await send({"type": "http.response.body", "body": self._beat, "more_body": True})
 
 

@@ -38,8 +38,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
+        self._begun = False
         self._in_headers = True
-        self._in_body = False
+        self._answering = False
         self._header_bytes = 0
 
     # -- a request must arrive in time --------------------------------------------------------------------------------
@@ -60,20 +61,24 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._begun = True
         self._in_headers = True
-        self._header_bytes = 0
+        if not self.flow.write_paused:
+            self._cancel_stall()  # what the next response writes says nothing of how the last one is read
         self._expect_within(self.limits.headers_seconds)
 
     def on_headers_complete(self) -> None:
         """The headers are there; the body follows."""
         self._in_headers = False
-        self._in_body = True
+        self._answering = True
         self._expect_within(self.limits.body_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
-        self._in_body = False
+        self._begun = False
+        self._in_headers = True
+        self._header_bytes = 0
         self._cancel_deadline()
         super().on_message_complete()
 
@@ -87,15 +92,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = None
 
     def _too_late(self) -> None:
-        if self._in_headers and self._header_bytes:
+        if self._begun and self._in_headers:
             self._refuse(408)
         else:
             self.transport.close()
 
     def _refuse(self, status: int) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if not self._answering:  # else it would land in the middle of an answer
             self.transport.write(_LINES[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
-            self.transport.close()
+        self.transport.close()
 
     # -- a response must be read in time ------------------------------------------------------------------------------
 
@@ -111,6 +118,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The response is written, if not sent."""
+        self._answering = bool(self.pipeline)
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
             self._watch_reader()
@@ -144,7 +152,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops. A request that has not come is not waited for, nor a reader that does not read."""
         super().shutdown()
-        if self._in_body:
+        if self._begun:
             self.transport.close()
         self.loop.call_later(self.limits.linger_seconds, self._cut_reader)
 

@@ -51,7 +51,7 @@ async def http_server(
     app = create_app(
         manager,
         version=version,
-        allowed_hosts=(*allowed_hosts, *([] if address.host in UNSPECIFIED_HOSTS else [address.host])),
+        allowed_hosts=(*allowed_hosts, *_own_names(address)),
         any_address=address.host in UNSPECIFIED_HOSTS,
         insecure=insecure,
         closing=closing,
@@ -105,6 +105,11 @@ def _config(app: FastAPI, limits: ConnectionLimits) -> Config:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+
+
+def _own_names(address: Address) -> tuple[str, ...]:
+    """What requests call this address, as they write it: IPv6 in brackets."""
+    return () if address.host in UNSPECIFIED_HOSTS else (str(address).rpartition(":")[0],)
 
 
 async def _listen(address: Address) -> socket.socket:

@@ -19,16 +19,8 @@ from nodelink_server.web.bodies import BatchItem, Cancellation, Moment, NewBatch
 from nodelink_server.web.errors import field_errors, refusal
 from nodelink_server.web.lasting import unless_closing
 from nodelink_server.web.paging import page_token, turned
-from nodelink_server.web.views import (
-    BatchOutcome,
-    OutcomeJson,
-    RefusalJson,
-    ResultJson,
-    TaskJson,
-    TaskPage,
-    result_json,
-    task_json,
-)
+from nodelink_server.web.shapes import BatchOutcome, OutcomeJson, RefusalJson, ResultJson, TaskJson, TaskPage
+from nodelink_server.web.views import result_json, task_json
 from nodelink_server.web.wiring import Closing, Manager, no_parameters
 
 MOST_PER_PAGE = 1_000
@@ -36,7 +28,8 @@ MOST_PER_PAGE = 1_000
 router = APIRouter(tags=["tasks"])
 
 IdempotencyKey = Annotated[
-    str | None, Header(alias="Idempotency-Key", description="the same key and body within 24 h: the same task")
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, description="the same key and body within 24 h: the same task"),
 ]
 
 
@@ -93,7 +86,7 @@ async def submit_shell_task(
 @router.post("/tasks/batch", dependencies=[Depends(no_parameters)])
 async def submit_batch(body: NewBatch, manager: Manager, key: IdempotencyKey = None) -> BatchOutcome:
     """Accept up to 1,000 tasks, each for itself. Without keys of their own they get `<Idempotency-Key>#<index>`."""
-    items = [_item(value, f"{key}#{index}" if key else None) for index, value in enumerate(body.tasks)]
+    items = [_item(value, f"{key}#{index}" if key is not None else None) for index, value in enumerate(body.tasks)]
     answers = iter(await manager.submit([item for item in items if isinstance(item, Submission)]))
     outcomes = [_outcome(next(answers) if isinstance(item, Submission) else item) for item in items]
     return BatchOutcome(outcomes=outcomes)

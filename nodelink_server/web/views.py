@@ -1,191 +1,26 @@
-"""What callers are shown. Names and shapes are published; what is not built yet is null."""
+"""What the core knows, as callers are shown it (`web/shapes.py`)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
-
-from nodelink.task import ErrorCategory, Execution, Finished, Progress, Reason, TaskError, TaskStatus
+from nodelink.task import ErrorCategory, Finished, Progress, TaskError, TaskStatus
 from nodelink_server.core.agents import AgentView
 from nodelink_server.core.task import Attempt, Superseded, Task, TaskRecord
 from nodelink_server.web.jsontext import read_json
+from nodelink_server.web.shapes import (
+    AgentJson,
+    AttemptJson,
+    ErrorJson,
+    MetricsJson,
+    ProgressJson,
+    ResultJson,
+    TaskJson,
+)
 from nodelink_server.web.times import duration_or_none, moment, moment_or_none
 
 MOST_OUTPUT_DEPTH = 200
 """Agents may nest deeper than callers; beyond this, an output is shown as text."""
-
-
-class ProgressJson(BaseModel):
-    """What a handler says of its own advance."""
-
-    fraction: float = Field(description="0 to 1")
-    message: str
-
-
-class AttemptJson(BaseModel):
-    """One try at a task on one agent."""
-
-    number: int
-    agent_id: str
-    state: str = Field(description="granted, started, finished, void (proved never to have begun) or lost")
-    sent_at: str
-    started_at: str | None
-    finished_at: str | None
-    containment: str | None = Field(description="by what its processes are held together")
-
-
-class TaskJson(BaseModel):
-    """A task as it stands now."""
-
-    id: str
-    type: str
-    status: TaskStatus
-    reason: Reason
-    message: str = Field(description="the reason in words")
-    priority: int
-    pool: str
-    agent_id: str | None = Field(description="the agent of the current attempt")
-    attempt: int = Field(description="the number of the current attempt; 0: none")
-    attempts: list[AttemptJson] = Field(description="oldest first; in lists only the current one")
-    created_at: str
-    scheduled_at: str | None
-    sent_at: str | None
-    started_at: str | None
-    finished_at: str | None
-    updated_at: str
-    timeout: str | None
-    queue_timeout: str | None
-    execution: Execution
-    last_contact: str | None = Field(description="when its agent was last heard of")
-    may_have_run: bool
-    progress: ProgressJson | None
-    payload: Any
-    metadata: dict[str, str]
-    revision: int
-    lease_until: None = None
-    workspace: None = None
-    labels: None = None
-    resources: None = None
-    retry: None = None
-    assignment: None = None
-
-
-class TaskPage(BaseModel):
-    """Tasks, newest first."""
-
-    tasks: list[TaskJson]
-    next_page_token: str = Field(description="empty: this was the last page")
-
-
-class FieldErrorJson(BaseModel):
-    """A field that is wrong, and what would be right."""
-
-    field: str
-    message: str
-
-
-class RefusalJson(BaseModel):
-    """Why one of several was not accepted."""
-
-    code: str
-    detail: str
-    errors: list[FieldErrorJson]
-
-
-class OutcomeJson(BaseModel):
-    """What became of one of several: it was accepted, or refused."""
-
-    task_id: str | None
-    status: TaskStatus | None
-    replayed: bool = Field(description="it had been accepted before, under the same key")
-    error: RefusalJson | None
-
-
-class BatchOutcome(BaseModel):
-    """In the order of the request."""
-
-    outcomes: list[OutcomeJson]
-
-
-class ErrorJson(BaseModel):
-    """What went wrong."""
-
-    category: ErrorCategory
-    message: str
-
-
-class MetricsJson(BaseModel):
-    """What it took."""
-
-    queue_seconds: float | None = Field(description="from ready to granted")
-    run_seconds: float | None
-    cpu_seconds: float | None
-    max_rss_bytes: int | None
-
-
-class ResultJson(BaseModel):
-    """How a task ended."""
-
-    task_id: str
-    status: TaskStatus
-    reason: Reason
-    attempt: int
-    exit_code: int | None
-    signal: int | None
-    output: Any
-    error: ErrorJson | None
-    metrics: MetricsJson
-    metadata: dict[str, str]
-    started_at: str | None
-    completed_at: str | None
-
-
-class AgentJson(BaseModel):
-    """An agent as the server sees it."""
-
-    id: str
-    name: str
-    pool: str
-    status: str = Field(description="online, unreachable or offline")
-    labels: dict[str, str]
-    slots: int
-    free_slots: int
-    current_tasks: list[str]
-    last_heartbeat_at: str
-    types: list[str] = Field(description="what it can run")
-    software_version: str
-    resources: None = None
-    plan_limit: None = None
-    plan_running: None = None
-    apply_running: None = None
-
-
-class AgentPage(BaseModel):
-    """Agents, by name."""
-
-    agents: list[AgentJson]
-
-
-class HealthJson(BaseModel):
-    """Whether the server is there, and whether it can do its work."""
-
-    status: str
-    version: str
-    insecure: bool
-
-
-class ProblemJson(BaseModel):
-    """A refusal (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    errors: list[FieldErrorJson]
-    request_id: str
-    retry_after: int | None = Field(default=None, description="seconds")
 
 
 def task_json(record: TaskRecord, *, progress: Progress | None = None, last_contact: int | None = None) -> TaskJson:

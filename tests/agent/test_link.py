@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from nodelink.task import (
     AttemptRef,
     CancelCommand,
     Declined,
+    Execution,
     Finished,
     HeldState,
     LogAck,
@@ -26,11 +27,13 @@ from nodelink.task import (
     ResultAck,
     Started,
     TaskResponse,
+    TaskSpec,
+    Update,
     Verdict,
     VerdictAction,
 )
 from nodelink.v1 import agent_pb2
-from nodelink.wire import HELD_FROM_PB, ref_of
+from nodelink.wire import HELD_FROM_PB, put_task_request, ref_of, spec_bytes
 from nodelink_agent.link import Link
 from nodelink_agent.pool import Pool
 from tests.support.agent_parts import DONE, Manual, make_link, open_pool
@@ -52,8 +55,8 @@ async def server() -> AsyncIterator[FakeServer]:
 
 
 @pytest.fixture
-def manual() -> Iterator[Manual]:
-    yield Manual()
+def manual() -> Manual:
+    return Manual()
 
 
 @pytest.fixture
@@ -224,7 +227,7 @@ async def test_a_stop_verdict_cancels_and_a_forget_verdict_silences(
     async with linked(make_link(server.address, pool, session=2)):
         session = await server.session()
         await session.welcome(Verdict(A, VerdictAction.STOP), Verdict(B, VerdictAction.FORGET))
-        updates = {}
+        updates: dict[AttemptRef, Update] = {}
         while Finished not in map(type, updates.values()):
             response = await session.response()
             updates[response.ref] = response.update
@@ -322,7 +325,7 @@ async def test_a_server_that_answers_heartbeats_is_not_given_up(server: FakeServ
 
 
 @pytest.mark.parametrize(
-    ("code", "trailer", "error", "last_session"),
+    "code, trailer, error, last_session",
     [
         (grpc.StatusCode.FAILED_PRECONDITION, (), HandshakeRefused, None),
         (grpc.StatusCode.PERMISSION_DENIED, (), HandshakeRefused, None),
@@ -382,6 +385,17 @@ async def test_a_request_that_cannot_be_read_is_declined(server: FakeServer, poo
     assert isinstance(response.update, Declined)
 
 
+async def test_an_offer_is_declined_because_offers_are_not_spoken_yet(server: FakeServer, pool: Pool) -> None:
+    async with linked(make_link(server.address, pool)):
+        session = await server.session()
+        await session.welcome()
+        frame = agent_pb2.ConnectResponse()
+        put_task_request(frame.tasks.add(), A, spec_bytes(TaskSpec(type="echo"), b"1"), Execution.REPLAYABLE)
+        frame.tasks[0].granted = False
+        await session.send(frame)
+        assert isinstance((await session.response()).update, Declined)
+
+
 async def test_enum_values_that_are_not_known_do_no_harm(server: FakeServer, pool: Pool, manual: Manual) -> None:
     async with linked(make_link(server.address, pool)) as task:
         session = await server.session()
@@ -396,9 +410,9 @@ async def test_enum_values_that_are_not_known_do_no_harm(server: FakeServer, poo
         frame.welcome.protocol = 1
         frame.welcome.heartbeat_interval.FromSeconds(5)
         frame.welcome.response_credit = 10
-        verdict = frame.welcome.verdicts.add(action=77)  # type: ignore[arg-type]
+        verdict = frame.welcome.verdicts.add(action=77)
         verdict.ref.task_id, verdict.ref.attempt, verdict.ref.fence = A
-        ack = frame.log_acks.add(stream=77, offset=3)  # type: ignore[arg-type]
+        ack = frame.log_acks.add(stream=77, offset=3)
         ack.ref.CopyFrom(verdict.ref)
         await session.send(frame)
         manual.end("a")
@@ -439,6 +453,21 @@ async def test_a_goodbye_of_the_server_ends_the_session(server: FakeServer, pool
         raised = await failure(task)
     assert isinstance(raised, LinkLost)
     assert "bye" in str(raised)
+
+
+async def test_a_stream_that_breaks_while_the_agent_writes_is_a_loss(
+    server: FakeServer, pool: Pool, manual: Manual
+) -> None:
+    for number in range(1, 6):
+        ref = AttemptRef(str(number), 1, number)
+        async with linked(make_link(server.address, pool, session=number)) as task:
+            session = await server.session()
+            await session.welcome()
+            await session.give(ref, type="manual")
+            (await manual.begun(ref.task_id)).log(b"x" * 8_000_000)
+            await soon(session.chunks.get())
+            session.cut()
+            assert isinstance(await failure(task), LinkLost)
 
 
 async def test_a_server_that_is_not_there_is_a_loss(pool: Pool, server: FakeServer) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nodelink.task import AckDisposition as Disposition
 from nodelink.task import (
     AttemptRef,
     CancelCommand,
@@ -16,6 +17,7 @@ from nodelink.task import (
     Execution,
     Finished,
     LogAck,
+    LogChunk,
     LogStream,
     Outcome,
     Reason,
@@ -24,7 +26,6 @@ from nodelink.task import (
     TaskResponse,
     TaskSpec,
 )
-from nodelink.task import AckDisposition as Disposition
 from nodelink_agent.endings import MAX_OUTPUT_BYTES
 from nodelink_agent.handlers.registry import Context, Handler, HandlerEntry
 from nodelink_agent.pool import Pool
@@ -183,7 +184,7 @@ async def test_the_first_reason_of_a_stop_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "outcome"),
+    "reason, outcome",
     [
         (Reason.CANCELLED_BY_CALLER, Outcome.CANCELLED),
         (Reason.TOTAL_TIMEOUT, Outcome.TIMEOUT),
@@ -191,7 +192,7 @@ async def test_the_first_reason_of_a_stop_stands(tmp_path: Path) -> None:
 )
 async def test_a_handler_that_does_not_listen_is_broken_off(tmp_path: Path, reason: Reason, outcome: Outcome) -> None:
     manual = Manual(obeys=False)
-    async with open_pool(tmp_path, manual.entry, patience=0.0) as pool:
+    async with open_pool(tmp_path, manual.entry, patience=0.0, margin=0.0) as pool:
         open_session(pool)
         give(pool, request())
         await manual.begun("a")
@@ -205,13 +206,51 @@ async def test_a_handler_that_listens_and_does_not_end_is_not_called_cancelled(t
         await context.stop_asked()
         return await asyncio.Future()
 
-    async with open_pool(tmp_path, handler(run), patience=0.0) as pool:
+    async with open_pool(tmp_path, handler(run), patience=0.0, margin=0.0) as pool:
         open_session(pool)
         give(pool, request())
         await asyncio.sleep(0)
         pool.perform(pool.core.cancel([CancelCommand(A, 0)]))
         finished = await end_of(pool)
     assert (finished.outcome, finished.reason, finished.tree_gone) == (Outcome.FAILED, Reason.CANCEL_UNCONFIRMED, False)
+
+
+async def test_a_handler_that_listens_has_time_beyond_the_grace(tmp_path: Path) -> None:
+    ended = Finished(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED_BY_CALLER, exit_code=143)
+
+    async def run(_payload: bytes, context: Context) -> Finished:
+        await context.stop_asked()
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        return ended
+
+    async with open_pool(tmp_path, handler(run), patience=0.0) as pool:
+        open_session(pool)
+        give(pool, request())
+        await asyncio.sleep(0)
+        pool.perform(pool.core.cancel([CancelCommand(A, 0)]))
+        assert (await end_of(pool)).exit_code == 143
+
+
+async def test_what_was_too_much_to_keep_is_sent_as_a_gap(tmp_path: Path) -> None:
+    async def run(_payload: bytes, context: Context) -> Finished:
+        context.log(bytes(range(100)))
+        return Finished(outcome=Outcome.COMPLETED)
+
+    async with open_pool(tmp_path, handler(run), kept_bytes=10) as pool:
+        open_session(pool)
+        give(pool, request())
+        chunks: list[LogChunk] = []
+        async with asyncio.timeout(10):
+            while sum(len(chunk.data) + chunk.gap for chunk in chunks) < 100:
+                await pool.wake.wait()
+                pool.wake.clear()
+                while spoken := pool.speech().chunks:
+                    chunks += spoken
+    assert [chunk.offset for chunk in chunks] == [0, *(chunk.end for chunk in chunks[:-1])]
+    assert chunks[0].data == bytes(range(10))
+    assert any(chunk.gap for chunk in chunks)
+    assert b"".join(chunk.data for chunk in chunks).endswith(bytes([99]))
 
 
 async def test_what_is_printed_is_kept_until_it_is_acknowledged(tmp_path: Path) -> None:

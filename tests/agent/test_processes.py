@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from nodelink_agent.processes import deliver, descendants, marks, snapshot, tree
-from tests.support.commands import alive, exited, handle
+from tests.support.commands import alive
 
-IDENTITY = {"NODELINK_TASK_ID": "test-processes", "NODELINK_FENCE": "7"}
+IDENTITY = {"NODELINK_TASK_ID": str(uuid.uuid4()), "NODELINK_FENCE": "7"}
 
 
 @pytest.fixture
@@ -29,12 +30,11 @@ def test_this_process_is_in_the_table() -> None:
     assert not me.dead
 
 
-async def test_a_process_that_has_exited_counts_as_dead_before_it_is_waited_for() -> None:
+def test_a_process_that_has_exited_counts_as_dead_before_it_is_waited_for() -> None:
     pid = os.posix_spawn("/bin/true", ["true"], {})
-    with handle(pid) as descriptor:
-        await exited(descriptor)
-        assert snapshot()[pid].dead
-        assert not alive(pid)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert snapshot()[pid].dead
+    assert not alive(pid)
     os.waitpid(pid, 0)
 
 
@@ -52,7 +52,7 @@ def test_all_marks_must_fit(child: subprocess.Popen[bytes]) -> None:
 
 
 def test_without_marks_and_leader_nothing_is_found(child: subprocess.Popen[bytes]) -> None:
-    assert marks({"NODELINK_TASK_ID": "test-processes"}) == frozenset()
+    assert marks({"NODELINK_TASK_ID": IDENTITY["NODELINK_TASK_ID"]}) == frozenset()
     assert tree(snapshot(), None, frozenset()) == []
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from nodelink.task import (
     TaskRequest,
     TaskSpec,
 )
+from nodelink_agent.command import CommandEnd
 from nodelink_agent.context import AttemptContext
 from nodelink_agent.handlers.registry import Handler
-from nodelink_agent.handlers.shell import shell
+from nodelink_agent.handlers.shell import ended, shell
 from nodelink_agent.output import Output
 from tests.support.commands import PATIENCE, Shop, alive, exited, handle, open_shop
 
@@ -48,6 +50,7 @@ class Attempt:
         self._handler = handler
         self._folder = folder
         self._grown = asyncio.Event()
+        self.task_id = str(uuid.uuid4())  # unlike any in another test run: trees are found by it
         self.containment: str | None = None
         self.context = self._context()
 
@@ -74,7 +77,7 @@ class Attempt:
         """Commands report none."""
 
     def _context(self) -> AttemptContext:
-        request = TaskRequest(ref=AttemptRef("task-1", 2, 33), spec=TaskSpec(type="shell"), payload=b"")
+        request = TaskRequest(ref=AttemptRef(self.task_id, 2, 33), spec=TaskSpec(type="shell"), payload=b"")
         return AttemptContext(
             request,
             deadline=None,
@@ -152,7 +155,7 @@ async def test_the_environment_holds_what_is_allowed_and_who_it_is(attempt: Atte
         "LC_TIME": "C",
         "HOME": "/mine",
         "GRPC_TRACE": "all",
-        "NODELINK_TASK_ID": "task-1",
+        "NODELINK_TASK_ID": attempt.task_id,
         "NODELINK_ATTEMPT": "2",
         "NODELINK_FENCE": "33",
         "NODELINK_SERVER": SERVER,
@@ -203,6 +206,21 @@ async def test_a_stop_after_the_end_leaves_the_result_as_it_was(attempt: Attempt
     finished = await attempt.run(command="exit 3")
     attempt.context.ask_stop(Reason.CANCELLED_BY_CALLER, 0)
     assert (finished.outcome, finished.reason) == (Outcome.FAILED, Reason.EXIT_CODE)
+
+
+async def test_a_stop_that_is_not_confirmed_is_no_cancel() -> None:
+    end = CommandEnd(
+        exit_code=None,
+        signal=None,
+        cpu_seconds=0,
+        max_rss_bytes=0,
+        signalled_alive=True,
+        tree_gone=False,
+        leftovers=1,
+    )
+    finished = ended(end, Reason.CANCELLED_BY_CALLER)
+    assert (finished.outcome, finished.reason) == (Outcome.FAILED, Reason.CANCEL_UNCONFIRMED)
+    assert not finished.tree_gone
 
 
 async def test_a_handler_that_is_broken_off_kills_its_command(attempt: Attempt) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from nodelink.task import LogStream
 from nodelink_agent.command import StartFailed
+from nodelink_agent.processes import snapshot
 from nodelink_agent.spool import Extent, Gap
 from tests.support.commands import PATIENCE, Shop, alive, exited, handle, open_shop, sh
 
@@ -49,10 +50,16 @@ class Gate:
         async with asyncio.timeout(PATIENCE):
             await asyncio.to_thread(self._path.write_text, "go\n")
 
+    def release(self) -> None:
+        """Let go of a thread that waits for a script that never came."""
+        os.close(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK))
+
 
 @pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    return Gate(tmp_path)
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    gate = Gate(tmp_path)
+    yield gate
+    gate.release()
 
 
 @pytest.fixture
@@ -212,6 +219,17 @@ async def test_a_child_that_has_shed_its_marks_is_killed_when_nothing_else_runs(
         await exited(descriptor)
 
 
+async def test_what_is_orphaned_while_its_command_runs_is_waited_for(shop: Shop, gate: Gate) -> None:
+    watched = await shop.start(*sh(f"(setsid sh -c 'echo $$; {gate}' &) ; exec sleep 1000"))
+    [orphan] = await watched.pids()
+    with handle(orphan) as descriptor:
+        await gate.open()
+        await exited(descriptor)
+    with pytest.raises(StartFailed):
+        await shop.start("no-such-command")  # by its answer the spawner has looked at what happened before
+    assert orphan not in snapshot()
+
+
 async def test_cpu_time_and_memory_are_reported(shop: Shop) -> None:
     _, end = await shop.run(*sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"))
     assert end.cpu_seconds > 0
@@ -353,15 +371,53 @@ async def test_two_hundred_commands_at_once_all_end(shop: Shop) -> None:
     assert [watched.text() for watched, _ in ends] == [f"{n}\n".encode() for n in range(200)]
 
 
+async def test_many_commands_run_at_once_whatever_limit_they_are_born_with(tmp_path: Path, gate: Gate) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        opening = open_shop(tmp_path)
+        shop = await opening.__aenter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        running = [await shop.start(*sh("ulimit -Sn; exec sleep 1000")) for _ in range(60)]
+        assert {await watched.line() for watched in running} == {b"64"}
+    finally:
+        await opening.__aexit__(None, None, None)
+
+
+async def test_an_agent_that_does_not_listen_costs_the_spawner_no_memory(shop: Shop, gate: Gate) -> None:
+    watched = await shop.start(*sh(f"head -c 512M /dev/zero; {gate}"), head_bytes=1 << 20, tail_bytes=1 << 20)
+    transport = shop.commands._transport
+    assert transport is not None
+    transport.pause_reading()
+    await gate.open()
+    transport.resume_reading()
+    assert (await watched.end()).exit_code == 0
+    assert watched.extent().total == 512 << 20
+    assert _peak_memory(shop.spawner_pid) < 64 << 20
+
+
 async def test_nothing_is_left_open_in_the_spawner(shop: Shop) -> None:
     await shop.run("true")
     before = _open_files(shop.spawner_pid)
     await asyncio.gather(*(shop.run(*sh("echo x; echo y >&2"), stdin=b"text") for _ in range(50)))
-    assert _open_files(shop.spawner_pid) == before
+    after = _open_files(shop.spawner_pid)
+    assert len(after) == len(before)
+    assert not any(target.startswith("pipe:") for target in after)
 
 
-def _open_files(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+async def test_the_spawner_stays_in_no_commands_directory(shop: Shop, tmp_path: Path) -> None:
+    await shop.run("true", cwd=str(tmp_path))
+    assert _directory(shop.spawner_pid) == Path("/")
+
+
+def _open_files(pid: int) -> list[str]:
+    return [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def _directory(pid: int) -> Path:
+    return Path(f"/proc/{pid}/cwd").readlink()
 
 
 def _peak_memory(pid: int) -> int:

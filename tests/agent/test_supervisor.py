@@ -92,6 +92,7 @@ async def test_an_idle_agent_leaves_with_a_goodbye(server: FakeServer, tmp_path:
         stop.set()
         assert (await soon(session.goodbyes.get())).idle
         await soon(task)
+    assert not server.has_caller
 
 
 async def test_a_draining_agent_finishes_what_it_has_and_declines_the_rest(server: FakeServer, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_switch_takes_no_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "message"),
+    "environ, message",
     [
         ({"SAMPLE_COUNT": "11"}, "setting count (from SAMPLE_COUNT): '11' is not a whole number from 1 to 10"),
         ({"SAMPLE_COUNT": "x"}, "setting count (from SAMPLE_COUNT): 'x' is not a whole number from 1 to 10"),

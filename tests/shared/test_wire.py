@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -138,7 +140,7 @@ def test_unknown_words_of_a_result_do_not_hide_its_outcome() -> None:
     message.finished.outcome = wire.OUTCOME_TO_PB[Outcome.FAILED]
     message.finished.reason = "of the future"
     message.finished.error.category = "of the future"
-    message.finished.log_totals.add(stream=77, bytes=1)  # type: ignore[arg-type]
+    message.finished.log_totals.add(stream=77, bytes=1)
     response = wire.task_response_of(message)
     assert response is not None
     assert isinstance(response.update, Finished)
@@ -208,7 +210,7 @@ def test_milliseconds_come_back(ms: int) -> None:
 
 
 def test_every_enum_of_the_protocol_has_its_noun() -> None:
-    tables = {
+    tables: dict[Any, tuple[dict[int, Any], Any]] = {
         task_pb2.TaskStatus: (wire.STATUS_FROM_PB, TaskStatus),
         task_pb2.Execution: (wire.EXECUTION_FROM_PB, Execution),
         task_pb2.LogStream: (wire.STREAM_FROM_PB, LogStream),

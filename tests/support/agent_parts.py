@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from nodelink.address import Address
-from nodelink.task import AttemptRef, Execution, Finished, Outcome
+from nodelink.task import AttemptRef, Execution, Finished, Outcome, Reason
 from nodelink_agent.handlers.echo import ECHO
 from nodelink_agent.handlers.registry import Context, HandlerEntry, HandlerRegistry
 from nodelink_agent.link import Introduction, Link
@@ -34,20 +35,19 @@ class Manual:
 
     async def run(self, _payload: bytes, context: Context) -> Finished:
         """Run one attempt."""
-        end = self._ends[context.ref.task_id] = asyncio.get_running_loop().create_future()
+        end: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+        self._ends[context.ref.task_id] = end
         async with self._begun:
             self.contexts[context.ref.task_id] = context
             self._begun.notify_all()
         context.started("process_group")
         if not self._obeys:
             return await end
-        stop = asyncio.ensure_future(context.stop_asked())
-        waits: set[asyncio.Future[object]] = {stop, end}  # type: ignore[arg-type]
+        stop = asyncio.create_task(context.stop_asked())
+        waits: set[asyncio.Future[Any]] = {stop, end}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
-        if end.done():
-            return end.result()
-        return Finished(outcome=Outcome.CANCELLED, reason=context.stop_reason or DONE.reason)
+        return end.result() if end.done() else Finished(outcome=Outcome.CANCELLED, reason=_reason(context))
 
     async def begun(self, task_id: str, *, after: Context | None = None) -> Context:
         """The context of a task's attempt, once it runs: the first one, or the one after another."""
@@ -60,21 +60,36 @@ class Manual:
         self._ends[task_id].set_result(finished)
 
 
+def _reason(context: Context) -> Reason:
+    if context.stop_reason is None:
+        raise AssertionError("stopped without a reason")
+    return context.stop_reason
+
+
 @asynccontextmanager
 async def open_pool(
-    directory: Path, *entries: HandlerEntry, slots: int = 5, patience: float = 10.0
+    directory: Path,
+    *entries: HandlerEntry,
+    slots: int = 5,
+    patience: float = 10.0,
+    margin: float = 10.0,
+    kept_bytes: int = 1 << 20,
 ) -> AsyncIterator[Pool]:
-    """A pool that runs `echo` and the given handlers. `patience`: seconds that a handler has to end after a stop."""
+    """A pool that runs `echo` and the given handlers.
+
+    `patience` and `margin`: seconds that a handler has to end after a stop. Of output, head and tail are kept.
+    """
 
     def open_output(ref: AttemptRef, on_growth: Callable[[], None]) -> Output:
-        return Output(directory / f"{ref.task_id}-{ref.attempt}-{ref.fence}", on_growth)
+        place = directory / f"{ref.task_id}-{ref.attempt}-{ref.fence}"
+        return Output(place, on_growth, head_bytes=kept_bytes, tail_bytes=kept_bytes)
 
     pool = Pool(
         slots=slots,
         handlers=HandlerRegistry([ECHO, *entries]),
         open_output=open_output,
         least_patience=patience,
-        stop_margin=patience,
+        stop_margin=margin,
     )
     async with pool.open():
         yield pool

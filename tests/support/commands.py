@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from nodelink_agent.commands import Commands, start_spawner
 from nodelink_agent.processes import snapshot
 from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent, Gap, SpoolReader
 
-PATIENCE = 20.0
+PATIENCE = 50.0
 """Seconds after which a test that waits has failed."""
 
 
@@ -94,7 +95,7 @@ class Shop:
         number = next(self._numbers)
         directory = self._folder / str(number)
         directory.mkdir()
-        identity = {"NODELINK_TASK_ID": f"{self._folder.name}-{number}", "NODELINK_FENCE": "1"}
+        identity = {"NODELINK_TASK_ID": str(uuid.uuid4()), "NODELINK_FENCE": "1"}  # unlike any in another test run
         spec = CommandSpec(
             id=str(number),
             argv=argv,

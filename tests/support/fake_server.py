@@ -205,6 +205,11 @@ class FakeServer(agent_pb2_grpc.AgentServiceServicer):
         finally:
             await server.stop(0)
 
+    @property
+    def has_caller(self) -> bool:
+        """Whether a connection has come that nobody asked for yet."""
+        return not self._sessions.empty()
+
     async def session(self) -> FakeSession:
         """The next connection, whose hello has come. It is not welcomed yet."""
         return await soon(self._sessions.get())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -32,11 +32,17 @@ from nodelink_server.core.manager import Options, TaskManager
 from nodelink_server.core.session import AgentSession
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
+from nodelink_server.web.app import create_app
 from nodelink_server.web.protocol import ConnectionLimits
 from nodelink_server.web.server import http_server
 
 WAIT_SECONDS = 10.0
 VERSION = "1.2.3"
+ZONE: Mapping[str, str] = {"zone": "z1"}
+
+
+def no_fault(kind: str) -> None:
+    """All is well with the database."""
 
 
 class ManualAgent:
@@ -46,6 +52,7 @@ class ManualAgent:
         self._manager = manager
         self._requests: asyncio.Queue[TaskRequest] = asyncio.Queue()
         self._cancels: asyncio.Queue[CancelCommand] = asyncio.Queue()
+        self._done = 0
         self._offsets: dict[tuple[AttemptRef, LogStream], int] = {}
         self.session = session
 
@@ -80,6 +87,8 @@ class ManualAgent:
         """The work has ended: well, unless something else is said."""
         totals = {stream: end for (of, stream), end in self._offsets.items() if of == ref}
         self.say(ref, Finished(**{"outcome": Outcome.COMPLETED, "log_totals": totals, **how}))
+        self._done += 1
+        self.session.credit_given(self.session.slots + self._done)
 
     def write(self, ref: AttemptRef, stream: LogStream, data: bytes, *, gap: int = 0) -> None:
         """The work has printed something, or something of it was lost."""
@@ -110,7 +119,9 @@ class Door:
         return dict(answer.json())
 
     @asynccontextmanager
-    async def agent(self, *, agent_id: str = "a1", pool: str = "default", slots: int = 4) -> AsyncIterator[ManualAgent]:
+    async def agent(
+        self, *, agent_id: str = "a1", pool: str = "default", slots: int = 4, labels: Mapping[str, str] = ZONE
+    ) -> AsyncIterator[ManualAgent]:
         """An agent that is connected while open."""
         hello = Hello(
             agent_id=agent_id,
@@ -122,7 +133,7 @@ class Door:
             pool=pool,
             slots=slots,
             handlers={"echo": Execution.REPLAYABLE, "shell": Execution.ONCE},
-            labels={"zone": "z1"},
+            labels=labels,
             software_version="0.1.0",
         )
         session, _ = await self.manager.connect(hello)
@@ -139,23 +150,42 @@ class Door:
 
 
 @asynccontextmanager
-async def http_door(*, limits: ConnectionLimits | None = None, **settings: Any) -> AsyncIterator[Door]:
-    """A server on a free port of loopback, over a store in memory."""
+async def http_door(
+    *, limits: ConnectionLimits | None = None, fault: Callable[[str], None] = no_fault, **settings: Any
+) -> AsyncIterator[Door]:
+    """A server on a free port of loopback, over a store in memory. `fault` may raise what a database would."""
+    async with (
+        running_manager(fault) as (manager, disk),
+        http_server(manager, Address("127.0.0.1", 0), version=VERSION, limits=limits, **settings) as address,
+        httpx.AsyncClient(base_url=f"http://{address}", timeout=WAIT_SECONDS, trust_env=False) as http,
+    ):
+        yield Door(manager, disk, address, http)
+
+
+@asynccontextmanager
+async def app_door(*, fault: Callable[[str], None] = no_fault, **settings: Any) -> AsyncIterator[Door]:
+    """The same application without a connection: quicker, for whatever is answered in one piece."""
+    address = Address("127.0.0.1", 8080)
+    async with running_manager(fault) as (manager, disk):
+        app = create_app(manager, version=VERSION, **settings)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=f"http://{address}") as http:
+            yield Door(manager, disk, address, http)
+
+
+@asynccontextmanager
+async def running_manager(fault: Callable[[str], None]) -> AsyncIterator[tuple[TaskManager, Disk]]:
+    """The whole core over a store in memory."""
     numbers = count(1)
     disk = Disk()
     manager = TaskManager(
-        store=MemoryStore(disk),
+        store=MemoryStore(disk, fault=fault),
         clock=SystemClock(),
         new_id=lambda: f"01900000-0000-7000-8000-{next(numbers):012x}",
         options=Options(),
     )
     await manager.restore()
-    async with (
-        manager.running(),
-        http_server(manager, Address("127.0.0.1", 0), version=VERSION, limits=limits, **settings) as address,
-        httpx.AsyncClient(base_url=f"http://{address}", timeout=WAIT_SECONDS, trust_env=False) as http,
-    ):
-        yield Door(manager, disk, address, http)
+    async with manager.running():
+        yield manager, disk
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nodelink.errors import ErrorCode, InvalidTask
+from nodelink.errors import ErrorCode, InvalidTask, NoAgent, Overloaded, TaskNotFound
 from nodelink.task import TaskStatus
 from nodelink_server.core.ports import TaskQuery
-from nodelink_server.web.errors import STATUSES
+from nodelink_server.web.errors import STATUSES, problem_of
 from nodelink_server.web.jsontext import read_json
 from nodelink_server.web.paging import page_token, turned
 from nodelink_server.web.times import moment, parse_moment
@@ -15,6 +15,12 @@ from nodelink_server.web.times import moment, parse_moment
 
 def test_every_code_has_an_http_status() -> None:
     assert set(STATUSES) == set(ErrorCode)
+
+
+def test_whoever_may_come_again_is_told_when_even_if_nobody_knows() -> None:
+    for error in (NoAgent(), Overloaded()):
+        assert problem_of(error, "r").headers["retry-after"] == "5"
+    assert "retry-after" not in problem_of(TaskNotFound(), "r").headers
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,10 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-def _where(condition: str) -> dict[str, sa.TextClause]:
-    """The condition of a partial index, for each kind of database."""
-    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+def _index(name: str, *columns: str, where: str, unique: bool = False) -> None:
+    """An index on the tasks for which a condition holds, for each kind of database."""
+    condition = sa.text(where)
+    op.create_index(name, "tasks", list(columns), unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 def _agents() -> None:
@@ -200,37 +201,24 @@ def _tasks() -> None:
         sa.Column("sent_revision", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("started_revision", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cancelling_revision", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("finished_revision", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("idempotency_key", sa.String(), nullable=True),
         sa.Column("idempotency_digest", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("key", name="pk_tasks"),
         sa.UniqueConstraint("id", name="uq_tasks_id"),
     )
-    op.create_index("ix_tasks_agent", "tasks", ["agent_id", "key"], unique=False, **_where("agent_id IS NOT NULL"))
-    op.create_index("ix_tasks_due", "tasks", ["due_at", "key"], unique=False, **_where("status = 'scheduled'"))
-    op.create_index(
+    _index("ix_tasks_agent", "agent_id", "key", where="agent_id IS NOT NULL")
+    _index("ix_tasks_due", "due_at", "key", where="status = 'scheduled'")
+    _index(
         "ix_tasks_expiring",
-        "tasks",
-        ["queue_deadline", "key"],
-        unique=False,
-        **_where("status = 'pending' AND queue_deadline IS NOT NULL"),
+        "status",
+        "queue_deadline",
+        "key",
+        where="status = 'pending' AND queue_deadline IS NOT NULL",
     )
-    op.create_index("ix_tasks_finished", "tasks", ["finished_at"], unique=False, **_where("finished_at IS NOT NULL"))
-    op.create_index(
-        "ix_tasks_idempotency_age", "tasks", ["created_at"], unique=False, **_where("idempotency_key IS NOT NULL")
-    )
+    _index("ix_tasks_finished", "finished_at", where="finished_at IS NOT NULL")
+    _index("ix_tasks_idempotency_age", "created_at", where="idempotency_key IS NOT NULL")
     op.create_index("ix_tasks_pool", "tasks", ["pool", "key"], unique=False)
-    op.create_index(
-        "ix_tasks_status", "tasks", ["status", "key", "pool"], unique=False, **_where("status <> 'completed'")
-    )
+    _index("ix_tasks_status", "status", "key", "pool", where="status <> 'completed'")
     op.create_index("ix_tasks_type", "tasks", ["type", "key"], unique=False)
-    op.create_index(
-        "ix_tasks_waiting", "tasks", ["pool", "type", "rank", "key"], unique=False, **_where("status = 'pending'")
-    )
-    op.create_index(
-        "uq_tasks_idempotency",
-        "tasks",
-        ["caller", "idempotency_key"],
-        unique=True,
-        **_where("idempotency_key IS NOT NULL"),
-    )
+    _index("ix_tasks_waiting", "status", "pool", "type", "rank", "key", where="status = 'pending'")
+    _index("uq_tasks_idempotency", "caller", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True)

@@ -1,0 +1,153 @@
+"""Rows as values: the other way of `rows`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row
+
+from nodelink.task import (
+    ErrorCategory,
+    Execution,
+    Finished,
+    LogStream,
+    Outcome,
+    Reason,
+    TaskError,
+    TaskSpec,
+    TaskStatus,
+)
+from nodelink_server.core.ports import AgentRecord
+from nodelink_server.core.task import Attempt, Stop, Superseded, Task
+from nodelink_server.store.history import Past, Steps
+from nodelink_server.store.rows import STEP_COLUMNS
+
+
+def task_of(row: Row[Any]) -> Task:
+    """A task from its row joined with what was asked for. `payload` is what the query chose to read of it."""
+    return Task(
+        id=row.id,
+        spec=_spec_of(row),
+        execution=Execution(row.execution),
+        created_at=row.created_at,
+        caller=row.caller,
+        status=TaskStatus(row.status),
+        reason=Reason(row.reason),
+        message=row.message,
+        due_at=row.due_at,
+        rank=row.rank,
+        ready_at=row.ready_at,
+        queue_deadline=row.queue_deadline,
+        attempt=_attempt_of(row),
+        grants=row.grants,
+        losses=row.losses,
+        stop=_stop_of(row),
+        finished_at=row.finished_at,
+        may_have_run=row.may_have_run,
+        payload=row.payload,
+        key=row.key,
+        revision=row.revision,
+    )
+
+
+def _spec_of(row: Row[Any]) -> TaskSpec:
+    return TaskSpec(
+        type=row.type,
+        pool=row.pool,
+        priority=row.priority,
+        timeout_ms=row.timeout_ms,
+        queue_timeout_ms=row.queue_timeout_ms,
+        scheduled_at=row.scheduled_at,
+        delay_ms=row.delay_ms,
+        execution=Execution(row.asked_execution) if row.asked_execution else None,
+        metadata=_texts(row.metadata),
+    )
+
+
+def _attempt_of(row: Row[Any]) -> Attempt | None:
+    if row.attempt is None:
+        return None
+    return Attempt(
+        number=row.attempt,
+        fence=row.fence,
+        agent_id=row.agent_id,
+        session=row.session,
+        sent_at=row.sent_at,
+        started_at=row.started_at,
+        containment=row.containment,
+    )
+
+
+def _stop_of(row: Row[Any]) -> Stop | None:
+    if row.stop_reason is None:
+        return None
+    return Stop(
+        reason=Reason(row.stop_reason),
+        message=row.stop_message,
+        grace_ms=row.stop_grace_ms,
+        asked_at=row.stop_asked_at,
+    )
+
+
+def steps_in(row: Row[Any]) -> Steps:
+    """The revisions of a task's steps."""
+    return Steps(*[getattr(row, column) for column in STEP_COLUMNS])
+
+
+def past_of(row: Row[Any]) -> Past:
+    """A superseded attempt from its row."""
+    attempt = Attempt(
+        number=row.number,
+        fence=row.fence,
+        agent_id=row.agent_id,
+        session=row.session,
+        sent_at=row.sent_at,
+        started_at=row.started_at,
+        containment=row.containment,
+    )
+    superseded = Superseded(attempt=attempt, state=row.state, ended_at=row.ended_at)
+    return Past(superseded, row.sent_revision, row.started_revision, row.ended_revision)
+
+
+def finished_of(row: Row[Any]) -> Finished:
+    """An end from its row."""
+    error = TaskError(ErrorCategory(row.error_category), row.error_message) if row.error_category else None
+    totals = {LogStream.STDOUT: row.stdout_total, LogStream.STDERR: row.stderr_total}
+    return Finished(
+        outcome=Outcome(row.outcome),
+        reason=Reason(row.reason),
+        exit_code=row.exit_code,
+        signal=row.signal,
+        output=row.output,
+        error=error,
+        run_seconds=row.run_seconds,
+        cpu_seconds=row.cpu_seconds,
+        max_rss_bytes=row.max_rss_bytes,
+        log_totals={stream: total for stream, total in totals.items() if total is not None},
+        tree_gone=row.tree_gone,
+    )
+
+
+def agent_of(row: Row[Any]) -> AgentRecord:
+    """An agent from its row."""
+    return AgentRecord(
+        id=row.id,
+        secret_hash=row.secret_hash,
+        session=row.session,
+        host_id=row.host_id,
+        name=row.name,
+        pool=row.pool,
+        slots=row.slots,
+        handlers={type_: Execution(execution) for type_, execution in json.loads(row.handlers).items()},
+        labels=_texts(row.labels),
+        software_version=row.software_version,
+        first_seen_at=row.first_seen_at,
+        last_seen_at=row.last_seen_at,
+        left=row.left,
+    )
+
+
+def _texts(encoded: str | None) -> Mapping[str, str]:
+    return json.loads(encoded) if encoded else {}

@@ -1,0 +1,187 @@
+"""One command's end step by step: a real process, a clock that is moved, and a process that only the table knows."""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodelink_agent.launch import Launcher, Order
+from nodelink_agent.processes import Process, Table, snapshot
+from nodelink_agent.spawned import DRAIN_SECONDS, GIVE_UP_SECONDS, NEVER, SWEEP_SECONDS, End, Spawned, Surroundings
+from tests.support.commands import sh
+
+NOBODY = 2**22 + 1
+"""A number that no process ever has."""
+
+
+class Stage:
+    """Where a command runs: time, the selector of its pipes, and what the table of processes says beside the truth."""
+
+    def __init__(self, launcher: Launcher, folder: Path) -> None:
+        self.now = 0.0
+        self.unkillable: Process | None = None
+        self._launcher = launcher
+        self._folder = folder
+        self._selector = selectors.DefaultSelector()
+
+    def start(self, script: str) -> Spawned:
+        order = Order(
+            id="1",
+            argv=sh(script),
+            env={"PATH": os.environ["PATH"]},
+            cwd="/",
+            directory=self._folder,
+            stdin=b"",
+            head_bytes=1000,
+            tail_bytes=1000,
+        )
+        around = Surroundings(self._selector, lambda: self.now, lambda: self.unkillable is not None, self._table)
+        return Spawned(order, self._launcher.launch(order), around)
+
+    def haunt(self, command: Spawned) -> None:
+        """From now on a process that no signal reaches belongs to the command."""
+        self.unkillable = Process(NOBODY, 1, command.pid, command.pid, started=1, dead=False)
+
+    def read_pipes(self) -> None:
+        """Read until the pipes have ended."""
+        while self._selector.get_map():
+            for key, _ in self._selector.select(20):
+                key.data()
+
+    def read_until(self, command: Spawned, length: int) -> None:
+        """Read until so much has been printed."""
+        while command.extents()["stdout"].total < length:
+            for key, _ in self._selector.select(20):
+                key.data()
+
+    def tick(self, command: Spawned, at: float) -> None:
+        self.now = at
+        command.tick()
+
+    def _table(self) -> Table:
+        table = dict(snapshot())
+        if self.unkillable is not None:
+            table[NOBODY] = self.unkillable
+        return table
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    """Launching changes the directory and the limits of the process, as it may in the spawner."""
+    home, limit = Path.cwd(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield Launcher()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    os.chdir(home)
+
+
+@pytest.fixture
+def stage(launcher: Launcher, tmp_path: Path) -> Stage:
+    return Stage(launcher, tmp_path)
+
+
+def wait_for_exit(command: Spawned) -> None:
+    """Wait until the leader has exited; it stays to be waited for."""
+    os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
+
+
+def test_a_running_command_has_nothing_due(stage: Stage) -> None:
+    command = stage.start("exec sleep 1000")
+    stage.tick(command, 1)
+    assert command.due == NEVER
+    command.stop(0)
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 1)
+    assert command.end is not None
+
+
+def test_it_ends_at_once_when_leader_and_pipes_have(stage: Stage) -> None:
+    command = stage.start("echo text; exit 3")
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 1)
+    assert command.end is not None
+    assert (command.end.exit_code, command.end.tree_gone) == (3, True)
+    assert command.extents()["stdout"].total == 5
+
+
+def test_pipes_that_nobody_of_the_tree_holds_are_given_two_seconds(stage: Stage) -> None:
+    command = stage.start("exit 0")
+    wait_for_exit(command)
+    stage.tick(command, 1)
+    assert (command.due, command.end) == (1 + DRAIN_SECONDS, None)
+    stage.tick(command, 1 + DRAIN_SECONDS)
+    assert command.end is not None
+    assert command.end.tree_gone
+
+
+def test_the_kill_waits_for_the_grace(stage: Stage) -> None:
+    command = stage.start("trap '' TERM; echo up; while :; do sleep 1; done")
+    stage.read_until(command, len("up\n"))
+    stage.now = 1
+    command.stop(10)
+    stage.tick(command, 10)
+    assert (command.due, command.end) == (11, None)
+    stage.tick(command, 11)
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 11)
+    assert command.end is not None
+    assert (command.end.signal, command.end.signalled_alive) == (9, True)
+
+
+def test_what_cannot_be_killed_is_given_up_and_told(stage: Stage) -> None:
+    command = stage.start("exit 0")
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.haunt(command)
+
+    stage.tick(command, 1)
+    assert command.due == 1 + SWEEP_SECONDS
+    stage.tick(command, 1 + GIVE_UP_SECONDS)
+
+    assert command.end is not None
+    assert _outline(command.end) == (0, False, False, 1)
+
+
+def test_a_stop_that_finds_only_what_was_left_counts_as_given_in_time(stage: Stage) -> None:
+    command = stage.start("exit 0")
+    wait_for_exit(command)
+    stage.haunt(command)
+    command.stop(0)
+    stage.read_pipes()
+    stage.tick(command, 0)
+    stage.tick(command, GIVE_UP_SECONDS)
+    assert command.end is not None
+    assert _outline(command.end) == (0, True, False, 1)
+
+
+def test_a_stop_that_finds_nothing_alive_was_not_given_in_time(stage: Stage) -> None:
+    command = stage.start("exit 0")
+    wait_for_exit(command)
+    command.stop(0)
+    stage.read_pipes()
+    stage.tick(command, 0)
+    assert command.end is not None
+    assert _outline(command.end) == (0, False, True, 0)
+
+
+def test_a_stop_comes_too_late_once_the_rest_is_being_killed(stage: Stage) -> None:
+    command = stage.start("exit 0")
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.haunt(command)
+    stage.tick(command, 1)
+    command.stop(0)
+    stage.tick(command, 1 + GIVE_UP_SECONDS)
+    assert command.end is not None
+    assert not command.end.signalled_alive
+
+
+def _outline(end: End) -> tuple[int | None, bool, bool, int]:
+    return end.exit_code, end.signalled_alive, end.tree_gone, end.leftovers

@@ -1,0 +1,56 @@
+"""AgentAdminService over a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from nodelink.v1 import admin_pb2
+from tests.support.grpc_door import GrpcDoor, detail, grpc_door, refusal
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[GrpcDoor]:
+    async with grpc_door() as door:
+        yield door
+
+
+async def test_agents_are_listed_with_what_they_run(door: GrpcDoor) -> None:
+    async with door.agent() as agent:
+        task_id = await door.submit()
+        await agent.take()
+        response = await door.agents.ListAgents(admin_pb2.ListAgentsRequest())
+
+    (shown,) = response.agents
+    assert (shown.id, shown.name, shown.pool, shown.slots) == ("a1", "agent a1", "default", 4)
+    assert shown.status == admin_pb2.AGENT_STATUS_ONLINE
+    assert (list(shown.current_tasks), list(shown.types)) == ([task_id], ["echo", "shell"])
+
+
+async def test_an_agent_that_said_goodbye_is_offline(door: GrpcDoor) -> None:
+    async with door.agent():
+        pass
+    response = await door.agents.GetAgent(admin_pb2.GetAgentRequest(agent_id="a1"))
+
+    assert response.agent.status == admin_pb2.AGENT_STATUS_OFFLINE
+
+
+async def test_filters_of_agents_must_all_match(door: GrpcDoor) -> None:
+    async with door.agent(), door.agent(agent_id="a2", pool="other"):
+        wanted = admin_pb2.ListAgentsRequest(pool="other", status=admin_pb2.AGENT_STATUS_ONLINE)
+        some = await door.agents.ListAgents(wanted)
+        wanted.status = admin_pb2.AGENT_STATUS_OFFLINE
+        none = await door.agents.ListAgents(wanted)
+
+    assert [agent.id for agent in some.agents] == ["a2"]
+    assert not none.agents
+
+
+async def test_an_agent_that_does_not_exist_is_not_found(door: GrpcDoor) -> None:
+    code, status = await refusal(door.agents.GetAgent(admin_pb2.GetAgentRequest(agent_id="nobody")))
+
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert detail(status, error_details_pb2.ResourceInfo).resource_type == "agent"

@@ -1,0 +1,73 @@
+"""The audit chain: a record for each commit that did something, each bound to the one before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+
+from nodelink_server.core.ports import Batch
+from nodelink_server.store.blocks import audit_hash
+from nodelink_server.store.opening import NO_AUDIT
+from nodelink_server.store.sql import open_store
+from tests.server.store.lives import AGENT, NOW, accept, agent, grant, put, waiting
+
+Record = tuple[int, int, bytes, bytes, str]
+
+
+async def committed(path: Path) -> None:
+    """Two tasks; nothing; a grant and an agent, after a restart."""
+    tasks = [waiting("t1"), waiting("t2")]
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        await put(store, *map(accept, tasks))
+        await store.apply(Batch(now=NOW, control_ms=5))
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        await put(store, grant(tasks[1]), agents=[agent(session=7)])
+
+
+def records(path: Path) -> list[Record]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(
+            "SELECT sequence, time, previous, hash, entries FROM audit ORDER BY sequence"
+        ).fetchall()
+    finally:
+        connection.close()
+
+
+def digest(*lines: str) -> str:
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+async def test_each_commit_that_does_something_leaves_a_record(tmp_path: Path) -> None:
+    await committed(tmp_path / "nodelink.db")
+
+    entries = [json.loads(record[4]) for record in records(tmp_path / "nodelink.db")]
+
+    assert entries == [
+        {"task.created task.pending": [2, digest("t1 0", "t2 0")]},
+        {"task.sent": [1, digest("t2 1")], "agent": [1, digest(f"{AGENT} 7")]},
+    ]
+
+
+async def test_each_record_covers_the_one_before_it(tmp_path: Path) -> None:
+    await committed(tmp_path / "nodelink.db")
+    previous = NO_AUDIT
+
+    for sequence, time, before, stored, entries in records(tmp_path / "nodelink.db"):
+        assert before == previous
+        assert stored == audit_hash(previous=previous, sequence=sequence, time=time, entries=entries)
+        previous = stored
+
+    assert previous != NO_AUDIT
+
+
+async def test_a_refused_change_is_in_no_record(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/nodelink.db", ids=lambda: "cluster") as store:
+        task = waiting("t1")
+        await put(store, accept(task))
+        await put(store, grant(task))
+        await put(store, accept(waiting("t1")))
+
+    assert len(records(tmp_path / "nodelink.db")) == 2

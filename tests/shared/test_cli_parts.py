@@ -1,0 +1,180 @@
+"""The parts of the command line that need no server: bad input, terminals, exit codes, where the server is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from nodelink.cli.app import execute, nodelink
+from nodelink.cli.connect import local_server
+from nodelink.cli.exit_codes import OF_ERRORS, code_of_error, code_of_result
+from nodelink.cli.forms import moment, task_form
+from nodelink.cli.submit import read_payload, with_process
+from nodelink.cli.terminal import TerminalFilter, one_line
+from nodelink.client import Task, TaskResult
+from nodelink.errors import ErrorCode, LinkLost, NoAgent, NotAllowed, NotBuilt, TaskNotFound
+from nodelink.task import TaskSpec, TaskStatus
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["run"], "Missing argument"),
+        (["run", "--nonsense", "true"], "No such option"),
+        (["run", "-o", "json", "true"], "-o needs --detach"),
+        (["run", "--env", "no-value", "true"], "'no-value' is not of the form KEY=VALUE"),
+        (["run", "--at", "tomorrow", "true"], "'tomorrow' is not a moment"),
+        (["run", "--at", "2030-01-31T09:30:00", "true"], "is not a moment with a time zone"),
+        (["run", "--priority", "urgent", "true"], "priority: must be"),
+        (["submit", "echo", "--payload", "{"], "--payload is not JSON"),
+        (["submit", "echo", "--payload", "@/nowhere/at/all"], "cannot be read"),
+        (["submit", "echo", "--payload", "[]", "--cwd", "/"], "need a payload that is an object"),
+        (["tasks", "list", "--server", "host"], "write host:port"),
+        (["tasks", "list", "--limit", "0"], "0 is not in the range"),
+        (["tasks", "list", "--status", "lively"], "'lively' is not one of"),
+        (["tasks", "logs", "t", "-f", "--limit", "1"], "--limit cannot be given together with --follow"),
+        (["tasks", "wait", "t", "--timeout", "soon"], "'soon' is not a duration"),
+        (["dev", "--grpc-address", "0.0.0.0:1"], "loopback only"),
+        (["dev", "--ephemeral", "--data-dir", "x"], "cannot be given together"),
+        (["completion", "dos"], "'dos' is not one of"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exits_with_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = execute(arguments)
+    said = capsys.readouterr()
+
+    assert (code, said.out) == (2, "")
+    assert said.err.startswith("error: ")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_names_the_program(shell: str) -> None:
+    said = CliRunner().invoke(nodelink, ["completion", shell])
+
+    assert said.exit_code == 0
+    assert "_NODELINK_COMPLETE" in said.output
+
+
+def test_every_command_explains_itself() -> None:
+    def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+        if not isinstance(group, click.Group):
+            return [path]
+        return [path] + [one for name, sub in group.commands.items() for one in commands(sub, (*path, name))]
+
+    for path in commands(nodelink):
+        if path in {("server",), ("agent",)}:
+            continue  # they pass --help on
+        said = CliRunner().invoke(nodelink, [*path, "--help"])
+        assert said.exit_code == 0, path
+        assert "Usage: " in said.output, path
+
+
+# --- exit codes -------------------------------------------------------------------------------------------------------
+
+
+def test_every_error_code_has_an_exit_code() -> None:
+    assert set(OF_ERRORS) == set(ErrorCode)
+
+
+@pytest.mark.parametrize(
+    "error, code", [(NotBuilt(), 2), (NotAllowed(), 3), (TaskNotFound(), 4), (LinkLost(), 7), (NoAgent(), 125)]
+)
+def test_errors_have_their_published_codes(error: Any, code: int) -> None:
+    assert code_of_error(error) == code
+
+
+@pytest.mark.parametrize(
+    "end, code",
+    [
+        ({"status": TaskStatus.COMPLETED, "exit_code": 0}, 0),
+        ({"status": TaskStatus.FAILED, "exit_code": 42, "error_category": "exit_code"}, 42),
+        ({"status": TaskStatus.FAILED, "exit_code": 127, "error_category": "invalid_input"}, 127),
+        ({"status": TaskStatus.FAILED, "exit_code": 0, "error_category": "handler"}, 1),
+        ({"status": TaskStatus.FAILED, "error_category": "handler"}, 1),
+        ({"status": TaskStatus.FAILED, "error_category": "infrastructure"}, 125),
+        ({"status": TaskStatus.TIMEOUT, "exit_code": 143}, 124),
+        ({"status": TaskStatus.LOST}, 125),
+        ({"status": TaskStatus.CANCELLED, "exit_code": 143}, 130),
+    ],
+)
+def test_the_end_of_a_task_has_its_published_code(end: dict[str, Any], code: int) -> None:
+    assert code_of_result(TaskResult(task_id="t", attempt=1, **end)) == code
+
+
+# --- terminals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data, shown",
+    [
+        (b"plain\ttext\r\n", b"plain\ttext\r\n"),
+        (b"\x1b[1;31mred\x1b[0m", b"\x1b[1;31mred\x1b[0m"),
+        (b"\x1b[2Jgone?", b"[2Jgone?"),
+        (b"\x1b]0;title\x07", b"]0;title"),
+        (b"back\x08\x08space\x00\x7f", b"backspace"),
+        ("\x9b2J zażółć".encode(), "2J zażółć".encode()),
+        (b"\xff\xfe", "\ufffd\ufffd".encode()),
+    ],
+)
+def test_only_harmless_output_reaches_a_terminal(data: bytes, shown: bytes) -> None:
+    assert TerminalFilter()(data) == shown
+
+
+def test_a_sequence_or_a_letter_that_is_cut_is_still_seen_whole() -> None:
+    show = TerminalFilter()
+    text = "\x1b[31mż\x1b[0m".encode()
+
+    assert b"".join(show(text[i : i + 1]) for i in range(len(text))) == text
+    assert show(b"\x1b") + show(b"[2") + show(b"J") == b"[2J"
+
+
+def test_a_strangers_name_stays_on_its_line() -> None:
+    assert one_line("a\r\nb\x1b[2Jc\udcffd") == "a b [2Jc?d"
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_moments_are_written_in_utc_with_milliseconds() -> None:
+    assert (moment(4_105_071_000_250), moment(None)) == ("2100-01-31T09:30:00.250Z", None)
+
+
+def test_a_payload_that_is_no_json_is_shown_as_text() -> None:
+    task = Task(
+        id="t",
+        status=TaskStatus.PENDING,
+        spec=TaskSpec(type="echo", timeout_ms=90_000),
+        payload=b"{",
+        created_at=0,
+        updated_at=0,
+    )
+    form = task_form(task)
+
+    assert (form["payload"], form["timeout"]) == ("{", "1m30s")
+    json.dumps(form)
+
+
+def test_a_payload_can_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text('{"command": "true", "env": {"A": "1", "B": "1"}}')
+    payload = with_process(read_payload(f"@{tmp_path}/p.json"), env={"B": "2"}, cwd="/")
+
+    assert payload == {"command": "true", "env": {"A": "1", "B": "2"}, "cwd": "/"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"grpc": 5}', "\0"])
+def test_addresses_that_cannot_be_read_are_passed_over(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "addresses.json"
+    path.write_text(content)
+
+    assert local_server(path) is None
+    assert local_server(tmp_path / "none") is None

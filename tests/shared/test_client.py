@@ -1,0 +1,268 @@
+"""The asynchronous client against a real server: plain values out, plain values back, our own errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from nodelink.client import AsyncClient, LogPart, TaskFilter, new_task
+from nodelink.client.failures import CLASSES
+from nodelink.client.patience import Patience
+from nodelink.errors import (
+    AgentNotFound,
+    ErrorCode,
+    InvalidTask,
+    LinkLost,
+    StoreUnavailable,
+    TaskAlreadyFinished,
+    TaskNotFinished,
+    TaskNotFound,
+)
+from nodelink.task import Execution, LogStream, Outcome, Reason, TaskStatus
+from nodelink_server.store.disk import Disk
+from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, grpc_door
+
+UNKNOWN_ID = "01900000-0000-7000-8000-ffffffffffff"
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[GrpcDoor]:
+    async with grpc_door() as door:
+        yield door
+
+
+@pytest.fixture
+async def client(door: GrpcDoor) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(str(door.address), timeout=WAIT_SECONDS) as client:
+        yield client
+
+
+async def test_what_was_asked_for_comes_back_as_it_was_asked(client: AsyncClient) -> None:
+    at = datetime(2100, 1, 31, 9, 30, tzinfo=UTC)
+    task = await client.submit(
+        new_task("echo", {"a": 1}, pool="gpu", priority="HIGH", timeout="1h30m", at=at, metadata={"ticket": "7"})
+    )
+    found = await client.get(task.id)
+
+    assert (found.status, found.reason) == (TaskStatus.SCHEDULED, "time")
+    assert (found.spec.pool, found.spec.priority, found.spec.timeout_ms) == ("gpu", 75, 5_400_000)
+    assert found.spec.scheduled_at == 4_105_071_000_000
+    assert (found.spec.execution, found.payload) == (Execution.REPLAYABLE, b'{"a":1}')
+    assert found.spec.metadata == {"ticket": "7"}
+
+
+async def test_a_submission_may_wait_for_the_end(door: GrpcDoor, client: AsyncClient) -> None:
+    async with door.agent() as agent:
+        asked = asyncio.create_task(client.submit(new_task("echo"), wait=WAIT_SECONDS))
+        agent.finish((await agent.take()).ref)
+
+        assert (await asked).is_terminal
+
+
+async def test_many_tasks_have_an_outcome_each(client: AsyncClient) -> None:
+    outcomes = await client.submit_many([new_task("echo"), new_task("nosuch"), *[new_task("echo")] * 1_500])
+
+    assert len(outcomes) == 1_502
+    assert isinstance(outcomes[1].refusal, InvalidTask)
+    assert outcomes[1].refusal.errors[0].field == "type"
+    assert len({outcome.task_id for outcome in outcomes if not outcome.refusal}) == 1_501
+
+
+async def test_a_list_goes_over_as_many_pages_as_it_takes(client: AsyncClient) -> None:
+    await client.submit_many([new_task("echo", pool="other")] + [new_task("echo")] * 1_200)
+
+    assert len(await client.list(limit=1_100)) == 1_100
+    assert len(await client.list(TaskFilter(pool="other", statuses=frozenset({TaskStatus.PENDING})))) == 1
+
+
+async def test_a_result_tells_how_a_task_ended(door: GrpcDoor, client: AsyncClient) -> None:
+    async with door.agent() as agent:
+        task = await client.submit(new_task("shell", {"command": ["false"]}))
+        ref = (await agent.take()).ref
+        with pytest.raises(TaskNotFinished):
+            await client.result(task.id)
+        agent.finish(ref, outcome=Outcome.FAILED, reason=Reason.EXIT_CODE, exit_code=3)
+        ended = await client.wait(task.id, timeout=WAIT_SECONDS)
+    result = await client.result(task.id)
+
+    assert (ended.status, ended.reason) == (TaskStatus.FAILED, "exit_code")
+    assert (result.exit_code, result.signal, result.attempt) == (3, None, 1)
+
+
+async def test_a_wait_that_is_over_shows_the_task_as_it_stands(client: AsyncClient) -> None:
+    task = await client.submit(new_task("echo"))
+
+    assert (await client.wait(task.id, timeout=0)).status is TaskStatus.PENDING
+
+
+async def test_output_can_be_followed_and_read_again(door: GrpcDoor, client: AsyncClient) -> None:
+    async with door.agent() as agent:
+        task = await client.submit(new_task("shell", {"command": ["true"]}))
+        ref = (await agent.take()).ref
+        agent.write(ref, LogStream.STDOUT, b"out")
+        async with asyncio.timeout(WAIT_SECONDS), aclosing(client.follow(task.id)) as pages:
+            first = await anext(pages)
+            agent.write(ref, LogStream.STDERR, b"err")
+            agent.finish(ref)
+            rest = [part async for page in pages for part in page.parts]
+    again = [part async for page in client.logs(task.id, offset=1, limit=4) for part in page.parts]
+
+    assert list(first.parts) == [LogPart(LogStream.STDOUT, 0, b"out")]
+    assert rest == [LogPart(LogStream.STDERR, 3, b"err")]
+    assert again == [LogPart(LogStream.STDOUT, 1, b"ut"), LogPart(LogStream.STDERR, 3, b"er")]
+
+
+async def test_a_task_is_cancelled_once(client: AsyncClient) -> None:
+    task = await client.submit(new_task("echo"))
+
+    assert (await client.cancel(task.id, grace="1s")).status is TaskStatus.CANCELLED
+    with pytest.raises(TaskAlreadyFinished):
+        await client.cancel(task.id)
+
+
+async def test_agents_are_shown(door: GrpcDoor, client: AsyncClient) -> None:
+    async with door.agent(slots=3):
+        (agent,) = await client.agents(status="online")
+        assert (await client.agent(agent.id)).name == agent.name
+
+    assert (agent.pool, agent.slots, agent.free_slots) == ("default", 3, 3)
+    assert not await client.agents(status="online")
+
+
+async def test_what_does_not_exist_is_told_apart(client: AsyncClient) -> None:
+    with pytest.raises(TaskNotFound):
+        await client.get(UNKNOWN_ID)
+    with pytest.raises(AgentNotFound):
+        await client.agent("nobody")
+
+
+async def test_a_refusal_carries_its_fields_and_the_time_to_come_again(door: GrpcDoor, client: AsyncClient) -> None:
+    with pytest.raises(InvalidTask) as refused:
+        await client.submit(new_task("nosuch"))
+    door.switch.error = StoreUnavailable(retry_after=2.5)
+    with pytest.raises(StoreUnavailable) as away:
+        await client.submit(new_task("echo"))
+    door.switch.error = None
+
+    assert [error.field for error in refused.value.errors] == ["type"]
+    assert away.value.retry_after == 2.5
+
+
+async def test_a_server_that_is_not_there_is_named() -> None:
+    async with AsyncClient("127.0.0.1:1") as client:
+        with pytest.raises(LinkLost, match=r"cannot reach the server at 127\.0\.0\.1:1"):
+            await client.get(UNKNOWN_ID)
+
+
+async def test_whoever_follows_outlives_a_restart_of_the_server() -> None:
+    disk = Disk()
+    async with grpc_door(disk=disk) as door:
+        address = door.address
+        client = AsyncClient(str(address), timeout=WAIT_SECONDS)
+        watched = client.watch()
+        task = await client.submit(new_task("echo"))
+        waiting = asyncio.create_task(client.wait(task.id))
+        heard: list[Any] = []
+        listening = asyncio.create_task(_until(watched, "task.cancelled", heard))
+        await _listener(door)
+    async with client, grpc_door(disk=disk, address=address):
+        async with asyncio.timeout(3 * WAIT_SECONDS):
+            await _cancel(client, task.id)
+            ended = await waiting
+            await listening
+
+    assert ended.status is TaskStatus.CANCELLED
+    assert [event.name for event in heard].count("task.cancelled") == 1
+
+
+async def test_output_that_is_followed_over_a_restart_comes_once() -> None:
+    disk = Disk()
+    async with grpc_door(disk=disk) as door, door.agent() as agent:
+        address = door.address
+        client = AsyncClient(str(address), timeout=WAIT_SECONDS)
+        task = await client.submit(new_task("shell", {"command": ["true"]}))
+        ref = (await agent.take()).ref
+        agent.write(ref, LogStream.STDOUT, b"before ")
+        pages = client.follow(task.id)
+        first = await anext(pages)
+    async with client, grpc_door(disk=disk, address=address) as door, door.agent(session=2, running=[ref]) as agent:
+        agent.write(ref, LogStream.STDOUT, b"before after")
+        agent.finish(ref)
+        async with asyncio.timeout(3 * WAIT_SECONDS):
+            rest = [part.data async for page in pages for part in page.parts]
+
+    assert b"".join([*(part.data for part in first.parts), *rest]) == b"before after"
+
+
+def test_patience_ends_and_begins_anew_when_the_server_is_heard() -> None:
+    now = [0.0]
+    patience = Patience(10, monotonic=lambda: now[0], random=lambda: 1.0)
+    lost = LinkLost()
+
+    assert [patience.delay_after(lost), patience.delay_after(lost)] == [0.2, 0.4]
+    now[0] = 9.0
+    patience.heard()
+    assert patience.delay_after(lost) == 0.2
+    now[0] = 19.0
+    with pytest.raises(LinkLost):
+        patience.delay_after(lost)
+
+
+def test_only_a_server_that_is_away_is_waited_for() -> None:
+    with pytest.raises(TaskNotFound):
+        Patience(10, monotonic=lambda: 0.0, random=lambda: 1.0).delay_after(TaskNotFound())
+
+
+@pytest.mark.parametrize(
+    "wrong, field",
+    [
+        ({"timeout": "soon"}, "timeout"),
+        ({"delay": "1x"}, "delay"),
+        ({"priority": 0}, "priority"),
+        ({"priority": "URGENT"}, "priority"),
+        ({"priority": "٣"}, "priority"),
+        ({"execution": "twice"}, "execution"),
+        ({"at": datetime(2100, 1, 1)}, "at"),  # noqa: DTZ001 - the point of it
+        ({"payload": {1, 2}}, "payload"),
+        ({"payload": float("nan")}, "payload"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_it_is_sent(wrong: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidTask) as refused:
+        new_task("echo", **wrong)
+
+    assert refused.value.errors[0].field == field
+
+
+def test_every_code_has_a_class_of_its_own_code() -> None:
+    assert {code: cls.code for code, cls in CLASSES.items()} == {code: code for code in ErrorCode}
+
+
+async def _listener(door: GrpcDoor) -> None:
+    """Return when somebody watches."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not door.manager.events.listeners:  # noqa: ASYNC110 - a listener tells nobody that it came
+            await asyncio.sleep(0)
+
+
+async def _until(events: Any, name: str, heard: list[Any]) -> None:
+    async with aclosing(events):
+        async for event in events:
+            heard.append(event)
+            if event.name == name:
+                return
+
+
+async def _cancel(client: AsyncClient, task_id: str) -> None:
+    """Cancel a task as soon as the server is there."""
+    while True:
+        try:
+            await client.cancel(task_id)
+            return
+        except LinkLost:
+            await asyncio.sleep(0.01)

@@ -1,0 +1,121 @@
+"""An asyncio loop in virtual time, without I/O or threads. One seed, one order of events.
+
+Nothing passes but what is asked for: when nobody is ready, time jumps to the next timer. What is ready runs in an order
+drawn by chance, so that code which relies on the order of callbacks is found out; without a chance it runs in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+MOST_STEPS = 20_000_000
+"""A run that takes more steps than this does not come to an end."""
+
+
+class Deadlock(Exception):
+    """Nobody is ready, and no timer will ever change that."""
+
+
+class Endless(Exception):
+    """The run has taken more steps than any sensible one."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """A loop whose clock is a number. `chance` gives numbers from 0 up to 1; None: first come, first served."""
+
+    def __init__(self, chance: Callable[[], float] | None = None) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._chance = chance
+        self._ready: list[asyncio.Handle] = []
+        self._scheduled: list[asyncio.TimerHandle] = []
+        self.steps = 0
+        self.problems: list[BaseException] = []
+        """What went wrong in tasks and callbacks without anybody to tell."""
+        self.set_exception_handler(VirtualLoop._note_problem)
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._now
+
+    def _note_problem(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.problems.append(error if error is not None else RuntimeError(context["message"]))
+
+    # -- what BaseEventLoop leaves to its subclasses ------------------------------------------------------------------
+
+    def _process_events(self, event_list: object) -> None:
+        """There is no I/O."""
+
+    def _write_to_self(self) -> None:
+        """There are no other threads."""
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """The same as `call_soon`: there is one thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    def _run_once(self) -> None:
+        """Run everything that is ready, and what becomes ready by it, before time goes on."""
+        ready, chance = self._ready, self._chance
+        if not ready:
+            self._jump()
+        while ready and not self._stopping:  # type: ignore[attr-defined]  # of BaseEventLoop
+            if chance is None:
+                handle = ready.pop(0)
+            else:
+                place = int(chance() * len(ready))
+                handle = ready[place]
+                ready[place] = ready[-1]
+                ready.pop()
+            self.steps += 1
+            if not handle._cancelled:  # type: ignore[attr-defined]  # of asyncio.Handle
+                handle._run()  # type: ignore[attr-defined]
+        if self.steps > MOST_STEPS:
+            raise Endless(f"{self.steps} steps in {self._now:.1f} virtual seconds")
+
+    def _jump(self) -> None:
+        """Go to the next timer, and make everything ready that is due then."""
+        scheduled = self._scheduled
+        while scheduled and scheduled[0].cancelled():
+            heapq.heappop(scheduled)
+        if not scheduled:
+            raise Deadlock(f"nobody is ready at {self._now:.3f} s, and nothing is timed")
+        self._now = max(self._now, scheduled[0].when())
+        while scheduled and scheduled[0].when() <= self._now:
+            handle = heapq.heappop(scheduled)
+            if not handle.cancelled():
+                self._ready.append(handle)
+
+
+def run_virtually(main: Coroutine[Any, Any, T], *, seed: int | None = None) -> T:
+    """Run a coroutine to its end on a loop of its own. The same seed gives the same order.
+
+    Raises `Deadlock` if it can never end, and what went wrong unheard in any task.
+    """
+    loop = VirtualLoop(None if seed is None else random.Random(seed).random)
+    try:
+        outcome = loop.run_until_complete(main)
+        if loop.problems:
+            raise loop.problems[0]
+        return outcome
+    finally:
+        _end_tasks(loop)
+        loop.close()
+
+
+def _end_tasks(loop: VirtualLoop) -> None:
+    """Cancel what still runs, so that nothing is left half done."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())

@@ -1,0 +1,94 @@
+"""What a simulated task is going to do: drawn by chance when it is submitted, and carried in its payload."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from dataclasses import asdict, dataclass
+
+from nodelink.task import AttemptRef, LogStream, Outcome
+
+_BLOCK_BYTES = 64 * 1024
+_BLOCK = random.Random("output").randbytes(_BLOCK_BYTES)
+_ENDLESS = _BLOCK * 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The course of one task's work.
+
+    `seconds` 0: done at once, inline. `obeys`: ends soon after a stop, else when it is killed. `gap`: a run of its
+    standard output, from and to, that its agent could not keep.
+    """
+
+    token: str
+    seconds: float = 0.0
+    outcome: str = Outcome.COMPLETED
+    stdout: int = 0
+    stderr: int = 0
+    steps: int = 1
+    obeys: bool = True
+    tree_gone: bool = True
+    gap: tuple[int, int] | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """The plan as a task carries it."""
+        return json.dumps(asdict(self)).encode()
+
+    def length(self, stream: LogStream) -> int:
+        """How much it prints if it is left alone."""
+        return self.stdout if stream is LogStream.STDOUT else self.stderr
+
+
+def plan_of(payload: bytes) -> Plan:
+    """The plan that a task carries."""
+    fields = json.loads(payload)
+    if fields.get("gap") is not None:
+        fields["gap"] = tuple(fields["gap"])
+    return Plan(**fields)
+
+
+def draw_plan(token: str, chance: random.Random) -> Plan:
+    """A course of work: mostly short, sometimes long, silent or talkative, seldom unruly."""
+    if chance.random() < 0.25:
+        return Plan(token=token, outcome=_outcome(chance))
+    stdout = _length(chance)
+    gap = None
+    if stdout > 2_000 and chance.random() < 0.2:
+        begin = chance.randrange(stdout - 1_000)
+        gap = (begin, begin + chance.randrange(1, 1_000))
+    return Plan(
+        token=token,
+        seconds=chance.choice((chance.uniform(0.01, 1.0), chance.uniform(1.0, 8.0), chance.uniform(5.0, 30.0))),
+        outcome=_outcome(chance),
+        stdout=stdout,
+        stderr=_length(chance) if chance.random() < 0.3 else 0,
+        steps=chance.randrange(1, 5),
+        obeys=chance.random() < 0.8,
+        tree_gone=chance.random() < 0.95,
+        gap=gap,
+    )
+
+
+def output_of(ref: AttemptRef, stream: LogStream, begin: int, length: int) -> bytes:
+    """What an attempt prints there: no two streams, and hardly two places, look alike."""
+    start = (zlib.crc32(f"{ref.task_id}/{ref.attempt}/{stream}".encode()) + begin) % _BLOCK_BYTES
+    if length <= 2 * _BLOCK_BYTES:
+        return _ENDLESS[start : start + length]
+    times = length // _BLOCK_BYTES + 2
+    return (_BLOCK * times)[start : start + length]
+
+
+def _outcome(chance: random.Random) -> str:
+    return Outcome.COMPLETED if chance.random() < 0.8 else Outcome.FAILED
+
+
+def _length(chance: random.Random) -> int:
+    luck = chance.random()
+    if luck < 0.4:
+        return 0
+    if luck < 0.9:
+        return chance.randrange(1, 4_000)
+    return chance.randrange(4_000, 200_000) if luck < 0.99 else chance.randrange(4_500_000, 6_000_000)
