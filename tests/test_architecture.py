@@ -34,7 +34,7 @@ AGENT_PART = SHARED | {"nodelink_agent", "nodelink_agent.core"}
 AGENT_POOL = AGENT_PART | {"nodelink_agent.handlers"}
 AGENT_LINK = AGENT_POOL | WIRE | {"nodelink_agent.pool"}
 MAY_IMPORT: Mapping[str, frozenset[str]] = {
-    "nodelink.task": frozenset(),
+    "nodelink.task": frozenset({"nodelink.values"}),
     "nodelink.errors": frozenset(),
     "nodelink.backoff": frozenset(),
     "nodelink.values": frozenset(),
@@ -75,7 +75,6 @@ HOMES: Mapping[str, str] = {
     "alembic": "nodelink_server.store",
     "fastapi": "nodelink_server.web",
     "starlette": "nodelink_server.web",
-    "sse_starlette": "nodelink_server.web",
 }
 MAY_IMPORT_LATE = {
     "nodelink_agent.__main__": "the spawner is started before grpc is loaded",

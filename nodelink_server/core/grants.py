@@ -162,9 +162,14 @@ class Grants:
 
     def _return(self, session: AgentSession, tasks: Sequence[Task]) -> None:
         """Nothing came of a lease: the tasks are queued again, the slots are free again."""
+        put: list[Task] = []
+        drop: list[str] = []
         for task in tasks:
             self._scheduler.granted(task.id)
-            self._scheduler.admit(task)
+            kept, pushed_out = self._scheduler.admit(task)
+            put.extend([task] if kept else ())
+            drop.extend(pushed_out if kept else [*pushed_out, task.id])
+        self._registry.swap(put=put, drop=drop)
         session.release(len(tasks))
 
     def _forget_stale(self, tasks: Sequence[Task]) -> None:

@@ -50,6 +50,7 @@ MAX_WAIT_MS = 24 * 3600 * 1000
 TRIES = 20
 HEALTHY_SECONDS = 10.0
 COUNTS_FRESH_SECONDS = 1.0
+STOPPING = "the server is stopping"
 
 log = structlog.get_logger(__name__)
 
@@ -230,7 +231,7 @@ class TaskManager:
         self.events.close()
         self.logs.close()
         for session in self.agents.sessions():
-            session.say_goodbye("the server is stopping")
+            session.say_goodbye(STOPPING)
 
     def health(self) -> Health:
         """Whether the server can commit and its loops turn."""
@@ -250,7 +251,7 @@ class TaskManager:
         Raises `StoreUnavailable` or `Overloaded` if nothing was accepted.
         """
         if self._draining:
-            raise StoreUnavailable("the server is stopping", retry_after=5.0)
+            raise StoreUnavailable(STOPPING, retry_after=5.0)
         if self.options.max_live_tasks:
             await self._submissions.check_live(await self.counts(), self.options.max_live_tasks, len(submissions))
         return await self._submissions.submit(submissions, caller=caller)
@@ -315,13 +316,16 @@ class TaskManager:
     async def connect(self, hello: Hello) -> tuple[AgentSession, Sequence[Verdict]]:
         """Open an agent's session, and decide about what it holds. Raises `HandshakeRefused`, `StoreUnavailable`."""
         if self._draining:
-            raise StoreUnavailable("the server is stopping", retry_after=5.0)
+            raise StoreUnavailable(STOPPING, retry_after=5.0)
         session = await self.agents.connect(hello)
         try:
-            return session, await self._reconciler.answer(session, hello.held)
+            verdicts = await self._reconciler.answer(session, hello.held)
         except BaseException:
             self.agents.close(session, LinkLost("the hello could not be answered"))
             raise
+        if self._draining:  # it began while the hello was being answered, and has not seen this session
+            session.say_goodbye(STOPPING)
+        return session, verdicts
 
     def disconnect(self, session: AgentSession, *, left: bool) -> None:
         """A session has ended. `left`: the agent said goodbye."""

@@ -219,11 +219,12 @@ class ResponseProcessor:
                 self._refuse(session, response, AckDisposition.STALE, acks, "response_for_unknown_task")
                 return
             plan = plans[ref.task_id] = _Plan(before=task, after=task)
-        attempt = plan.after.attempt
-        if attempt is None or (attempt.number, attempt.fence, attempt.agent_id) != (*ref[1:], session.agent_id):
-            self._refuse(session, response, AckDisposition.STALE, acks, "response_stale")
-        elif plan.after.is_terminal:
-            self._refuse(session, response, AckDisposition.DUPLICATE, acks, "response_duplicate")
+        refusal = _refusal(plan.after, session, response)
+        if refusal is not None:
+            if _refusal(plan.before, session, response) is None and isinstance(update, Finished | Declined):
+                plan.sources.append((session, response))  # said twice, and not durable yet: acknowledged with the plan
+            else:
+                self._refuse(session, response, refusal, acks, f"response_{refusal}")
         elif isinstance(update, Progress):
             self._progress(plan.after, update)
         elif self._work_in(plan, update):
@@ -306,6 +307,14 @@ class ResponseProcessor:
             {"fraction": progress.fraction, "message": progress.message},
         )
         self._publish([event])
+
+
+def _refusal(task: Task, session: AgentSession, response: TaskResponse) -> AckDisposition | None:
+    """Why a response changes nothing about a task; None: it may."""
+    attempt, ref = task.attempt, response.ref
+    if attempt is None or (attempt.number, attempt.fence, attempt.agent_id) != (*ref[1:], session.agent_id):
+        return AckDisposition.STALE
+    return AckDisposition.DUPLICATE if task.is_terminal else None
 
 
 def _change(plan: _Plan) -> Change:

@@ -72,6 +72,8 @@ class Reconciler:
         attempt = task.attempt
         if attempt is None or task.is_terminal or task.is_waiting or attempt.agent_id != session.agent_id:
             return None
+        if attempt.session >= session.number:
+            return None  # granted after this hello was written, which can prove nothing about it
         state = states.get(task.ref)
         if state is None:
             return self._missing(session, task)

@@ -82,7 +82,7 @@ class Scheduler:
         kept, pushed_out = self._front(shape).offer(place_of(task), task.id)
         if kept:
             self._wake_one(shape)
-        return kept, pushed_out
+        return kept, [task_id for task_id in pushed_out if not self._has_moved_on(task_id)]
 
     def choose(self, shape: Shape) -> AgentSession | None:
         """The session for a task that is being submitted, its slot reserved; None if others wait or nobody has room."""
@@ -236,6 +236,11 @@ class Scheduler:
         """Whether nothing of a shape waits, here or in the database."""
         front = self._fronts.get(shape)
         return front is None or (self._trim(shape) is None and front.is_whole)
+
+    def _has_moved_on(self, task_id: str) -> bool:
+        """Whether a task is shown in another status than pending, so that its place in a queue means nothing."""
+        task = self._registry.get(task_id)
+        return task is not None and task.status is not TaskStatus.PENDING
 
     def _first_of(self, shape: Shape) -> Place:
         first = self._fronts[shape].first

@@ -21,12 +21,14 @@ from nodelink_server.core.ledger import Ledger
 from nodelink_server.core.ports import Change, Clock, EventName, Place, Store
 from nodelink_server.core.ranking import Ranking
 from nodelink_server.core.registry import TaskRegistry
+from nodelink_server.core.states import GRANTED
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Stop, Task, expired, ready, stopping
 
 TICK_SECONDS = 1.0
 MOST_PER_TICK = 1_000
 WINDOW = 10_000
+LEAST_RUNS = 10_000
 OVERDUE_SECONDS = 30.0
 """How long an agent may take beyond a task's run timeout before the server asks it to stop the task."""
 
@@ -59,6 +61,8 @@ class Timers:
         self._due: Front[str] = Front(WINDOW, all_behind=True)
         self._deadlines: Front[str] = Front(WINDOW, all_behind=True)
         self._runs: list[tuple[float, AttemptRef]] = []
+        self._most_runs = LEAST_RUNS
+        self._is_troubled = False
         self._wake = asyncio.Event()
         self.last_tick = clock.monotonic()
 
@@ -78,9 +82,12 @@ class Timers:
 
     def running(self, task: Task) -> None:
         """A task runs, perhaps not for ever. Its agent is the one that stops it in time."""
-        if task.spec.timeout_ms is not None:
-            overdue = self._clock.monotonic() + task.spec.timeout_ms / 1000 + OVERDUE_SECONDS
-            heapq.heappush(self._runs, (overdue, task.ref))
+        if task.spec.timeout_ms is None:
+            return
+        if len(self._runs) >= self._most_runs:
+            self._forget_ended_runs()
+        overdue = self._clock.monotonic() + task.spec.timeout_ms / 1000 + OVERDUE_SECONDS
+        heapq.heappush(self._runs, (overdue, task.ref))
 
     # -- the tick -----------------------------------------------------------------------------------------------------
 
@@ -98,6 +105,7 @@ class Timers:
         self.last_tick = self._clock.monotonic()
         self._ledger.post()
         self._close_silent()
+        self._is_troubled = False
         for step in (self._wake_due, self._expire_queued, self._stop_overdue):
             await self._guarded(step)
 
@@ -106,9 +114,12 @@ class Timers:
         try:
             await step()
         except StoreError as error:
+            self._is_troubled = True
             log.warning("timer_failed", step=step.__name__, error=error.message)
 
     def _pause(self) -> float:
+        if self._is_troubled:
+            return TICK_SECONDS
         pauses = [TICK_SECONDS]
         if self._due.first is not None:
             pauses.append((self._due.first.value - self._clock.now()) / 1000)
@@ -190,15 +201,33 @@ class Timers:
 
     async def _stop_overdue(self) -> None:
         """An agent has not kept a task's run timeout: it is asked to."""
-        now, changes = self._clock.monotonic(), []
+        now, overdue = self._clock.monotonic(), []
         while self._runs and self._runs[0][0] <= now:
-            _, ref = heapq.heappop(self._runs)
-            task = self._registry.get(ref.task_id)
-            if task is not None and task.status is TaskStatus.IN_PROGRESS and task.ref == ref:
-                stop = Stop(
-                    reason=Reason.RUN_TIMEOUT, message="ran too long", grace_ms=10_000, asked_at=self._clock.now()
-                )
-                after = stopping(task, stop=stop)
-                changes.append(Change(task=after, expected=task.revision, events=(EventName.TASK_CANCELLING,)))
-        if changes:
+            overdue.append(heapq.heappop(self._runs))
+        changes = [change for _, ref in overdue if (change := self._overdue(ref)) is not None]
+        if not changes:
+            return
+        try:
             await self._ledger.commit(changes)
+        except StoreError:
+            self._runs.extend(overdue)
+            heapq.heapify(self._runs)
+            raise
+
+    def _overdue(self, ref: AttemptRef) -> Change | None:
+        task = self._registry.get(ref.task_id)
+        if task is None or task.status is not TaskStatus.IN_PROGRESS or task.ref != ref:
+            return None
+        stop = Stop(reason=Reason.RUN_TIMEOUT, message="ran too long", grace_ms=10_000, asked_at=self._clock.now())
+        after = stopping(task, stop=stop)
+        return Change(task=after, expected=task.revision, events=(EventName.TASK_CANCELLING,))
+
+    def _forget_ended_runs(self) -> None:
+        """Most runs end long before they are overdue: let go of those, so that memory follows what runs."""
+        self._runs = [(overdue, ref) for overdue, ref in self._runs if self._is_granted(ref)]
+        heapq.heapify(self._runs)
+        self._most_runs = max(LEAST_RUNS, 2 * len(self._runs))
+
+    def _is_granted(self, ref: AttemptRef) -> bool:
+        task = self._registry.get(ref.task_id)
+        return task is not None and task.status in GRANTED and task.ref == ref

@@ -1,42 +1,150 @@
-"""What each commit leaves beside the tasks: its events, serialised once, and a record in the audit chain."""
+"""The events of a commit: as one block of the database, and as a sequence that is made only if somebody looks at it.
+
+A block does not keep events but what they are made of: a short line for each change. Both ways end in `events_of`.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, overload
 
-from nodelink_server.core.ports import AgentRecord, Change, TaskEvent
+from nodelink.task import Execution, Finished, Outcome, Reason, TaskSpec, TaskStatus
+from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
+from nodelink_server.core.task import Attempt, Stop, Superseded, Task
+from nodelink_server.store.history import event_of, events_of
 
 
-def encode_block(made: Sequence[TaskEvent]) -> bytes:
-    """Events as they are kept."""
-    return json.dumps(made, separators=(",", ":")).encode()
+class Told(NamedTuple):
+    """A change or a notice that was committed, and the revision of its first event."""
+
+    what: Change | Notice
+    first: int
+
+
+class CommittedEvents(Sequence[TaskEvent]):
+    """The events of a commit. Nobody may listen, so they are not made before they are asked for."""
+
+    def __init__(self, told: Sequence[Told], now: int) -> None:
+        self._told = told
+        self._now = now
+
+    @cached_property
+    def _all(self) -> list[TaskEvent]:
+        return [event for what, first in self._told for event in _events(what, first, self._now)]
+
+    def __len__(self) -> int:
+        return sum(len(what.events) if isinstance(what, Change) else 1 for what, _ in self._told)
+
+    def __bool__(self) -> bool:
+        return any(isinstance(what, Notice) or what.events for what, _ in self._told)
+
+    def __iter__(self) -> Iterator[TaskEvent]:
+        return iter(self._all)
+
+    @overload
+    def __getitem__(self, index: int) -> TaskEvent: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TaskEvent]: ...
+    def __getitem__(self, index: int | slice) -> TaskEvent | list[TaskEvent]:
+        if index == -1 and self._told:
+            made = _events(*self._told[-1], self._now)
+            return made[-1] if made else self._all[-1]
+        return self._all[index]
+
+
+def _events(what: Change | Notice, first: int, now: int) -> list[TaskEvent]:
+    if isinstance(what, Change):
+        return events_of(what, first, now)
+    return [event_of(what, first, now)]
+
+
+def encode_block(told: Sequence[Told], now: int) -> bytes:
+    """A commit's events as they are kept."""
+    changes = [_line(what, first) for what, first in told if isinstance(what, Change)]
+    notices = [(first, *what) for what, first in told if isinstance(what, Notice)]
+    return json.dumps((now, changes, notices), separators=(",", ":")).encode()
 
 
 def decode_block(block: bytes) -> list[TaskEvent]:
     """Events from what was kept."""
-    return [TaskEvent(*fields) for fields in json.loads(block)]
+    now, changes, notices = json.loads(block)
+    told = [Told(_change(*line), first) for first, *line in changes]
+    told += [Told(Notice(*notice), first) for first, *notice in notices]
+    return list(CommittedEvents(told, now))
 
 
-def audit_hash(*, previous: bytes, sequence: int, time: int, entries: str) -> bytes:
-    """The hash of an audit record. It covers the one before it, so that none can be changed or taken out unseen."""
-    return hashlib.sha256(b"%b\n%d\n%d\n%b" % (previous, sequence, time, entries.encode())).digest()
+def _line(change: Change, first: int) -> tuple[object, ...]:
+    """What the events of a change are made of. What most changes have not comes last, and may be left out."""
+    task, attempt = change.task, change.task.attempt
+    spec = task.spec
+    line = (
+        first, " ".join(change.events), task.id, spec.type, spec.pool, spec.priority,
+        task.status, task.reason, task.created_at, task.ready_at, task.finished_at,
+        (attempt.number, attempt.agent_id, attempt.sent_at, attempt.started_at) if attempt is not None else None,
+    )  # fmt: skip
+    stop, superseded, finished = task.stop, change.superseded, change.finished
+    ended = finished is not None and (finished.exit_code is not None or finished.signal is not None)
+    if not (task.message or ended) and stop is None and superseded is None:
+        return line
+    return (
+        *line,
+        task.message,
+        (stop.reason, stop.message, stop.asked_at) if stop is not None else None,
+        superseded.ended_at if superseded is not None else None,
+        (finished.exit_code, finished.signal) if finished is not None else None,
+    )
 
 
-def audit_entries(taken: Sequence[Change], kept: Sequence[AgentRecord]) -> dict[str, tuple[int, str]]:
-    """For each kind of change, how many there were, and the digest of their lines.
+def _change(
+    events: str,
+    task_id: str,
+    type_: str,
+    pool: str,
+    priority: int,
+    status: str,
+    reason: str,
+    created_at: int,
+    ready_at: int | None,
+    finished_at: int | None,
+    attempt: list[Any] | None,
+    message: str = "",
+    stop: list[Any] | None = None,
+    ended_at: int | None = None,
+    finished: list[Any] | None = None,
+) -> Change:
+    """A change that makes the same events as the one whose line this was, and is good for nothing else."""
+    current = _attempt(*attempt) if attempt is not None else None
+    task = Task(
+        id=task_id,
+        spec=TaskSpec(type=type_, pool=pool, priority=priority),
+        execution=Execution.REPLAYABLE,
+        created_at=created_at,
+        status=TaskStatus(status),
+        reason=Reason(reason),
+        message=message,
+        ready_at=ready_at,
+        attempt=current,
+        stop=Stop(reason=Reason(stop[0]), message=stop[1], grace_ms=0, asked_at=stop[2]) if stop else None,
+        finished_at=finished_at,
+    )
+    return Change(
+        task=task,
+        expected=0,
+        events=tuple(map(EventName, events.split())),
+        finished=_finished(*finished) if finished is not None else None,
+        superseded=_superseded(ended_at) if ended_at is not None else None,
+    )
 
-    A kind is named after its events; a line is a task's id and attempt, or an agent's id and session.
-    """
-    lines: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-    for change in taken:
-        attempt = change.task.attempt
-        lines[change.events].append(f"{change.task.id} {attempt.number if attempt is not None else 0}\n")
-    for agent in kept:
-        lines["agent",].append(f"{agent.id} {agent.session}\n")
-    return {
-        " ".join(kind): (len(texts), hashlib.sha256("".join(texts).encode()).hexdigest())
-        for kind, texts in lines.items()
-    }
+
+def _attempt(number: int, agent_id: str, sent_at: int, started_at: int | None) -> Attempt:
+    return Attempt(number=number, fence=0, agent_id=agent_id, session=0, sent_at=sent_at, started_at=started_at)
+
+
+def _finished(exit_code: int | None, signal: int | None) -> Finished:
+    return Finished(outcome=Outcome.COMPLETED, exit_code=exit_code, signal=signal)
+
+
+def _superseded(ended_at: int) -> Superseded:
+    return Superseded(attempt=_attempt(0, "", 0, None), state="", ended_at=ended_at)

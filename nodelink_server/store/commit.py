@@ -14,9 +14,10 @@ from sqlalchemy import Connection, bindparam, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt, Replay, TaskEvent
+from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt, Replay
 from nodelink_server.store import rows
-from nodelink_server.store.blocks import audit_entries, audit_hash, encode_block
+from nodelink_server.store.audit import audit_entries, audit_hash
+from nodelink_server.store.blocks import CommittedEvents, encode_block
 from nodelink_server.store.numbering import Counters, Numbering, Writes
 from nodelink_server.store.queries import parts
 from nodelink_server.store.statements import guarded_update, insert
@@ -72,7 +73,8 @@ class Commit:
         numbering = Numbering(self._batch, self._counters, refused)
         self._write_tasks(numbering.writes)
         refused_agents = frozenset(index for index, agent in enumerate(self._batch.agents) if not self._keep(agent))
-        self._write_events(numbering.events)
+        made = CommittedEvents(numbering.told, self._batch.now)
+        self._write_events(numbering, made)
         counters = self._write_audit(numbering, refused_agents)
         self._connection.execute(
             _WRITE_META,
@@ -86,7 +88,7 @@ class Commit:
         receipt = Receipt(
             revisions=numbering.revisions,
             keys=numbering.keys,
-            events=numbering.events,
+            events=made,
             replays=replays,
             refused_agents=refused_agents,
         )
@@ -147,20 +149,17 @@ class Commit:
         )
         return self._connection.execute(guarded.returning(agents.c.id)).one_or_none() is not None
 
-    def _write_events(self, made: Sequence[TaskEvent]) -> None:
+    def _write_events(self, numbering: Numbering, made: CommittedEvents) -> None:
         if made:
-            first, last = made[0].revision, made[-1].revision
-            block = encode_block(made)
-            self._connection.execute(
-                events.insert(),
-                {"last_revision": last, "first_revision": first, "time": self._batch.now, "block": block},
-            )
+            now, first = self._batch.now, self._counters.revision + 1
+            row = {"last_revision": numbering.revision, "first_revision": first, "time": now}
+            self._connection.execute(events.insert(), row | {"block": encode_block(numbering.told, now)})
 
     def _write_audit(self, numbering: Numbering, refused_agents: frozenset[int]) -> Counters:
         """Add the commit's record to the chain, if it has done anything to a task or an agent."""
         before = self._counters
         kept = [agent for index, agent in enumerate(self._batch.agents) if index not in refused_agents]
-        entries = audit_entries(numbering.taken, kept)
+        entries = audit_entries((what for what, _ in numbering.told if isinstance(what, Change)), kept)
         sequence, digest = before.audits, before.audit_hash
         if entries:
             encoded = json.dumps(entries, separators=(",", ":"))

@@ -1,12 +1,13 @@
-"""Keys and revisions for the changes of a batch, and the rows and events that follow from them. Pure."""
+"""Keys and revisions for the changes of a batch, and the rows that follow from them. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nodelink_server.core.ports import Batch, Change, EventName, TaskEvent
+from nodelink_server.core.ports import Batch, Change, EventName
 from nodelink_server.store import rows
-from nodelink_server.store.history import ENDS, ended_revision, event_of, events_of, revisions_of
+from nodelink_server.store.blocks import Told
+from nodelink_server.store.history import ENDS, ended_revision, revisions_of
 from nodelink_server.store.statements import Values
 
 # The events of moves that touch no more than rows.ADVANCE_COLUMNS of a granted task.
@@ -45,22 +46,21 @@ class Writes:
 
 
 class Numbering:
-    """Gives keys and revisions to the changes that are not refused, and makes their rows and events."""
+    """Gives keys and revisions to the changes that are not refused, and makes their rows."""
 
     def __init__(self, batch: Batch, counters: Counters, refused: frozenset[int]) -> None:
         self.revision = counters.revision
         self.last_key = counters.last_key
         self.revisions: list[int] = []
         self.keys: list[int] = []
-        self.taken: list[Change] = []
-        self.events: list[TaskEvent] = []
+        self.told: list[Told] = []
         self.writes = Writes()
         self._now = batch.now
         for index, change in enumerate(batch.changes):
             self._take(change) if index not in refused else self._refuse()
         for notice in batch.notices:
             self.revision += 1
-            self.events.append(event_of(notice, self.revision, batch.now))
+            self.told.append(Told(notice, self.revision))
 
     def _refuse(self) -> None:
         self.revisions.append(0)
@@ -73,10 +73,9 @@ class Numbering:
         if change.finished is not None:
             rare = rows.result_rare_part(change.finished)
             self.writes.results[bool(rare)] += rows.result_part(change.finished, key) + rare
-        self.taken.append(change)
+        self.told.append(Told(change, first))
         self.revisions.append(self.revision)
         self.keys.append(key)
-        self.events += events_of(change, first, self._now)
 
     def _insert(self, change: Change, first: int) -> int:
         self.last_key += 1

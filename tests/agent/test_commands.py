@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -68,15 +69,17 @@ async def test_when_the_spawner_dies_every_command_is_lost_and_killed(tmp_path: 
     async with open_shop(tmp_path) as shop:
         running = [await shop.start(*sh("echo $$; exec sleep 1000")) for _ in range(3)]
         pids = [pid for watched in running for pid in await watched.pids()]
-        os.kill(shop.spawner_pid, signal.SIGKILL)
-        async with asyncio.timeout(PATIENCE):
-            await shop.commands.broken.wait()
-        for watched in running:
-            with pytest.raises(SpawnerLost):
-                await watched.end()
+        with ExitStack() as handles:
+            descriptors = [handles.enter_context(handle(pid)) for pid in pids]
+            os.kill(shop.spawner_pid, signal.SIGKILL)
+            async with asyncio.timeout(PATIENCE):
+                await shop.commands.broken.wait()
+            for watched, descriptor in zip(running, descriptors, strict=True):
+                with pytest.raises(SpawnerLost):
+                    await watched.end()
+                await exited(descriptor)
         with pytest.raises(SpawnerLost):
             await shop.start("true")
-    assert not any(alive(pid) for pid in pids)
 
 
 async def test_a_spawner_that_died_at_once_is_told(tmp_path: Path) -> None:
@@ -117,11 +120,12 @@ async def test_a_start_that_is_cancelled_leaves_no_command_behind(shop: Shop, tm
     spec = CommandSpec(id="cut", argv=["sleep", "1000"], env=env, cwd="/", directory=tmp_path)
     start = asyncio.create_task(shop.commands.start(spec, _ignore))
     await asyncio.sleep(0)
+    command = shop.commands._running["cut"]
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    watched, _ = await shop.run("cat", f"/proc/{shop.spawner_pid}/task/{shop.spawner_pid}/children")
-    assert len(watched.text().split()) <= 2  # the one that looks, and at most a dead one not yet waited for
+    async with asyncio.timeout(PATIENCE):
+        assert (await command.wait()).tree_gone
 
 
 async def test_a_stop_after_the_end_changes_nothing(shop: Shop) -> None:

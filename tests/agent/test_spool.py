@@ -117,6 +117,14 @@ def test_a_short_stream_is_all_head_and_has_no_gap(tmp_path: Path) -> None:
     assert writer.tail_start == 60
 
 
+def test_a_stream_that_fits_into_head_and_tail_has_no_gap(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, "stdout", 100, 100)
+    append_all(writer, [60, 90])
+    writer.close()
+    assert writer.extent == Extent(150, 100, 100)
+    assert writer.tail_start == 100
+
+
 def test_the_disk_holds_no_more_than_head_tail_and_one_segment(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path, "stdout", 1_000, 800)
     for _ in range(500):

@@ -122,6 +122,19 @@ async def test_the_second_interrupt_leaves_the_task_alone(door: GrpcDoor, shell:
     assert f"left alone: {ref.task_id}" in said.err
 
 
+async def test_a_task_whose_output_nobody_reads_any_more_is_cancelled(door: GrpcDoor, shell: Shell) -> None:
+    async with door.agent() as agent, shell.start("run", "yes") as command:
+        ref = (await agent.take()).ref
+        command.stop_reading()
+        agent.write(ref, LogStream.STDOUT, b"y\n" * 1_000)
+        await agent.told_to_stop()
+        agent.finish(ref, outcome=Outcome.CANCELLED, reason=Reason.CANCELLED_BY_CALLER)
+        said = await command.end()
+
+    assert said.code == 1
+    assert "Traceback" not in said.err
+
+
 async def test_a_detached_run_prints_its_id_alone(door: GrpcDoor, shell: Shell) -> None:
     said = await shell("run", "--detach", "--", "true")
     task = await shell("tasks", "get", said.out.decode().strip(), "-o", "json")

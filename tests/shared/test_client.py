@@ -23,7 +23,7 @@ from nodelink.errors import (
     TaskNotFinished,
     TaskNotFound,
 )
-from nodelink.task import Execution, LogStream, Outcome, Reason, TaskStatus
+from nodelink.task import Execution, Finished, LogStream, Outcome, Reason, TaskStatus
 from nodelink_server.store.disk import Disk
 from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, grpc_door
 
@@ -192,7 +192,7 @@ async def test_output_that_is_followed_over_a_restart_comes_once() -> None:
         first = await anext(pages)
     async with client, grpc_door(disk=disk, address=address) as door, door.agent(session=2, running=[ref]) as agent:
         agent.write(ref, LogStream.STDOUT, b"before after")
-        agent.finish(ref)
+        agent.say(ref, Finished(outcome=Outcome.COMPLETED, log_totals={LogStream.STDOUT: 12}))
         async with asyncio.timeout(3 * WAIT_SECONDS):
             rest = [part.data async for page in pages for part in page.parts]
 

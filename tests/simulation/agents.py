@@ -45,6 +45,7 @@ class AgentHost:
         declines: frozenset[str],
         dial: Callable[[AgentHost], Wire[Frame]],
         is_granted: Callable[[TaskRequest], bool],
+        make_core: Callable[..., AgentCore],
         history: History,
         chance: random.Random,
     ) -> None:
@@ -54,6 +55,7 @@ class AgentHost:
         self.declines = declines
         self.dial = dial
         self.is_granted = is_granted
+        self.make_core = make_core
         self.history = history
         self.chance = chance
         self.session = 0
@@ -102,7 +104,7 @@ class AgentLife:
         self._record = Life(agent_id=host.name, number=number, began_at=self._loop.time())
         host.history.lives.append(self._record)
         self.wake = asyncio.Event()
-        self.core = AgentCore(slots=host.slots, wake=self.wake.set)
+        self.core = host.make_core(slots=host.slots, wake=self.wake.set)
         self.execution = Execution(self.core, note=self._note, declines=host.declines)
         self.remembers_since = host.session + 1
         self.draining = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from nodelink.task import Execution, TaskRequest
+from nodelink_agent.core.agent import AgentCore
 from nodelink_server.core.manager import Options, TaskManager
 from nodelink_server.core.states import GRANTED
 from nodelink_server.store.disk import Disk
@@ -30,6 +31,7 @@ MOST_CALM_SECONDS = 600
 HANDLERS = {"echo": Execution.REPLAYABLE, "render": Execution.REPLAYABLE, "fussy": Execution.ONCE}
 
 MakeManager = Callable[..., TaskManager]
+MakeCore = Callable[..., AgentCore]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +70,9 @@ def draw_scale(chance: random.Random) -> Scale:
 class World:
     """Everything of one run."""
 
-    def __init__(self, seed: int, *, make_manager: MakeManager = TaskManager) -> None:
+    def __init__(self, seed: int, *, make_manager: MakeManager, make_core: MakeCore) -> None:
         self._seed = seed
+        self._make_core = make_core
         self._loop = asyncio.get_running_loop()
         self._make_manager = make_manager
         self.scale = draw_scale(self._chance("scale"))
@@ -160,6 +163,7 @@ class World:
             declines=frozenset() if number == 0 else frozenset({"fussy"}),
             dial=self._dial,
             is_granted=self._is_granted,
+            make_core=self._make_core,
             history=self.history,
             chance=chance,
         )
@@ -204,10 +208,10 @@ class World:
                 beside.append(group.create_task(listener.run()))
 
 
-def simulate(seed: int, *, make_manager: MakeManager = TaskManager) -> History:
+def simulate(seed: int, *, make_manager: MakeManager = TaskManager, make_core: MakeCore = AgentCore) -> History:
     """The history of one run."""
 
     async def main() -> History:
-        return await World(seed, make_manager=make_manager).run()
+        return await World(seed, make_manager=make_manager, make_core=make_core).run()
 
     return run_virtually(main(), seed=seed)

@@ -36,6 +36,11 @@ class Running:
         """Press Ctrl-C."""
         self._process.send_signal(signal.SIGINT)
 
+    def stop_reading(self) -> None:
+        """Close our end of its standard output."""
+        transport = self._process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
+        transport.close()
+
     async def says(self, words: str) -> str:
         """Read standard error up to a line with these words. Returns that line."""
         assert self._process.stderr is not None

@@ -104,7 +104,7 @@ class GrpcDoor:
         agent = ManualAgent(self.manager, opened)
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(agent.read_frames()), group.create_task(self.manager.feed(opened))]
-            opened.credit_given(slots)
+            opened.credit_given(slots - len(running))
             try:
                 yield agent
             finally:

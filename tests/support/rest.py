@@ -90,6 +90,13 @@ class Rest:
                     return seen
         raise AssertionError(f"{words!r} was never printed: {seen!r}")
 
+    async def heard(self, task_id: str, name: str) -> SentEvent:
+        """The first event of a task with this name, as soon as it has come."""
+        async with asyncio.timeout(WAIT_SECONDS), self.events(f"/tasks/{task_id}/events") as events:
+            while (event := await anext(events)).name != name:
+                pass
+            return event
+
     @asynccontextmanager
     async def events(
         self, path: str = "/events", *, after: int | None = None, **parameters: Any

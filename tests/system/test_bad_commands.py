@@ -77,6 +77,7 @@ async def test_a_command_that_closes_its_output_lives_on(rest: Rest, latch: Latc
     marks = tmp_path / "marks"
     task_id = await rest.shell(f"echo said; exec >&- 2>&-; echo closed >> {marks}; read go < {latch.path}; exit 9")
     await lines_of(marks, 1)
+    await rest.heard(task_id, "task.started")
     assert (await rest.get(f"/tasks/{task_id}"))["status"] == "in_progress"
     latch.release(1)
 
@@ -92,6 +93,7 @@ async def test_children_that_hold_the_pipe_do_not_hold_up_the_result(rest: Rest,
     result = await rest.result(background)
     left = [int(pid) for pid in await lines_of(pids, 2)][1]
     await gone(left)
+    await rest.heard(task_id, "task.started")
 
     assert (result["status"], result["exit_code"]) == ("completed", 0)
     assert sorted((await rest.logs(background)).splitlines()) == [b"leader", b"left"]

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.latch import Latch, lines_of
-from tests.support.processes import House, Services, is_alive
+from tests.support.processes import House, is_alive
 from tests.support.rest import Rest
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -75,24 +75,3 @@ async def test_nothing_of_a_cancelled_tree_is_left(rest: Rest, latch: Latch, tmp
 
     assert result["status"] == "cancelled"
     assert not any(map(is_alive, tree))
-
-
-async def test_a_cancel_that_the_agent_has_not_heard_is_told_again_after_a_restart(
-    services: Services, latch: Latch
-) -> None:
-    server = await services.server()
-    agent = await services.agent(server)
-    async with Rest(server) as rest:
-        await rest.online()
-        task_id = await rest.shell(f"echo up; read go < {latch.path}")
-        await rest.printed(task_id, "up")
-        agent.freeze()
-        answer = await rest.cancel(task_id)
-        await server.kill()
-    server = await services.server(again=server)
-    agent.thaw()
-    async with Rest(server) as rest:
-        result = await rest.result(task_id)
-
-    assert answer["status"] == "cancelling"
-    assert (result["status"], result["reason"]) == ("cancelled", "cancelled_by_caller")

@@ -81,6 +81,27 @@ async def test_what_was_acknowledged_between_kills_is_there_once_and_ends(servic
     assert {task["status"] for task in listed} == {"completed"}
 
 
+async def test_a_cancel_that_the_agent_has_not_heard_is_told_again_after_a_restart(
+    services: Services, latch: Latch
+) -> None:
+    server = await services.server()
+    agent = await services.agent(server)
+    async with Rest(server) as rest:
+        await rest.online()
+        task_id = await rest.shell(f"echo up; read go < {latch.path}")
+        await rest.printed(task_id, "up")
+        agent.freeze()
+        answer = await rest.cancel(task_id)
+        await server.kill()
+    server = await services.server(again=server)
+    agent.thaw()
+    async with Rest(server) as rest:
+        result = await rest.result(task_id)
+
+    assert answer["status"] == "cancelling"
+    assert (result["status"], result["reason"]) == ("cancelled", "cancelled_by_caller")
+
+
 async def _insist(http: httpx.AsyncClient, key: str) -> str:
     """Submit under a key until it is acknowledged."""
     while True:

@@ -66,17 +66,19 @@ async def test_a_session_is_durable_before_it_is_welcomed(door: AgentDoor) -> No
 
 
 async def test_a_hello_that_cannot_be_made_durable_is_answered_with_when_to_come_again() -> None:
-    failures = ["the disk is full"]
+    full = asyncio.Event()
+    full.set()
 
     def fault(kind: str) -> None:
-        if kind == "apply" and failures:
-            raise StoreUnavailable(failures.pop())
+        if kind == "apply" and full.is_set():
+            raise StoreUnavailable("the disk is full")
 
     async with agent_door(store=MemoryStore(Disk(), fault=fault)) as door:
         end = await refusal(door)
         assert end.code is grpc.StatusCode.UNAVAILABLE
         assert b"RetryInfo" in bytes(end.metadata["grpc-status-details-bin"])  # type: ignore[arg-type]
         assert door.manager.agents.sessions() == []
+        full.clear()
         async with door.agent() as agent:
             assert agent.welcome.session == 1
 

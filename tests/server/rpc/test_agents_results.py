@@ -136,8 +136,8 @@ async def test_a_result_that_came_twice_is_not_acknowledged_before_it_is_durable
             await agent.beat(2)
             await agent.beat_acked()
             assert not any(frame.result_acks for frame in agent.frames)
-        assert await agent.disposition(ref) is AckDisposition.COMMITTED
-        assert await agent.disposition(ref) is AckDisposition.DUPLICATE
+        for _ in range(2):
+            assert await agent.disposition(ref) is AckDisposition.COMMITTED
         await cancel
 
 

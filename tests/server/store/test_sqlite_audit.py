@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from nodelink_server.core.ports import Batch
-from nodelink_server.store.blocks import audit_hash
+from nodelink_server.store.audit import audit_hash
 from nodelink_server.store.opening import NO_AUDIT
 from nodelink_server.store.sql import open_store
 from tests.server.store.lives import AGENT, NOW, accept, agent, grant, put, waiting

@@ -106,6 +106,11 @@ async def waits_for_its_time(store: Store) -> None:
     await step(store, after(task, ready, EventName.TASK_PENDING))
 
 
+async def is_killed_by_a_signal(store: Store) -> None:
+    task = await step(store, grant(await live(store, waiting("t1"))))
+    await step(store, settle(task, replace(EXIT_7, exit_code=None, signal=9), begun=False))
+
+
 async def is_cancelled_while_it_waits(store: Store) -> None:
     await step(store, cancel(await live(store, waiting("t1"))))
 
@@ -166,6 +171,7 @@ LIVES = [
     completes,
     completes_in_two_commits,
     waits_for_its_time,
+    is_killed_by_a_signal,
     is_cancelled_while_it_waits,
     is_stopped_while_it_runs,
     begins_while_it_is_being_stopped,

@@ -1,0 +1,31 @@
+"""The audit chain: a record for each commit that did something, each bound to the one before it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+
+from nodelink_server.core.ports import AgentRecord, Change
+
+
+def audit_hash(*, previous: bytes, sequence: int, time: int, entries: str) -> bytes:
+    """The hash of an audit record. It covers the one before it, so that none can be changed or taken out unseen."""
+    return hashlib.sha256(b"%b\n%d\n%d\n%b" % (previous, sequence, time, entries.encode())).digest()
+
+
+def audit_entries(taken: Iterable[Change], kept: Iterable[AgentRecord]) -> dict[str, tuple[int, str]]:
+    """For each kind of change, how many there were, and the digest of their lines.
+
+    A kind is named after its events; a line is a task's id and attempt, or an agent's id and session.
+    """
+    lines: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for change in taken:
+        attempt = change.task.attempt
+        lines[change.events].append(f"{change.task.id} {attempt.number if attempt is not None else 0}\n")
+    for agent in kept:
+        lines["agent",].append(f"{agent.id} {agent.session}\n")
+    return {
+        " ".join(kind): (len(texts), hashlib.sha256("".join(texts).encode()).hexdigest())
+        for kind, texts in lines.items()
+    }
