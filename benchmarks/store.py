@@ -1,8 +1,8 @@
 """How fast the store makes tasks durable, beside SQLite with nothing around it, in one run.
 
-Each task is accepted (granted at once) and settled, as an echo task is: four row writes in two commits. `raw` writes rows
-of a like width with statements of many rows and no index but that of the id; `store` is what the server calls, in its
-thread and with the event loop beside it. Run it with `python -m benchmarks.store [--tasks N] [--directory D]`.
+Each task is accepted (granted at once) and settled, as an echo task is: four row writes in two commits. `raw` writes
+rows of a like width with statements of many rows and no index but that of the id; `store` is what the server calls, its
+thread and the event loop included. Run it with `python -m benchmarks.store [--tasks N] [--directory D]`.
 """
 
 from __future__ import annotations

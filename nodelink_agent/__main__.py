@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from nodelink.settings import EX_CONFIG, SettingError
+from nodelink_agent.command import SpawnerLost
 from nodelink_agent.commands import start_spawner
 from nodelink_agent.identity import DirectoryHeld, IdentityError
 from nodelink.logs import configure_logs
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(error, EX_TEMPFAIL)
     except IdentityError as error:
         return _refuse(error, EX_CONFIG)
-    except (ExceptionGroup, OSError) as error:
+    except (ExceptionGroup, OSError, SpawnerLost) as error:
         _log.error("agent_failed", exc_info=error)
         return EX_SOFTWARE
     return 0

@@ -19,7 +19,8 @@ from nodelink.errors import CannotListen, NodelinkError, StoreError
 from nodelink.ids import IdMaker
 from nodelink.settings import EX_CONFIG
 from nodelink_server.clock import SystemClock
-from nodelink_server.core.manager import Options, TaskManager
+from nodelink_server.core.assembly import Options
+from nodelink_server.core.manager import TaskManager
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.settings import ServerSettings
 from nodelink_server.store.errors import DatabaseHeld

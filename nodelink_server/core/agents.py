@@ -19,10 +19,11 @@ from nodelink_server.core.ledger import Ledger
 from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
-from nodelink_server.core.validation import BUILT_IN
+from nodelink_server.core.validation import BUILT_IN, NAME
 
 MOST_SLOTS = 10_000
 MOST_TYPES = 256
+MOST_CHARS = 200
 SECRET_BYTES = 32
 LAST_SESSION = (1 << 63) - 1
 """The greatest session number that a database can hold."""
@@ -218,8 +219,12 @@ class AgentRegistry:
             raise HandshakeRefused("an agent needs an id and a secret of 32 bytes")
         if not 1 <= hello.slots <= MOST_SLOTS:
             raise HandshakeRefused(f"{hello.slots} slots; 1 to {MOST_SLOTS} are allowed")
-        if not 1 <= len(hello.handlers) <= MOST_TYPES or not hello.pool or not hello.host_id:
-            raise HandshakeRefused("an agent needs a pool, a host and 1 to 256 handlers")
+        if not 1 <= len(hello.handlers) <= MOST_TYPES or not hello.host_id:
+            raise HandshakeRefused(f"an agent needs a host and 1 to {MOST_TYPES} handlers")
+        if not NAME.fullmatch(hello.pool) or not all(NAME.fullmatch(type) for type in hello.handlers):
+            raise HandshakeRefused("pools and types are named by 1 to 63 letters, digits, '.', '_' or '-'")
+        if max(map(len, (hello.agent_id, hello.name, hello.host_id, hello.software_version))) > MOST_CHARS:
+            raise HandshakeRefused(f"a name or an id has more than {MOST_CHARS} characters")
         if not 1 <= hello.remembers_since <= hello.session <= LAST_SESSION:
             raise HandshakeRefused("remembers_since must be a session that is not later than this one")
         known = self._known.get(hello.agent_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 
@@ -33,6 +34,7 @@ class Cleanup:
         delay_seconds: float,
         interval_seconds: float,
         retention_seconds: float,
+        tidy: Callable[[], None],
     ) -> None:
         self._store = store
         self._registry = registry
@@ -41,6 +43,7 @@ class Cleanup:
         self._delay = delay_seconds
         self._interval = interval_seconds
         self._retention_ms = int(retention_seconds * 1000)
+        self._tidy = tidy
         self._finished: deque[tuple[float, str]] = deque()
 
     def finished(self, task_id: str) -> None:
@@ -56,6 +59,7 @@ class Cleanup:
             await self._clock.sleep(min(1.0, self._interval, self._delay or 1.0))
             self.forget_old()
             if self._clock.monotonic() >= next_sweep:
+                self._tidy()
                 await self._sweep()
                 next_sweep = self._clock.monotonic() + self._interval
 

@@ -25,25 +25,12 @@ from nodelink.task import (
     TaskStatus,
     Verdict,
 )
-from nodelink_server.core.agents import AgentRegistry, Hello
-from nodelink_server.core.cleanup import Cleanup
-from nodelink_server.core.clock import ControlTime
-from nodelink_server.core.consequences import Consequences
-from nodelink_server.core.events import EventBus
-from nodelink_server.core.grants import Grants
-from nodelink_server.core.ledger import Ledger
-from nodelink_server.core.logbook import LogBook
+from nodelink_server.core.agents import Hello
+from nodelink_server.core.assembly import Options, assemble
 from nodelink_server.core.ports import Change, Clock, EventName, Store, TaskQuery
-from nodelink_server.core.processor import ResponseChannel, ResponseProcessor
-from nodelink_server.core.ranking import Ranking
-from nodelink_server.core.reconcile import Reconciler
-from nodelink_server.core.registry import TaskRegistry
-from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
-from nodelink_server.core.submissions import Accepted, Submissions
-from nodelink_server.core.tally import Tally
+from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import Stop, Task, TaskRecord, cancelled, stopping
-from nodelink_server.core.timers import Timers
 
 MAX_GRACE_MS = 3600 * 1000
 MAX_WAIT_MS = 24 * 3600 * 1000
@@ -53,19 +40,6 @@ COUNTS_FRESH_SECONDS = 1.0
 STOPPING = "the server is stopping"
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What can be set about the core. Seconds, unless the name says otherwise."""
-
-    channel_size: int = 100
-    cleanup_delay: float = 5.0
-    cleanup_interval: float = 300.0
-    retention: float = 30 * 24 * 3600.0
-    heartbeat: float = 5.0
-    window: int = 1_000
-    max_live_tasks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,114 +58,29 @@ class TaskManager:
     def __init__(
         self, *, store: Store, clock: Clock, new_id: Callable[[], str], options: Options | None = None
     ) -> None:
-        options = options or Options()
+        self.options = options or Options()
+        rooms = assemble(store, clock, new_id, self.options)
         self._store = store
         self._clock = clock
-        self.options = options
-        self.tally = Tally()
-        self.registry = TaskRegistry()
-        self.events = EventBus(store=store, clock=clock, tally=self.tally)
-        control = ControlTime(clock)
-        self._control = control
-        ranking = Ranking(control)
-        self.ledger = Ledger(
-            store=store,
-            clock=clock,
-            control=control,
-            tally=self.tally,
-            follow=self._follow,
-            publish=self.events.publish,
-        )
-        self.scheduler = Scheduler(store=store, registry=self.registry, clock=clock, window=options.window)
-        self._grants = Grants(
-            store=store,
-            ledger=self.ledger,
-            scheduler=self.scheduler,
-            registry=self.registry,
-            clock=clock,
-            tally=self.tally,
-        )
-        self.agents = AgentRegistry(
-            ledger=self.ledger,
-            scheduler=self.scheduler,
-            clock=clock,
-            silence_seconds=3 * options.heartbeat,
-            take_back=self._grants.take_back,
-        )
-        self.logs = LogBook(
-            store=store,
-            registry=self.registry,
-            clock=clock,
-            publish=self.events.publish,
-            is_heard=self.events.has_room,
-        )
-        self.channel = ResponseChannel(capacity=options.channel_size, tally=self.tally)
-        self._processor = ResponseProcessor(
-            channel=self.channel,
-            ledger=self.ledger,
-            store=store,
-            registry=self.registry,
-            clock=clock,
-            tally=self.tally,
-            publish=self.events.publish,
-        )
-        self._timers = Timers(
-            store=store,
-            ledger=self.ledger,
-            registry=self.registry,
-            agents=self.agents,
-            clock=clock,
-            control=control,
-            ranking=ranking,
-            tally=self.tally,
-        )
-        self._cleanup = Cleanup(
-            store=store,
-            registry=self.registry,
-            clock=clock,
-            tally=self.tally,
-            delay_seconds=options.cleanup_delay,
-            interval_seconds=options.cleanup_interval,
-            retention_seconds=options.retention,
-        )
-        self._consequences = Consequences(
-            registry=self.registry,
-            scheduler=self.scheduler,
-            agents=self.agents,
-            grants=self._grants,
-            timers=self._timers,
-            cleanup=self._cleanup,
-            logbook=self.logs,
-            tally=self.tally,
-            clock=clock,
-        )
-        self._reconciler = Reconciler(
-            store=store, ledger=self.ledger, agents=self.agents, logbook=self.logs, clock=clock
-        )
-        self._submissions = Submissions(
-            store=store,
-            ledger=self.ledger,
-            scheduler=self.scheduler,
-            grants=self._grants,
-            ranking=ranking,
-            clock=clock,
-            new_id=new_id,
-            types=self.agents.types,
-            tally=self.tally,
-        )
+        self.rooms = rooms
+        self.agents = rooms.agents
+        self.channel = rooms.channel
+        self.events = rooms.events
+        self.ledger = rooms.ledger
+        self.logs = rooms.logs
+        self.registry = rooms.registry
+        self.scheduler = rooms.scheduler
+        self.tally = rooms.tally
         self._draining = False
         self._counts: tuple[float, Mapping[tuple[str, str], int]] = (float("-inf"), {})
-
-    def _follow(self, changes: Sequence[Change]) -> None:
-        self._consequences.follow(changes)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
     async def restore(self) -> None:
         """Take up where an earlier start left off. Called once, before `running`."""
         boot = await self._store.boot(self._clock.now())
-        self._control.resume(boot.control_ms)
-        self._grants.restore(boot.start_number)
+        self.rooms.control.resume(boot.control_ms)
+        self.rooms.grants.restore(boot.start_number)
         self.events.newest = boot.revision
         self.agents.restore(boot.agents)
         self.registry.swap(put=boot.granted)
@@ -199,7 +88,7 @@ class TaskManager:
             if task.attempt is not None:
                 self.agents.task_granted(task.attempt.agent_id, task.id)
             if task.status is TaskStatus.IN_PROGRESS:
-                self._timers.running(task)
+                self.rooms.timers.running(task)
         self.scheduler.restore(boot.shapes)
         log.info("restored", start=boot.start_number, granted=len(boot.granted), shapes=len(boot.shapes))
 
@@ -209,11 +98,11 @@ class TaskManager:
         loops = {
             "ledger": self.ledger.run(),
             "scheduler": self.scheduler.run(),
-            "grants": self._grants.run(),
-            "response processor": self._processor.run(),
+            "grants": self.rooms.grants.run(),
+            "response processor": self.rooms.processor.run(),
             "logbook": self.logs.run(),
-            "timers": self._timers.run(),
-            "clean-up": self._cleanup.run(),
+            "timers": self.rooms.timers.run(),
+            "clean-up": self.rooms.cleanup.run(),
         }
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
@@ -235,7 +124,7 @@ class TaskManager:
 
     def health(self) -> Health:
         """Whether the server can commit and its loops turn."""
-        dispatch = self._clock.monotonic() - self._timers.last_tick < HEALTHY_SECONDS
+        dispatch = self._clock.monotonic() - self.rooms.timers.last_tick < HEALTHY_SECONDS
         return Health(
             database=not self.ledger.failing,
             dispatch=dispatch,
@@ -253,8 +142,8 @@ class TaskManager:
         if self._draining:
             raise StoreUnavailable(STOPPING, retry_after=5.0)
         if self.options.max_live_tasks:
-            await self._submissions.check_live(await self.counts(), self.options.max_live_tasks, len(submissions))
-        return await self._submissions.submit(submissions, caller=caller)
+            await self.rooms.submissions.check_live(await self.counts(), self.options.max_live_tasks, len(submissions))
+        return await self.rooms.submissions.submit(submissions, caller=caller)
 
     async def get(self, task_id: str) -> TaskRecord:
         """A task. A waiting one says why it waits. Raises `TaskNotFound`."""
@@ -319,7 +208,7 @@ class TaskManager:
             raise StoreUnavailable(STOPPING, retry_after=5.0)
         session = await self.agents.connect(hello)
         try:
-            verdicts = await self._reconciler.answer(session, hello.held)
+            verdicts = await self.rooms.reconciler.answer(session, hello.held)
         except BaseException:
             self.agents.close(session, LinkLost("the hello could not be answered"))
             raise
@@ -333,7 +222,7 @@ class TaskManager:
 
     async def feed(self, session: AgentSession) -> None:
         """Give a session work as it gets room, until cancelled."""
-        await self._grants.feed(session)
+        await self.rooms.grants.feed(session)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -362,4 +251,4 @@ class TaskManager:
     async def _wait_for_change(self, task: Task, seconds: float) -> None:
         shown = self.registry.get(task.id)
         if shown is None or not shown.is_terminal:
-            await self._consequences.wait_for_end(task.id, seconds)
+            await self.rooms.consequences.wait_for_end(task.id, seconds)

@@ -24,6 +24,7 @@ from nodelink_server.core.ledger import Ledger
 from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.ports import Change, Clock, EventName, Store
 from nodelink_server.core.processor import ENDED_EVENT
+from nodelink_server.core.ranking import Ranking
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Superseded, Task, exhausted, lost, replayed, started, stopped
 
@@ -36,7 +37,17 @@ log = structlog.get_logger(__name__)
 class Reconciler:
     """Answers a hello: a verdict for each held attempt, and the class's rule for each that is missing."""
 
-    def __init__(self, *, store: Store, ledger: Ledger, agents: AgentRegistry, logbook: LogBook, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        ledger: Ledger,
+        agents: AgentRegistry,
+        logbook: LogBook,
+        ranking: Ranking,
+        clock: Clock,
+    ) -> None:
+        self._ranking = ranking
         self._store = store
         self._ledger = ledger
         self._agents = agents
@@ -97,8 +108,9 @@ class Reconciler:
             return Change(task=after, expected=task.revision, events=(ENDED_EVENT[after.status],))
         if task.losses >= MOST_LOSSES:
             return Change(task=exhausted(task, now=now), expected=task.revision, events=(EventName.TASK_FAILED,))
-        events = (EventName.TASK_PENDING,)
-        return Change(task=replayed(task), expected=task.revision, events=events, superseded=superseded)
+        _, deadline = self._ranking.of(task.spec)
+        after = replayed(task, queue_deadline=deadline)
+        return Change(task=after, expected=task.revision, events=(EventName.TASK_PENDING,), superseded=superseded)
 
     async def _verdict(self, session: AgentSession, ref: AttemptRef, task: Task | None) -> Verdict:
         current = task is not None and task.attempt is not None and task.ref == ref

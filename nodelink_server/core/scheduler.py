@@ -106,6 +106,12 @@ class Scheduler:
         """What became of a leased task is known: its grant is committed, or it is to be admitted again."""
         self._granting.discard(task_id)
 
+    def tidy(self) -> None:
+        """Forget queues in which nothing waits. Callers choose the names of pools, so queues must not pile up."""
+        for shape, front in list(self._fronts.items()):
+            if self._trim(shape) is None and front.is_whole:
+                del self._fronts[shape]
+
     def waiting_front(self) -> int:
         """How many waiting tasks memory holds."""
         return sum(len(front) for front in self._fronts.values())

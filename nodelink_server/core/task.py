@@ -166,10 +166,16 @@ def given_back(task: Task) -> Task:
     return evolve(task, status=target(task.status, Verb.GIVE_BACK), reason=Reason.AGENT, attempt=None)
 
 
-def replayed(task: Task) -> Task:
-    """A replayable task whose agent does not have it any more waits again, at its old place."""
-    status = target(task.status, Verb.REPLAY)
-    return evolve(task, status=status, reason=Reason.AGENT, attempt=None, losses=task.losses + 1)
+def replayed(task: Task, *, queue_deadline: int | None) -> Task:
+    """A replayable task whose agent does not have it any more waits again: at its old place, with a wait of its own."""
+    return evolve(
+        task,
+        status=target(task.status, Verb.REPLAY),
+        reason=Reason.AGENT,
+        attempt=None,
+        losses=task.losses + 1,
+        queue_deadline=queue_deadline,
+    )
 
 
 def exhausted(task: Task, *, now: int) -> Task:

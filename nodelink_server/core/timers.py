@@ -186,14 +186,15 @@ class Timers:
         return {c.task.id for c, revision in zip(changes, committed.revisions, strict=True) if not revision}
 
     def _readied(self, task: Task) -> Change | None:
-        if task.status is not TaskStatus.SCHEDULED:
+        if task.status is not TaskStatus.SCHEDULED or (task.due_at or 0) > self._clock.now():
             return None
         rank, deadline = self._ranking.of(task.spec)
         after = ready(task, rank=rank, now=self._clock.now(), queue_deadline=deadline)
         return Change(task=after, expected=task.revision, events=(EventName.TASK_PENDING,))
 
     def _expired(self, task: Task) -> Change | None:
-        if task.status is not TaskStatus.PENDING or task.queue_deadline is None:
+        deadline = task.queue_deadline
+        if task.status is not TaskStatus.PENDING or deadline is None or deadline > self._control.now():
             return None
         why = self._agents.why_nobody(task.spec.pool, task.spec.type)
         after = expired(task, reason=Reason.QUEUE_TIMEOUT, message=why, now=self._clock.now())

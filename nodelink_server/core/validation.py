@@ -44,7 +44,7 @@ UNBUILT_FIELDS: Mapping[str, str] = {
 }
 """Published fields that this version does not know yet, and what they will be for. They are refused by name."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.IGNORECASE)
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.IGNORECASE)
 
 
 def validate(submission: Submission, known_types: Mapping[str, Execution]) -> Execution:
@@ -90,7 +90,7 @@ def _type_errors(spec: TaskSpec, known_types: Mapping[str, Execution]) -> list[F
     if spec.type not in known_types:
         known = ", ".join(sorted(known_types))
         errors.append(FieldError("type", f"{spec.type[:64]!r} is not known; known types are {known}"))
-    if not _NAME.fullmatch(spec.pool):
+    if not NAME.fullmatch(spec.pool):
         errors.append(
             FieldError("pool", "must be 1 to 63 letters, digits, '.', '_' or '-', and begin with a letter or digit")
         )

@@ -20,6 +20,7 @@ from tests.simulation.execution import Execution
 from tests.simulation.frames import Frame, Refusal, Said, Welcome
 from tests.simulation.history import History, Life, Run
 from tests.simulation.pipes import PipeEnded, Wire
+from tests.simulation.plans import plan_of
 
 HANDSHAKE_SECONDS = 15.0
 SILENT_PERIODS = 3
@@ -76,8 +77,8 @@ class AgentHost:
         if self.life is not None:
             self.life.end(left=False)
             self.life = None
-            if self.wire is not None:
-                self.wire.cut()
+            if self.wire is not None and self.chance.random() < 0.5:
+                self.wire.cut()  # else what it had sent arrives, and then its end
 
     def halt(self) -> None:
         """The run is over: stop the process where it stands, and write nothing down."""
@@ -139,7 +140,7 @@ class AgentLife:
     def _note(self, request: TaskRequest) -> Run:
         run = Run(
             ref=request.ref,
-            execution=request.execution,
+            token=plan_of(request.payload).token,
             agent_id=self._host.name,
             life=self._record.number,
             began_at=self._loop.time(),

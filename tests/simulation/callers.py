@@ -14,6 +14,8 @@ from tests.simulation.plans import draw_plan
 from tests.simulation.servers import ServerHost, Unanswered
 
 TRIES = 40
+HANDLERS = {"echo": Execution.REPLAYABLE, "render": Execution.REPLAYABLE, "fussy": Execution.ONCE}
+"""The types that the agents of a run declare: `render` is the first one's alone, and `fussy` the others decline."""
 TYPES = ("echo", "echo", "echo", "render", "fussy")
 PRIORITIES = (1, 25, 50, 50, 50, 75, 100)
 
@@ -55,12 +57,13 @@ class Caller:
         self._count += 1
         token = f"{self._name}-{self._count}"
         key = f"key of {token}" if chance.random() < 0.6 else None
-        request = Request(token=token, key=key)
+        type, execution = chance.choice(TYPES), chance.choice((None, Execution.ONCE, Execution.REPLAYABLE))
+        request = Request(token=token, execution=execution or HANDLERS[type], key=key)
         self._history.requests.append(request)
         spec = TaskSpec(
-            type=chance.choice(TYPES),
+            type=type,
             priority=chance.choice(PRIORITIES),
-            execution=chance.choice((None, Execution.ONCE, Execution.REPLAYABLE)),
+            execution=execution,
             delay_ms=chance.randrange(1, 10_000) if chance.random() < 0.15 else None,
             queue_timeout_ms=chance.choice((0, 500, 20_000)) if chance.random() < 0.15 else None,
             timeout_ms=chance.choice((200, 5_000)) if chance.random() < 0.2 else None,
@@ -99,7 +102,7 @@ class Caller:
         if first.key is None or not first.accepted:
             return
         self._count += 1
-        other = Request(token=f"{self._name}-{self._count}", key=first.key)
+        other = Request(token=f"{self._name}-{self._count}", execution=first.execution, key=first.key)
         self._history.requests.append(other)
         payload = draw_plan(other.token, self._chance).payload
         await self._try([(other, Submission(spec=submission.spec, payload=payload, idempotency_key=first.key))])

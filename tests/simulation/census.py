@@ -44,7 +44,7 @@ def leftovers(manager: TaskManager | None, agents: Sequence[AgentHost]) -> list[
 
 
 def _of_server(manager: TaskManager) -> Iterator[tuple[str, object]]:
-    scheduler, grants = manager.scheduler, manager._grants
+    scheduler, grants = manager.scheduler, manager.rooms.grants
     yield "registry", [task.id for task in manager.registry]
     yield "progress", list(manager.registry._progress)
     yield "fronts", scheduler.waiting_front()
@@ -54,11 +54,11 @@ def _of_server(manager: TaskManager) -> Iterator[tuple[str, object]]:
     yield "granted in vain", list(grants._vain)
     yield "ledger", manager.ledger.queue_depth
     yield "channel", manager.channel.depth
-    yield "waiters", list(manager._consequences._waiters)
+    yield "waiters", list(manager.rooms.consequences._waiters)
     yield "with agents", {agent: tasks for agent, tasks in manager.agents._granted.items() if tasks}
     yield "log queue", len(manager.logs._queue)
     yield "followers", list(manager.logs._followers)
-    yield "finished", list(manager._cleanup._finished)
+    yield "finished", list(manager.rooms.cleanup._finished)
 
 
 def _of_sessions(manager: TaskManager, agents: Sequence[AgentHost]) -> Iterator[tuple[str, object]]:

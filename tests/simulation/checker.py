@@ -50,8 +50,8 @@ def accepted_is_never_lost(history: History) -> Iterator[str]:
         for task_id in request.accepted:
             if task_id not in kept:
                 yield f"{request.token} was accepted as {task_id}, which does not exist"
-            elif kept[task_id].token != request.token:
-                yield f"{request.token} was accepted as {task_id}, which is {kept[task_id].token}"
+            elif (kept[task_id].token, kept[task_id].execution) != (request.token, request.execution):
+                yield f"{request.token} was accepted as {task_id}, which is {kept[task_id]}"
 
 
 def nothing_comes_from_nowhere(history: History) -> Iterator[str]:
@@ -138,8 +138,9 @@ def an_attempt_starts_once(history: History) -> Iterator[str]:
 
 def once_is_at_most_once(history: History) -> Iterator[str]:
     """A task of class once starts at most once, whatever becomes of its agent."""
-    counts = Counter(run.ref.task_id for run in history.runs if run.execution is Execution.ONCE)
-    for task_id, count in counts.items():
+    once = {request.token for request in history.requests if request.execution is Execution.ONCE}
+    counts = Counter((run.token, run.ref.task_id) for run in history.runs if run.token in once)
+    for (_, task_id), count in counts.items():
         if count > 1:
             yield f"{task_id} started {count} times"
 

@@ -18,6 +18,7 @@ class Request:
     """
 
     token: str
+    execution: Execution = Execution.REPLAYABLE
     key: str | None = None
     accepted: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Run:
     """
 
     ref: AttemptRef
-    execution: Execution
+    token: str
     agent_id: str
     life: int
     began_at: float

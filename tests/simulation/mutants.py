@@ -49,7 +49,7 @@ class Mutant:
 
 def acknowledges_before_the_commit(manager: Any) -> None:
     """A crash between the two loses a result."""
-    settle = manager._processor._settle
+    settle = manager.rooms.processor._settle
 
     async def eager(responses: Sequence[tuple[AgentSession, TaskResponse]]) -> None:
         for session, response in responses:
@@ -57,12 +57,12 @@ def acknowledges_before_the_commit(manager: Any) -> None:
                 session.ack_results([ResultAck(response.ref, AckDisposition.COMMITTED)])
         await settle(responses)
 
-    manager._processor._settle = eager
+    manager.rooms.processor._settle = eager
 
 
 def believes_stale_results(manager: Any) -> None:
     """Whatever an agent says of a task is taken for its current attempt."""
-    consider = manager._processor._consider
+    consider = manager.rooms.processor._consider
 
     def gullible(session: Any, response: TaskResponse, found: Mapping[str, Task], plans: Any, acks: Any) -> None:
         task = manager.registry.get(response.ref.task_id) or found.get(response.ref.task_id)
@@ -71,7 +71,7 @@ def believes_stale_results(manager: Any) -> None:
             session = manager.agents.session(task.attempt.agent_id) or session
         consider(session, response, found, plans, acks)
 
-    manager._processor._consider = gullible
+    manager.rooms.processor._consider = gullible
 
 
 def writes_without_a_guard(manager: Any) -> None:
@@ -94,7 +94,7 @@ def writes_without_a_guard(manager: Any) -> None:
 
 def speaks_before_the_grant_is_durable(manager: Any) -> None:
     """A task is handed over while its grant is still being committed."""
-    grants, told = manager._grants, set()
+    grants, told = manager.rooms.grants, set()
     to, deliver = grants.to, grants.deliver
 
     def hasty(session: AgentSession, task: Task) -> Task:
@@ -143,7 +143,7 @@ def leaks_slots(manager: Any) -> None:
 
 def forgets_grants_made_in_vain(manager: Any) -> None:
     """What never reached its agent is not taken back."""
-    manager._grants.take_back = lambda refs: None
+    manager.rooms.grants.take_back = lambda refs: None
     manager.agents._take_back = lambda refs: None
 
 
@@ -152,23 +152,23 @@ def forgets_grants_made_in_vain(manager: Any) -> None:
 
 def ignores_what_a_hello_lacks(manager: Any) -> None:
     """A granted task that its agent does not have stays granted."""
-    manager._reconciler._missing = lambda session, task: None
+    manager.rooms.reconciler._missing = lambda session, task: None
 
 
 def runs_once_tasks_again(manager: Any) -> None:
     """A lost attempt of class once waits again, like a replayable one."""
-    missing = manager._reconciler._missing
+    missing = manager.rooms.reconciler._missing
 
     def careless(session: AgentSession, task: Task) -> Change | None:
         change: Change | None = missing(session, replace(task, execution=Execution.REPLAYABLE))
         return change
 
-    manager._reconciler._missing = careless
+    manager.rooms.reconciler._missing = careless
 
 
 def trusts_every_memory(manager: Any) -> None:
     """An agent that restarted is believed when it says that something never began."""
-    manager._reconciler._missing = lambda session, task: never_began(task, now=0)
+    manager.rooms.reconciler._missing = lambda session, task: never_began(task, now=0)
 
 
 def lets_old_hellos_win(manager: Any) -> None:
@@ -187,7 +187,7 @@ def lets_old_hellos_win(manager: Any) -> None:
 
 def trusts_hellos_that_were_overtaken(manager: Any) -> None:
     """A hello is believed about grants that are newer than itself."""
-    change = manager._reconciler._change
+    change = manager.rooms.reconciler._change
 
     def unguarded(session: Any, states: Mapping[AttemptRef, HeldState], task: Task) -> Change | None:
         number, session.number = session.number, 1 << 60
@@ -197,12 +197,12 @@ def trusts_hellos_that_were_overtaken(manager: Any) -> None:
         finally:
             session.number = number
 
-    manager._reconciler._change = unguarded
+    manager.rooms.reconciler._change = unguarded
 
 
 def takes_the_ended_for_started(manager: Any) -> None:
     """An attempt that has ended is said to have started, though it may have been declined."""
-    change = manager._reconciler._change
+    change = manager.rooms.reconciler._change
 
     def rash(session: Any, states: Mapping[AttemptRef, HeldState], task: Task) -> Change | None:
         found: Change | None = change(session, states, task)
@@ -210,7 +210,7 @@ def takes_the_ended_for_started(manager: Any) -> None:
             return Change(task=started(task, at=0), expected=task.revision, events=(EventName.TASK_STARTED,))
         return found
 
-    manager._reconciler._change = rash
+    manager.rooms.reconciler._change = rash
 
 
 def forgets_grants_at_a_restart(manager: Any) -> None:
@@ -247,7 +247,7 @@ def refills_over_what_came_meanwhile(manager: Any) -> None:
 
 def ignores_idempotency_keys(manager: Any) -> None:
     """A request that is repeated is a new task."""
-    manager._submissions._key = lambda submission, caller: None
+    manager.rooms.submissions._key = lambda submission, caller: None
 
 
 def forgets_what_resuming_listeners_missed(manager: Any) -> None:
@@ -273,7 +273,7 @@ def appends_output_as_it_comes(manager: Any) -> None:
 
 def never_cleans_up(manager: Any) -> None:
     """Finished tasks stay in memory."""
-    manager._cleanup.forget_old = lambda: None
+    manager.rooms.cleanup.forget_old = lambda: None
 
 
 # -- the agent --------------------------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ class Weather:
         await self._some_time(50)
         agent.in_hole = False
         for wire in agent.held + swallowed:
-            wire.release()
+            self._loop.call_later(self._chance.choice((0.0, self._chance.uniform(0, 15))), wire.release)
         agent.held.clear()
 
     async def _kill(self, agents: Sequence[AgentHost]) -> None:

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from nodelink.task import Execution, TaskRequest
+from nodelink.task import TaskRequest
 from nodelink_agent.core.agent import AgentCore
-from nodelink_server.core.manager import Options, TaskManager
+from nodelink_server.core.assembly import Options
+from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.states import GRANTED
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
 from tests.simulation.agents import AgentHost
-from tests.simulation.callers import Caller
+from tests.simulation.callers import HANDLERS, Caller
 from tests.simulation.census import kept_tasks, leftovers
 from tests.simulation.frames import Frame
 from tests.simulation.history import Commit, History, Listening
@@ -28,7 +29,6 @@ from tests.support.clock import LoopClock
 
 MOST_CALM_SECONDS = 600
 """How long after the last fault everything must have come to rest."""
-HANDLERS = {"echo": Execution.REPLAYABLE, "render": Execution.REPLAYABLE, "fussy": Execution.ONCE}
 
 MakeManager = Callable[..., TaskManager]
 MakeCore = Callable[..., AgentCore]

@@ -12,7 +12,8 @@ from typing import Any
 from nodelink.address import Address
 from nodelink.task import Submission, TaskSpec
 from nodelink_server.clock import SystemClock
-from nodelink_server.core.manager import Options, TaskManager
+from nodelink_server.core.assembly import Options
+from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import EventName, Store, TaskEvent
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import TaskRecord

@@ -20,7 +20,8 @@ from nodelink.task import AttemptRef, Execution, HeldAttempt, HeldState
 from nodelink.v1 import admin_pb2_grpc, task_pb2, task_pb2_grpc
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.agents import Hello
-from nodelink_server.core.manager import Options, TaskManager
+from nodelink_server.core.assembly import Options
+from nodelink_server.core.manager import TaskManager
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore

@@ -28,7 +28,8 @@ from nodelink.task import (
 )
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.agents import Hello
-from nodelink_server.core.manager import Options, TaskManager
+from nodelink_server.core.assembly import Options
+from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.session import AgentSession
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore

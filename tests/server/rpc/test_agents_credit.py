@@ -9,7 +9,7 @@ import pytest
 
 from nodelink.task import AttemptRef, Finished, LogStream, Outcome, Progress, TaskResponse
 from nodelink.v1 import agent_pb2
-from nodelink_server.core.manager import Options
+from nodelink_server.core.assembly import Options
 from nodelink_server.core.ports import EventName
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore

@@ -76,7 +76,7 @@ def lose(task: Task, *, now: int = NOW + 3) -> Change:
     """Its agent has lost it, and it waits again."""
     assert task.attempt is not None
     superseded = Superseded(attempt=task.attempt, state="lost", ended_at=now)
-    return after(task, moves.replayed(task), E.TASK_PENDING, superseded=superseded)
+    return after(task, moves.replayed(task, queue_deadline=None), E.TASK_PENDING, superseded=superseded)
 
 
 def stop(task: Task, *, now: int = NOW + 3, message: str = "enough") -> Change:

@@ -151,7 +151,7 @@ async def is_returned_and_granted_in_one_commit(store: Store) -> None:
     task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
     assert task.attempt is not None
     left = Superseded(attempt=task.attempt, state="lost", ended_at=NOW + 5)
-    again = moves.granted(moves.replayed(task), agent_id="b", session=1, fence=2, now=NOW + 6)
+    again = moves.granted(moves.replayed(task, queue_deadline=None), agent_id="b", session=1, fence=2, now=NOW + 6)
     events = (EventName.TASK_PENDING, EventName.TASK_SENT)
     await step(store, Change(task=again, expected=task.revision, events=events, superseded=left))
 
