@@ -18,6 +18,10 @@ MOST_BYTES_PER_FRAME = 256 * 1024
 RESPONSE_WINDOW_FRAMES = 8
 LOG_WINDOW_BYTES = 4 * 1024 * 1024
 
+BYTES_PER_TASK = 256
+"""More than a task takes on its way beside its payload and its metadata."""
+BYTES_PER_CHARACTER = 4
+
 
 @dataclass(slots=True)
 class Outgoing:
@@ -178,11 +182,13 @@ class AgentSession:
         return frame
 
     def _fill(self, frame: Outgoing) -> None:
+        """Let the frame carry tasks up to its bounds; one task that is larger travels alone."""
         size = 0
-        while self._tasks and len(frame.tasks) < MOST_TASKS_PER_FRAME and size < MOST_BYTES_PER_FRAME:
-            request = self._tasks.popleft()
-            frame.tasks.append(request)
-            size += len(request.payload)
+        while self._tasks and len(frame.tasks) < MOST_TASKS_PER_FRAME:
+            size += _most_bytes(self._tasks[0])
+            if frame.tasks and size > MOST_BYTES_PER_FRAME:
+                break
+            frame.tasks.append(self._tasks.popleft())
         self._sent += len(frame.tasks)
 
     def _split_cancels(self, cancels: list[CancelCommand]) -> tuple[list[CancelCommand], list[CancelCommand]]:
@@ -238,3 +244,9 @@ class AgentSession:
         await self._ended.wait()
         assert self.end is not None
         return self.end
+
+
+def _most_bytes(request: TaskRequest) -> int:
+    """A bound on the size of a task on its way."""
+    characters = sum(len(name) + len(value) for name, value in request.spec.metadata.items())
+    return BYTES_PER_TASK + len(request.payload) + BYTES_PER_CHARACTER * characters

@@ -7,7 +7,7 @@ What ends one of them ends the session.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
 
 import grpc
 import structlog
@@ -60,7 +60,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         finally:
             self._manager.disconnect(session, left=connection.left)
 
-    def _welcome(self, session: AgentSession, verdicts: Any) -> agent_pb2.ConnectResponse:
+    def _welcome(self, session: AgentSession, verdicts: Sequence[Verdict]) -> agent_pb2.ConnectResponse:
         frame = agent_pb2.ConnectResponse()
         welcome = frame.welcome
         welcome.protocol = PROTOCOL
@@ -73,12 +73,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         welcome.log_credit = LOG_WINDOW_BYTES
         welcome.session = session.number
         for verdict in verdicts:
-            _put_verdict(welcome, verdict)
+            wire.put_verdict(welcome.verdicts.add(), verdict)
         return frame
-
-
-def _put_verdict(welcome: agent_pb2.Welcome, verdict: Verdict) -> None:
-    wire.put_verdict(welcome.verdicts.add(), verdict)
 
 
 async def _first_frame(context: Context, seconds: float) -> agent_pb2.ConnectRequest:

@@ -38,7 +38,7 @@ SECRET = b"s" * 32
 HANDLERS = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
 CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # each agent has a connection of its own
-    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.max_receive_message_length", 1024 * 1024),  # as much as a frame may be
 )
 
 _T = TypeVar("_T")

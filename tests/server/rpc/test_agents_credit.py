@@ -57,6 +57,19 @@ async def test_an_agent_is_given_no_more_tasks_than_its_credit_allows(door: Agen
         assert [request.ref.task_id for request in first] == task_ids[:3]
 
 
+@pytest.mark.parametrize("payload", [b"1", b'"' + b"x" * (250 * 1024) + b'"'], ids=["small", "large"])
+async def test_tasks_with_all_the_metadata_that_is_allowed_arrive_in_frames_of_the_allowed_size(
+    door: AgentDoor, payload: bytes
+) -> None:
+    metadata = {f"{number:02}" + "\U0001f600" * 1_022: "\U0001f600" * 1_024 for number in range(64)}
+    task_ids = await door.submit_many(12, payload=payload, metadata=metadata)
+    async with door.agent(slots=12) as agent:
+        requests = await agent.take_many(12)
+        assert [request.ref.task_id for request in requests] == task_ids
+        assert requests[-1].spec.metadata == metadata
+        assert max(frame.ByteSize() for frame in agent.frames) <= FRAME_BYTES
+
+
 async def test_credit_that_is_repeated_or_smaller_changes_nothing(door: AgentDoor) -> None:
     await door.submit_many(5)
     async with door.agent(slots=4, credit=2) as agent:

@@ -474,7 +474,7 @@ async def _task_that(door: GrpcDoor, task_id: str, is_so: Any) -> Any:
 
 
 def _calls_under_way() -> int:
-    """How much the gRPC server of this loop has to do (it waits for the next calls even when idle), readers included."""
+    """How much the gRPC server of this loop has to do, idle waits for the next calls and our readers included."""
     tasks = asyncio.all_tasks()
     return sum("_cython" in repr(task.get_coro()) or task.get_name() == "submit stream reader" for task in tasks)
 
