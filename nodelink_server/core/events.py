@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -143,7 +143,7 @@ class EventBus:
 
         return unsubscribe
 
-    async def watch(self, filter: EventFilter, *, after: int | None) -> AsyncIterator[Sequence[TaskEvent]]:
+    async def watch(self, filter: EventFilter, *, after: int | None) -> AsyncGenerator[Sequence[TaskEvent], None]:
         """Events that match, in batches; the first is one `hello`.
 
         `after` None: from now, or the whole history of the filter's task. Ends when the bus closes, and after a
@@ -171,7 +171,7 @@ class EventBus:
         for listener in [*self._everywhere, *(one for room in self._rooms.values() for one in room)]:
             listener.wake.set()
 
-    async def _replay(self, listener: _Listener, after: int | None) -> AsyncIterator[Sequence[TaskEvent]]:
+    async def _replay(self, listener: _Listener, after: int | None) -> AsyncGenerator[Sequence[TaskEvent], None]:
         """What is kept behind `after` up to the listener's beginning."""
         if after is None:
             if listener.filter.task_id is not None:
@@ -192,7 +192,7 @@ class EventBus:
                 yield chosen
             after = events[-1].revision
 
-    async def _live(self, listener: _Listener) -> AsyncIterator[Sequence[TaskEvent]]:
+    async def _live(self, listener: _Listener) -> AsyncGenerator[Sequence[TaskEvent], None]:
         while not self._closing:
             await listener.wake.wait()
             listener.wake.clear()

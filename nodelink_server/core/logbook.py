@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -220,7 +220,7 @@ class LogBook:
 
     async def follow(
         self, task_id: str, *, stream: LogStream | None = None, attempt: int = 0, offset: int = 0
-    ) -> AsyncIterator[LogPage]:
+    ) -> AsyncGenerator[LogPage, None]:
         """Output as it is stored. The last page is complete, unless the rest is not to be had."""
         grown = asyncio.Event()
         self._followers[task_id].add(grown)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
-from typing import TypeVar, cast
+from collections.abc import Sequence
 
 from nodelink.v1 import task_pb2
 from nodelink_server.core.logbook import LogPage
@@ -12,13 +10,6 @@ from nodelink_server.core.ports import EventName, TaskEvent
 from nodelink_server.rpc.views import put_event, put_log_part
 
 EVENTS_PER_FRAME = 500
-
-_Item = TypeVar("_Item")
-
-
-def closing(stream: AsyncIterator[_Item]) -> aclosing[AsyncGenerator[_Item, None]]:
-    """Have an asynchronous generator cleaned up as soon as it is left."""
-    return aclosing(cast("AsyncGenerator[_Item, None]", stream))
 
 
 def frames_of(events: Sequence[TaskEvent], bookmark: int, *, from_now: bool) -> list[task_pb2.WatchTasksResponse]:

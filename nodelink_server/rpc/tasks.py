@@ -19,7 +19,7 @@ from nodelink_server.core.logbook import LogPage
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import TaskRecord
-from nodelink_server.rpc.frames import closing, frames_of, logs_of
+from nodelink_server.rpc.frames import frames_of, logs_of
 from nodelink_server.rpc.interceptors import Context
 from nodelink_server.rpc.listing import cut_page, query_of
 from nodelink_server.rpc.submissions import SubmitStream, check_size, put_outcomes, read_submission, submit_all
@@ -117,7 +117,7 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
             names=frozenset(request.names),
         )
         bookmark = request.after_revision
-        async with closing(self._manager.events.watch(wanted, after=request.after_revision or None)) as watched:
+        async with aclosing(self._manager.events.watch(wanted, after=request.after_revision or None)) as watched:
             async for events in watched:
                 for frame in frames_of(events, bookmark, from_now=not (request.after_revision or request.task_id)):
                     bookmark = frame.bookmark
@@ -144,7 +144,7 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
             raise InvalidTask(FieldError("stream", f"{request.stream} is not known"))
         if request.follow:
             followed = self._manager.logs.follow(task_id, stream=stream, attempt=request.attempt, offset=request.offset)
-            async with closing(followed) as pages:
+            async with aclosing(followed) as pages:
                 async for page in pages:
                     yield page
             return

@@ -266,6 +266,6 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and query.type in {None, task.spec.type}
         and query.pool in {None, task.spec.pool}
         and (query.agent_id is None or (attempt is not None and attempt.agent_id == query.agent_id))
-        and (query.created_after is None or task.created_at > query.created_after)
+        and (query.created_after is None or task.created_at >= query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
     )

@@ -174,7 +174,7 @@ def _conditions(query: TaskQuery) -> Iterator[ColumnElement[bool]]:
     if query.agent_id is not None:
         yield tasks.c.agent_id == query.agent_id
     if query.created_after is not None:
-        yield tasks.c.created_at > query.created_after
+        yield tasks.c.created_at >= query.created_after
     if query.created_before is not None:
         yield tasks.c.created_at < query.created_before
 

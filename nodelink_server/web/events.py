@@ -129,8 +129,7 @@ async def _chunks(
     bus: EventBus, chosen: EventFilter, after: int | None, frames: EventFrames
 ) -> AsyncGenerator[bytes, None]:
     yield RETRY
-    watching = cast("AsyncGenerator[list[TaskEvent], None]", bus.watch(chosen, after=after))
-    async with aclosing(watching) as batches:
+    async with aclosing(bus.watch(chosen, after=after)) as batches:
         async for batch in batches:
             yield b"".join(map(frames.frame, batch))
 

@@ -11,7 +11,7 @@ import base64
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from enum import StrEnum
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -132,7 +132,7 @@ async def _pages(logs: LogBook, task_id: str, asked: LogRange, first: LogPage) -
         return
     attempt = first.attempt or asked.attempt
     following = logs.follow(task_id, stream=asked.stream, attempt=attempt, offset=first.next_offset)
-    async with aclosing(cast("AsyncGenerator[LogPage, None]", following)) as pages:
+    async with aclosing(following) as pages:
         async for page in pages:
             yield page
 
