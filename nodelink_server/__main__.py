@@ -1,7 +1,7 @@
 """`nodelink-server`: reads the settings, then serves.
 
-Exit codes: 0 stopped, 2 wrong usage, 69 an address is taken, 70 failed, 75 the database is held by another server,
-78 a setting, the data directory or the database is not right.
+Exit codes: 0 stopped, 2 wrong usage, 69 an address is taken, 70 failed, 75 the database is held by another server or
+cannot be used now, 78 a setting, the data directory or the database is not right.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from nodelink.address import Address
-from nodelink.errors import CannotListen, NodelinkError, StoreError
+from nodelink.errors import CannotListen, NodelinkError, StoreError, StoreUnavailable
 from nodelink.ids import IdMaker
 from nodelink.settings import EX_CONFIG
 from nodelink_server.clock import SystemClock
@@ -43,7 +43,7 @@ class CannotBegin(Exception):
         self.exit_code = EX_CONFIG
         if isinstance(reason, CannotListen):
             self.exit_code = EX_UNAVAILABLE
-        elif isinstance(reason, DatabaseHeld):
+        elif isinstance(reason, DatabaseHeld | StoreUnavailable):
             self.exit_code = EX_TEMPFAIL
 
 

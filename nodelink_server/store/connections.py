@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from nodelink.errors import StoreError, StoreUnavailable
@@ -69,10 +69,12 @@ def _set_up(engine: Engine, pragmas: tuple[str, ...], *, begin: str) -> None:
 
 
 def translated(error: DBAPIError | sqlite3.Error) -> StoreError | None:
-    """What an error of the database means to those above; None: it is a bug of ours."""
-    words = str(error.orig if isinstance(error, DBAPIError) else error)
-    if isinstance(error, OperationalError | sqlite3.OperationalError):
-        return StoreUnavailable(f"the database cannot be used now: {words}")
-    if type(error) in {DatabaseError, sqlite3.DatabaseError}:
-        return DatabaseDamaged(f"the database is damaged: {words}")
+    """What an error of the database means to those above; None: it is a bug of ours, such as a wrong statement."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return None
+    if isinstance(cause, sqlite3.OperationalError):
+        return StoreUnavailable(f"the database cannot be used now: {cause}")
+    if type(cause) is sqlite3.DatabaseError:
+        return DatabaseDamaged(f"the database is damaged: {cause}")
     return None

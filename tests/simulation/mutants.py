@@ -333,7 +333,6 @@ MUTANTS: Mapping[str, Mutant] = {
         speaks_before_the_grant_is_durable,
         exceeds_the_task_credit,
         leaks_slots,
-        forgets_grants_made_in_vain,
         ignores_what_a_hello_lacks,
         runs_once_tasks_again,
         trusts_every_memory,
@@ -347,6 +346,7 @@ MUTANTS: Mapping[str, Mutant] = {
         never_cleans_up,
     )
 } | {
+    "forgets_grants_made_in_vain": Mutant(server=forgets_grants_made_in_vain, is_rare=True),
     "believes_stale_results": Mutant(server=believes_stale_results, is_rare=True),
     "trusts_hellos_that_were_overtaken": Mutant(server=trusts_hellos_that_were_overtaken, is_rare=True),
 } | {

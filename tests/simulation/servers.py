@@ -103,8 +103,8 @@ class ServerLife:
         self.is_ready = False
         store = LaggingStore(host.disk, pause=self._pause, fault=self._fault)
         self.manager = host.make_manager(store)
-        self._calls: set[asyncio.Task[object]] = set()
-        self._wires: set[Wire[Frame]] = set()
+        self._calls: dict[asyncio.Task[object], None] = {}  # in order, so that a seed decides everything
+        self._wires: dict[Wire[Frame], None] = {}
         self._main = self._loop.create_task(self._live(), name="server")
         self._main.add_done_callback(self._ended)
 
@@ -174,14 +174,14 @@ class ServerLife:
 
     def _own(self, task: asyncio.Task[T]) -> None:
         owned: asyncio.Task[object] = task  # type: ignore[assignment]  # what it returns does not matter here
-        self._calls.add(owned)
-        owned.add_done_callback(self._calls.discard)
+        self._calls[owned] = None
+        owned.add_done_callback(self._calls.pop)
 
     # -- agents -------------------------------------------------------------------------------------------------------
 
     def serve(self, wire: Wire[Frame]) -> None:
         """Carry a connection to its end."""
-        self._wires.add(wire)
+        self._wires[wire] = None
         task = self._loop.create_task(self._carry(wire))
         self._own(task)
         if self._host.chance.random() < 0.5:
@@ -189,7 +189,7 @@ class ServerLife:
         task.add_done_callback(lambda task: self._served(task, wire))
 
     def _served(self, task: asyncio.Task[None], wire: Wire[Frame]) -> None:
-        self._wires.discard(wire)
+        self._wires.pop(wire)
         wire.down.end()
         error = None if task.cancelled() else task.exception()
         if error is None or self._dead or isinstance(error, PipeEnded | StoreUnavailable):
@@ -233,18 +233,18 @@ class _Connection:
 
     async def run(self) -> None:
         """Pump until something ends the session. Raises what ended it."""
-        pumps = {
+        pumps = [
             self._loop.create_task(self._read()),
             self._loop.create_task(self._write()),
             self._loop.create_task(self._manager.feed(self._session)),
-        }
+        ]
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()
-        for pump in done:
-            if not pump.cancelled() and (error := pump.exception()) is not None:
+        for pump in pumps:
+            if pump in done and not pump.cancelled() and (error := pump.exception()) is not None:
                 raise error
 
     async def _read(self) -> None:

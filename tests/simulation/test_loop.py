@@ -47,7 +47,14 @@ def test_what_is_ready_at_one_time_runs_in_an_order_that_the_seed_decides() -> N
 
 
 def test_without_a_seed_what_is_ready_runs_in_turn() -> None:
-    assert run_virtually(_sleepers(10)) == list(range(10))
+    async def main() -> list[int]:
+        ran: list[int] = []
+        for number in range(10):
+            asyncio.get_running_loop().call_soon(ran.append, number)
+        await asyncio.sleep(1)
+        return ran
+
+    assert run_virtually(main()) == list(range(10))
 
 
 def test_a_run_that_can_never_end_is_an_error() -> None:

@@ -33,7 +33,7 @@ async def test_a_listener_that_is_cut_again_and_again_hears_every_durable_event_
             heard += await _take(events, 100)
         for count in (1, 333, 200):  # cut in the midst of what is kept, and of what comes
             heard += await _listen(rest, heard, count)
-        await rest.results(task_ids)
+        await rest.all_ended()
         await agent.kill()
         await server.kill()
     server = await services.server(again=server)

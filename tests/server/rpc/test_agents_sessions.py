@@ -109,16 +109,20 @@ async def test_a_result_that_was_there_before_the_stop_stands(door: AgentDoor) -
 
 
 async def test_a_stop_never_overtakes_its_task(door: AgentDoor) -> None:
-    task_ids = await door.submit_many(500)
-    async with door.agent(slots=500) as agent:
-        first = await agent.take()
-        for task_id in reversed(task_ids):
+    task_ids = await door.submit_many(MORE_THAN_A_WINDOW, payload=LARGE)
+    async with door.dial() as slow:
+        await slow.introduce(hello(slots=MORE_THAN_A_WINDOW))
+        await slow.credit(MORE_THAN_A_WINDOW)
+        for task_id in task_ids:
+            await door.events.next(EventName.TASK_SENT, task_id=task_id)
+        for task_id in task_ids[-3:]:
             await door.manager.cancel(task_id)
-        sent = {first.ref}
-        for frame in agent.frames:
-            sent |= {AttemptRef(t.ref.task_id, t.ref.attempt, t.ref.fence) for t in frame.tasks}
-            stopped = {AttemptRef(c.ref.task_id, c.ref.attempt, c.ref.fence) for c in frame.cancels}
-            assert stopped <= sent
+        slow.listen()
+        assert {(await slow.told_to_stop()).ref.task_id for _ in range(3)} == set(task_ids[-3:])
+        sent: set[str] = set()
+        for frame in slow.frames:
+            sent |= {task.ref.task_id for task in frame.tasks}
+            assert {command.ref.task_id for command in frame.cancels} <= sent
 
 
 async def test_a_stop_of_a_task_that_waits_tells_no_agent(door: AgentDoor) -> None:
@@ -163,6 +167,7 @@ async def test_any_frame_is_a_sign_of_life(door: AgentDoor, kind: str) -> None:
             else:
                 await agent.say(ref, Progress(fraction=0.5))
                 await door.events.next(EventName.TASK_PROGRESS)
+            assert door.manager.agents.silent() == []
         assert door.agent_status() == "online"
 
 

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,7 +62,8 @@ async def agent_process(address: Address) -> AsyncIterator[asyncio.subprocess.Pr
             assert await process.stdout.readline() == b"ready\n"
         yield process
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):  # a test may have ended it
+            process.kill()
         await process.wait()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import OperationalError
 
 from nodelink.errors import StoreUnavailable
 from nodelink_server.core.ports import Store, TaskQuery
@@ -190,6 +191,26 @@ def test_work_that_raises_is_undone(notes: Notes, line: WriteConnection) -> None
 
     line.write(note("whole"))
     assert notes.words() == ["whole"]
+
+
+def test_a_full_database_refuses_and_takes_more_when_there_is_room(notes: Notes, line: WriteConnection) -> None:
+    def full(connection: Connection) -> str:
+        connection.exec_driver_sql("PRAGMA max_page_count = 10")
+        return note("x" * 100_000).do(connection)
+
+    with pytest.raises(StoreUnavailable, match="full"):
+        line.write(Work(full, lambda _connection, _result: False))
+
+    line.write(note("y" * 100_000))
+    assert [word[0] for word in notes.words()] == ["y"]
+
+
+def test_a_wrong_statement_is_a_bug_and_no_outage(line: WriteConnection) -> None:
+    def wrong(connection: Connection) -> None:
+        connection.execute(text("SELECT word FROM nowhere"))
+
+    with pytest.raises(OperationalError, match="nowhere"):
+        line.write(Work(wrong, lambda _connection, _result: False))
 
 
 async def test_a_commit_goes_on_when_nobody_waits_for_it_any_longer(tmp_path: Path) -> None:

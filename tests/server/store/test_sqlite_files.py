@@ -47,6 +47,13 @@ def allow(path: Path, allowed: int) -> None:
     path.chmod(allowed)
 
 
+def damage(path: Path) -> None:
+    """Overwrite the last page: one that nobody reads when a database is opened."""
+    with path.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        file.write(b"\xff" * 4096)
+
+
 async def refusal(database_url: str) -> StoreError:
     with pytest.raises(StoreError) as raised:
         await opened(database_url)
@@ -134,10 +141,9 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
 async def test_a_damaged_page_is_found_when_a_database_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "nodelink.db"
     async with open_store(url(path), ids=lambda: "cluster") as store:
-        await live(store, waiting("t1"))
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(os.urandom(8192))
+        for number in range(100):
+            await live(store, waiting(f"t{number}", payload=b"x" * 1000))
+    damage(path)
 
     error = await refusal(url(path))
 

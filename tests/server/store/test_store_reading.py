@@ -137,7 +137,7 @@ S = TaskStatus
         (TaskQuery(agent_id="a"), "t3 t1"),
         (TaskQuery(agent_id="a", statuses=frozenset({S.SENT, S.IN_PROGRESS})), "t1"),
         (TaskQuery(pool="default", type="echo", statuses=frozenset({S.COMPLETED})), "t3"),
-        (TaskQuery(created_after=NOW + 3), "t5 t4"),
+        (TaskQuery(created_after=NOW + 3), "t5 t4 t3"),
         (TaskQuery(created_before=NOW + 2), "t1 t0"),
         (TaskQuery(created_after=NOW, created_before=NOW + 3, page_size=1), "t2"),
     ],

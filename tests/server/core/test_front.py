@@ -1,0 +1,130 @@
+"""The front of a queue against one single sorted list, through any course of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodelink_server.core.front import Front
+from nodelink_server.core.ports import Place
+
+CAPACITY = 4
+
+Deed = tuple[str, int]
+deeds = st.lists(
+    st.tuples(st.sampled_from(["arrive", "arrive", "take", "begin", "snapshot", "end", "abandon"]), st.integers(0, 50)),
+    max_size=200,
+)
+
+
+@dataclass
+class Queue:
+    """A front and the database behind it, which a refill reads at some moment between its begin and its end."""
+
+    front: Front[int] = field(default_factory=lambda: Front(CAPACITY))
+    stored: set[Place] = field(default_factory=set)
+    keys: int = 0
+    asked: tuple[Place, int] | None = None
+    read: list[Place] | None = None
+
+    def carry_out(self, deed: Deed) -> None:
+        name, number = deed
+        getattr(self, name)(number)
+
+    def arrive(self, rank: int) -> None:
+        self.keys += 1
+        place = Place(rank, self.keys)
+        self.stored.add(place)
+        self.front.offer(place, self.keys)
+
+    def take(self, _: int) -> None:
+        """Take the first, which must be the first of all, unless the front is being filled."""
+        first = self.front.first
+        if first is not None:
+            assert first == min(self.stored)
+            self.front.take()
+            self.stored.discard(first)
+
+    def begin(self, _: int) -> None:
+        if self.asked is None and self.front.wants_refill:
+            self.asked, self.read = self.front.begin_refill(), None
+
+    def snapshot(self, _: int) -> None:
+        if self.asked is not None and self.read is None:
+            after, limit = self.asked
+            self.read = sorted(place for place in self.stored if place > after)[:limit]
+
+    def end(self, _: int) -> None:
+        if self.asked is None:
+            return
+        self.snapshot(0)
+        assert self.read is not None
+        self.front.end_refill([(place, place.key) for place in self.read])
+        self.asked = None
+
+    def abandon(self, _: int) -> None:
+        if self.asked is not None:
+            self.front.abandon_refill()
+            self.asked = None
+
+    def drain(self) -> list[Place]:
+        """Everything that is left, as it comes out."""
+        taken = []
+        for _ in range(20 * len(self.stored) + 20):
+            self.end(0)
+            while self.front.first is not None:
+                taken.append(self.front.first)
+                self.front.take()
+            self.begin(0)
+        return taken
+
+
+@given(deeds)
+def test_a_front_gives_what_one_sorted_list_would_give(course: list[Deed]) -> None:
+    queue = Queue()
+
+    for deed in course:
+        queue.carry_out(deed)
+    left = sorted(queue.stored)
+
+    assert queue.drain() == left
+    assert queue.front.is_whole
+
+
+@given(deeds)
+def test_memory_holds_few_entries_whatever_waits(course: list[Deed]) -> None:
+    queue = Queue()
+
+    for deed in course:
+        queue.carry_out(deed)
+        assert len(queue.front) <= 3 * CAPACITY
+
+
+def test_what_is_pushed_out_is_told() -> None:
+    front: Front[str] = Front(1)
+
+    assert front.offer(Place(1, 1), "a") == (True, ())
+    assert front.offer(Place(2, 2), "b") == (True, ())
+    kept, pushed_out = front.offer(Place(0, 3), "c")
+
+    assert kept
+    assert list(pushed_out) == ["a", "b"]
+    assert front.offer(Place(1, 4), "d") == (False, ())
+
+
+def test_a_refill_that_was_overtaken_by_a_shortening_is_not_believed() -> None:
+    front: Front[int] = Front(2, all_behind=True)
+    front.begin_refill()
+    assert front.end_refill([(Place(10, 1), 1), (Place(20, 2), 2)]) == 2
+    front.take()
+    after, _ = front.begin_refill()
+    assert after == Place(20, 2)
+
+    for key in range(3, 7):
+        front.offer(Place(1, key), key)
+
+    assert front.end_refill([(Place(30, 9), 9)]) == 0
+    assert front.first == Place(1, 3)
+    assert not front.is_whole

@@ -1,0 +1,32 @@
+"""Round after round of work leaves nothing behind in the server."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.processes import Services
+from tests.support.rest import Rest
+
+ROUNDS = 3
+BATCHES = 10
+BATCH = 1_000
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+async def test_ten_thousand_tasks_more_leave_the_server_no_larger(services: Services) -> None:
+    server = await services.server("--cleanup-delay", "200ms")
+    await services.agent(server, slots=500)
+    sizes = []
+    async with Rest(server) as rest:
+        await rest.online()
+        for _ in range(ROUNDS):
+            for _ in range(BATCHES):
+                await rest.echo(BATCH)
+            await rest.all_ended()
+            sizes.append(server.memory())
+        metrics = await rest.metrics()
+
+    assert sizes[2] <= 1.05 * sizes[1]
+    assert metrics["nodelink_tasks_live"] == 0
+    assert metrics["nodelink_tasks_finished_total"] == ROUNDS * BATCHES * BATCH
