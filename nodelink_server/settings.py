@@ -107,7 +107,7 @@ class ServerSettings:
         default=5.0,
     )
     window: int = setting(
-        "how many waiting tasks of a pool memory holds, a tenth of it for each type; the rest wait in the database",
+        "how many waiting tasks of a pool memory holds, shared by its types; the rest wait in the database",
         env="NODELINK_WINDOW",
         flag="--window",
         parse=whole_number(10, 1_000_000),

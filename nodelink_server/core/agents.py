@@ -21,7 +21,7 @@ from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.validation import BUILT_IN, NAME
 
-MOST_SLOTS = 10_000
+MOST_SLOTS = 4_096
 MOST_TYPES = 256
 MOST_CHARS = 200
 SECRET_BYTES = 32

@@ -33,7 +33,7 @@ class Options:
     cleanup_interval: float = 300.0
     retention: float = 30 * 24 * 3600.0
     heartbeat: float = 5.0
-    window: int = 1_000
+    window: int = 10_000
     max_live_tasks: int = 0
 
 

@@ -1,8 +1,7 @@
 """Who hears what. A listener has a bounded queue of its own, so that none delays the loop or another listener.
 
 Revisions are in order of commit. A listener that resumes first reads what is kept behind its revision, then goes over
-to
-what comes; it misses nothing and hears nothing twice, or it is told to `reset`.
+to what comes; it misses nothing and hears nothing twice, or it is told to `reset`.
 """
 
 from __future__ import annotations
@@ -147,9 +146,8 @@ class EventBus:
         """Events that match, in batches; the first is one `hello`.
 
         `after` None: from now, or the whole history of the filter's task. Ends when the bus closes, and after a
-        `reset` for a
-        listener that was too slow. A `reset` at the beginning says that what was asked for is kept no more; what
-        comes goes on.
+        `reset` for a listener that was too slow. A `reset` at the beginning says that what was asked for is kept no
+        more; what comes goes on.
         """
         listener = _Listener(filter, self.newest)
         room = self._rooms[filter.task_id] if filter.task_id is not None else self._everywhere

@@ -1,8 +1,7 @@
 """The front of a queue that the database holds whole.
 
 Everything whose place is before the *horizon* is here; everything behind it is in the database only. No horizon:
-nothing is
-behind. So memory is bounded whatever waits, and the order is that of one single queue.
+nothing is behind. So memory is bounded whatever waits, and the order is that of one single queue.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Generic, TypeVar
 from nodelink_server.core.ports import Place
 
 T = TypeVar("T")
+MOST_PER_READ = 1_000
 
 
 class Front(Generic[T]):
@@ -24,6 +24,7 @@ class Front(Generic[T]):
 
     def __init__(self, capacity: int, *, all_behind: bool = False) -> None:
         self._capacity = capacity
+        self._per_read = min(capacity, MOST_PER_READ)
         self._heap: list[tuple[Place, T]] = []
         self._horizon: Place | None = Place(-(1 << 63), 0) if all_behind else None
         self._first_kept_out: Place | None = None
@@ -76,7 +77,7 @@ class Front(Generic[T]):
         assert self._horizon is not None
         self._refilling_from = self._horizon
         self._first_kept_out = None
-        return self._horizon, self._capacity
+        return self._horizon, self._per_read
 
     def end_refill(self, fetched: Sequence[tuple[Place, T]]) -> int:
         """Put in what was read. Returns how many of the first of it are in.
@@ -91,7 +92,7 @@ class Front(Generic[T]):
         certain = [item for item in fetched if barrier is None or item[0] < barrier]
         for item in certain:
             heapq.heappush(self._heap, item)
-        if barrier is None and len(fetched) < self._capacity:
+        if barrier is None and len(fetched) < self._per_read:
             self._horizon = None
         elif certain:
             self._horizon = certain[-1][0]

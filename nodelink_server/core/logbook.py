@@ -1,8 +1,7 @@
 """What tasks print: taken in by offset, made durable in groups, acknowledged, read and followed.
 
 Output has a commit of its own, so that a flood of it slows no task. The server appends only at its own end of a
-stream; what an agent
-could not keep is stored as a gap. Nothing is silently missing.
+stream; what an agent could not keep is stored as a gap. Nothing is silently missing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from nodelink.errors import FieldError, InvalidTask, StoreError, TaskNotFound
+from nodelink.errors import CreditExceeded, FieldError, InvalidTask, StoreError, TaskNotFound
 from nodelink.task import AttemptRef, LogAck, LogChunk, LogStream
 from nodelink_server.core.clock import set_within
 from nodelink_server.core.ports import Clock, EventName, LogEnds, LogRow, Store, TaskEvent
@@ -25,6 +24,7 @@ from nodelink_server.core.task import Task, TaskRecord
 MAX_CHUNK_BYTES = 64 * 1024
 MOST_PER_COMMIT = 4 * 1024 * 1024
 PAGE_BYTES = 256 * 1024
+MOST_QUEUED_CHUNKS = 65_536
 MOST_INTAKES = 20_000
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
@@ -83,6 +83,8 @@ class LogBook:
     def receive(self, session: AgentSession, chunks: Sequence[LogChunk]) -> None:
         """Take in output, within the session's credit. Raises `CreditExceeded` past it."""
         session.count_log_bytes(sum(len(chunk.data) for chunk in chunks))
+        if len(self._queue) + len(chunks) > MOST_QUEUED_CHUNKS:
+            raise CreditExceeded("more runs of output than can be taken in")
         self._queue.extend((session, chunk) for chunk in chunks)
         self._wake.set()
 
@@ -140,7 +142,8 @@ class LogBook:
         unknown = [ref for ref in refs if ref not in self._intakes]
         if not unknown:
             return
-        if len(self._intakes) > MOST_INTAKES:
+        if len(self._intakes) > MOST_QUEUED_CHUNKS = 65_536
+MOST_INTAKES:
             self._intakes.clear()
         shown = {ref.task_id: self._registry.get(ref.task_id) for ref in unknown}
         missing = [task_id for task_id, task in shown.items() if task is None]

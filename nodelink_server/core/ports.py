@@ -286,6 +286,5 @@ class Store(Protocol):
 
     async def sweep(self, *, finished_before: int, events_before: int, keys_before: int, limit: int) -> int:
         """Delete up to `limit` tasks that finished before a moment, with all that hangs on them, and old events;
-        forget old
-        idempotency keys. Returns how many tasks were deleted.
+        forget old idempotency keys. Returns how many tasks were deleted.
         """

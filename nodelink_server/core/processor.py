@@ -1,8 +1,7 @@
 """The bounded response channel, and the single loop that settles what comes through it.
 
 Order that must hold: settle, commit, then acknowledge. A final response is never dropped: while the database is away
-the loop
-tries again, the channel fills, agents get no more credit, and their outboxes keep what they have.
+the loop tries again, the channel fills, agents get no more credit, and their outboxes keep what they have.
 """
 
 from __future__ import annotations

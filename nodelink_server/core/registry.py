@@ -1,8 +1,7 @@
 """The active tasks by id, behind a readers-writer lock. Whoever reads sees a whole commit or nothing of it.
 
 The loop alone writes. It may read without the lock, since nothing changes under it between two awaits; every other
-thread
-reads through `snapshot`. Nobody awaits, logs or calls out while holding the lock.
+thread reads through `snapshot`. Nobody awaits, logs or calls out while holding the lock.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Task
 
 MOST_PER_LEASE = 1_024
+MOST_SHARES = 10
 RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
@@ -71,7 +72,7 @@ class Scheduler:
     def restore(self, shapes: Iterable[Shape]) -> None:
         """Know that tasks of these shapes wait in the database."""
         for shape in shapes:
-            self._fronts[shape] = Front(self._window, all_behind=True)
+            self._fronts[shape] = Front(self._capacity(shape.pool), all_behind=True)
         self._thirsty.set()
 
     # -- tasks --------------------------------------------------------------------------------------------------------
@@ -235,8 +236,13 @@ class Scheduler:
     def _front(self, shape: Shape) -> Front[str]:
         front = self._fronts.get(shape)
         if front is None:
-            front = self._fronts[shape] = Front(self._window)
+            front = self._fronts[shape] = Front(self._capacity(shape.pool))
         return front
+
+    def _capacity(self, pool: str) -> int:
+        """How many tasks a new front of a pool holds: the window is shared by its types, but none gets too little."""
+        types = 1 + sum(1 for shape in self._fronts if shape.pool == pool)
+        return max(1, self._window // min(types, MOST_SHARES))
 
     def _is_empty(self, shape: Shape) -> bool:
         """Whether nothing of a shape waits, here or in the database."""

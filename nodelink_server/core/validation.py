@@ -138,7 +138,7 @@ def _payload_errors(submission: Submission) -> list[FieldError]:
     try:
         if _is_too_deep(submission.payload):
             return [FieldError("payload", f"is nested more than {MAX_JSON_DEPTH} deep")]
-        payload = json.loads(submission.payload, parse_constant=_refuse_constant)
+        payload = _DECODER.decode(submission.payload.decode())
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         return [FieldError("payload", f"is not JSON: {error}")]
     return _shell_errors(payload) if submission.spec.type == "shell" else []
@@ -146,6 +146,9 @@ def _payload_errors(submission: Submission) -> list[FieldError]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _is_too_deep(payload: bytes) -> bool:

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -219,11 +219,22 @@ def environment() -> dict[str, str]:
 
 async def until(found: Callable[[], _Found | None], what: str, seconds: float = WAIT_SECONDS) -> _Found:
     """Look again and again until something is found; for what tells nobody that it has come."""
+
+    async def look() -> _Found | None:
+        return found()
+
+    return await asked_until(look, what, seconds)
+
+
+async def asked_until(
+    ask: Callable[[], Awaitable[_Found | None]], what: str, seconds: float = WAIT_SECONDS, pause: float = POLL_SECONDS
+) -> _Found:
+    """Ask again and again until there is an answer."""
     try:
         async with asyncio.timeout(seconds):
-            while (thing := found()) is None:
-                await asyncio.sleep(POLL_SECONDS)
-            return thing
+            while (answer := await ask()) is None:  # noqa: ASYNC110 - other processes set no event of ours
+                await asyncio.sleep(pause)
+            return answer
     except TimeoutError as error:
         raise AssertionError(f"not within {seconds:.0f} s: {what}") from error
 

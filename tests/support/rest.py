@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple, Self
 
 import httpx
 
-from tests.support.processes import Server
+from tests.support.processes import Server, asked_until
 
 WAIT = "25s"
 WAIT_SECONDS = 30.0
+COUNTS_FRESH_SECONDS = 1.0
 
 Json = dict[str, Any]
 
@@ -24,6 +25,9 @@ class SentEvent(NamedTuple):
     id: int
     name: str
     data: Json
+
+
+Events = AsyncGenerator[SentEvent, None]
 
 
 class Rest:
@@ -100,7 +104,7 @@ class Rest:
     @asynccontextmanager
     async def events(
         self, path: str = "/events", *, after: int | None = None, **parameters: Any
-    ) -> AsyncIterator[AsyncIterator[SentEvent]]:
+    ) -> AsyncIterator[Events]:
         """An open stream of events, its `hello` heard already. `after`: sent as Last-Event-ID."""
         headers = {} if after is None else {"Last-Event-ID": str(after)}
         async with self.http.stream("GET", f"/api/v1{path}", params=parameters, headers=headers) as response:
@@ -128,15 +132,17 @@ class Rest:
 
     async def all_ended(self) -> None:
         """Wait until no task is live."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while (await self.metrics()).get("nodelink_tasks_live"):
-                await asyncio.sleep(0.2)  # the count is as fresh as a second
+
+        async def ended() -> bool | None:
+            return not (await self.metrics()).get("nodelink_tasks_live") or None
+
+        await asked_until(ended, "all tasks ended", WAIT_SECONDS, COUNTS_FRESH_SECONDS / 4)
 
     async def _online(self, name: str) -> Json | None:
         agents = (await self.get("/agents", status="online"))["agents"]
         return next((agent for agent in agents if agent["name"] == name), None)
 
-    async def _output(self, task_id: str, **parameters: Any) -> AsyncIterator[bytes]:
+    async def _output(self, task_id: str, **parameters: Any) -> AsyncGenerator[bytes, None]:
         asked = {"follow": "true", **parameters}
         async with self.http.stream("GET", f"/api/v1/tasks/{task_id}/logs", params=asked) as response:
             assert response.status_code == 200
@@ -150,7 +156,7 @@ def _checked(response: httpx.Response, status: int) -> Json:
     return answer
 
 
-async def _events_in(response: httpx.Response) -> AsyncIterator[SentEvent]:
+async def _events_in(response: httpx.Response) -> Events:
     fields: dict[str, str] = {}
     async for line in response.aiter_lines():
         name, _, value = line.partition(": ")

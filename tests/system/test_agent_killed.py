@@ -71,9 +71,7 @@ async def test_the_death_of_the_spawner_ends_the_agent_and_its_commands(
     assert result["error"]["category"] == "infrastructure"
 
 
-async def test_an_agent_told_to_stop_finishes_what_it_runs_and_takes_no_more(
-    services: Services, latch: Latch
-) -> None:
+async def test_an_agent_told_to_stop_finishes_what_it_runs_and_takes_no_more(services: Services, latch: Latch) -> None:
     server = await services.server()
     agent = await services.agent(server, slots=2)
     async with Rest(server) as rest:

@@ -28,7 +28,7 @@ async def rest(house: House) -> AsyncIterator[Rest]:
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "reason"),
+    "command, code, reason",
     [
         (["no-such-program"], 127, "start_error"),
         (["/etc/passwd"], 126, "start_error"),
@@ -53,7 +53,7 @@ async def test_a_directory_that_does_not_exist_is_said(rest: Rest) -> None:
     assert "/no/such/directory" in result["error"]["message"]
 
 
-@pytest.mark.parametrize(("name", "number"), [("KILL", 9), ("SEGV", 11), ("TERM", 15)])
+@pytest.mark.parametrize("name, number", [("KILL", 9), ("SEGV", 11), ("TERM", 15)])
 async def test_a_command_that_is_killed_has_its_signal(rest: Rest, name: str, number: int) -> None:
     result = await rest.result(await rest.shell(f"kill -{name} $$"))
 

@@ -6,14 +6,14 @@ import asyncio
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.processes import Server, Services
-from tests.support.rest import Rest, SentEvent
+from tests.support.rest import Events, Rest, SentEvent
 
 TASKS = 500
 MIB = 1 << 20
@@ -97,7 +97,7 @@ async def test_a_listener_from_the_future_is_told_to_begin_again(services: Servi
     assert (event.name, event.id) == ("reset", 0)
 
 
-async def _take(events: AsyncIterator[SentEvent], count: int) -> list[SentEvent]:
+async def _take(events: Events, count: int) -> list[SentEvent]:
     """The next events of a stream."""
     async with asyncio.timeout(20):
         return [await anext(events) for _ in range(count)]
@@ -128,7 +128,7 @@ def _life_of(heard: Sequence[SentEvent], task_id: str) -> list[str]:
     return [event.name for event in heard if event.data.get("task_id") == task_id]
 
 
-async def _ends_of(events: AsyncIterator[SentEvent], count: int) -> int:
+async def _ends_of(events: Events, count: int) -> int:
     """Hear so many ends of tasks."""
     seen = 0
     async with asyncio.timeout(40):

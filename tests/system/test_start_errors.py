@@ -132,14 +132,16 @@ async def test_while_it_is_exposed_every_surface_shows_it(services: Services) ->
 async def test_a_server_that_listens_everywhere_warns_in_its_log(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        code, words = await server_refusal(tmp_path / "data", "--http-address", address, "--grpc-address", "0.0.0.0:0", FLAG)
+        code, words = await server_refusal(
+            tmp_path / "data", "--http-address", address, "--grpc-address", "0.0.0.0:0", FLAG
+        )
 
     assert code == TAKEN
     assert "insecure_addresses_accepted" in words
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "name, value",
     [("NODELINK_MAX_RUNNING", "5"), ("NODELINK_SCHEDULER_START", "paused"), ("NODELINK_CHECKPOINT_INTERVAL", "300s")],
 )
 async def test_a_setting_that_is_not_built_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:

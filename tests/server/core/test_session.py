@@ -108,7 +108,7 @@ async def test_many_tasks_ride_in_frames_of_bounded_size() -> None:
 
 async def test_large_payloads_fill_a_frame_sooner() -> None:
     session = make_session(slots=10)
-    _deliver(session, *[_request(f"t{n}", payload=b"x" * 200_000) for n in range(3)])
+    _deliver(session, *[_request(f"t{n}", payload=b"x" * 100_000) for n in range(3)])
 
     assert len((await session.outgoing()).tasks) == 2
     assert len((await session.outgoing()).tasks) == 1

@@ -124,7 +124,7 @@ async def test_more_frames_with_responses_than_the_credit_end_the_session() -> N
         assert "responses" in end.details
 
 
-async def test_no_credit_is_given_back_while_the_channel_is_full() -> None:
+async def test_no_credit_is_given_back_before_what_was_sent_is_settled() -> None:
     gate = Gate("apply")
     store = MemoryStore(Disk(), pause=gate.pass_through)
     async with agent_door(store=store, core=Options(channel_size=2)) as door, door.agent(slots=8) as agent:
