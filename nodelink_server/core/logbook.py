@@ -7,7 +7,7 @@ stream; what an agent could not keep is stored as a gap. Nothing is silently mis
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +24,8 @@ from nodelink_server.core.task import Task, TaskRecord
 MAX_CHUNK_BYTES = 64 * 1024
 MOST_PER_COMMIT = 4 * 1024 * 1024
 PAGE_BYTES = 256 * 1024
-MOST_QUEUED_CHUNKS = 65_536
+MOST_PENDING_CHUNKS = 16_384
+"""How many runs of output of one session may wait. Gaps cost no credit, so the credit alone does not bound them."""
 MOST_INTAKES = 20_000
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
@@ -73,6 +74,7 @@ class LogBook:
         self._publish = publish
         self._is_heard = is_heard
         self._queue: deque[tuple[AgentSession, LogChunk]] = deque()
+        self._pending: Counter[AgentSession] = Counter()
         self._wake = asyncio.Event()
         self._intakes: dict[AttemptRef, _Intake] = {}
         self._followers: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -83,8 +85,9 @@ class LogBook:
     def receive(self, session: AgentSession, chunks: Sequence[LogChunk]) -> None:
         """Take in output, within the session's credit. Raises `CreditExceeded` past it."""
         session.count_log_bytes(sum(len(chunk.data) for chunk in chunks))
-        if len(self._queue) + len(chunks) > MOST_QUEUED_CHUNKS:
-            raise CreditExceeded("more runs of output than can be taken in")
+        self._pending[session] += len(chunks)
+        if self._pending[session] > MOST_PENDING_CHUNKS:
+            raise CreditExceeded(f"more than {MOST_PENDING_CHUNKS} runs of output that are not acknowledged")
         self._queue.extend((session, chunk) for chunk in chunks)
         self._wake.set()
 
@@ -111,11 +114,17 @@ class LogBook:
         size = 0
         while self._queue and size < MOST_PER_COMMIT:
             item = self._queue.popleft()
+            self._settle_pending(item[0])
             size += len(item[1].data)
             taken.append(item)
         if not self._queue:
             self._wake.clear()
         return taken
+
+    def _settle_pending(self, session: AgentSession) -> None:
+        self._pending[session] -= 1
+        if not self._pending[session]:
+            del self._pending[session]
 
     async def _append(self, taken: Sequence[tuple[AgentSession, LogChunk]]) -> None:
         await self._open_intakes({chunk.ref for _, chunk in taken})
@@ -142,8 +151,7 @@ class LogBook:
         unknown = [ref for ref in refs if ref not in self._intakes]
         if not unknown:
             return
-        if len(self._intakes) > MOST_QUEUED_CHUNKS = 65_536
-MOST_INTAKES:
+        if len(self._intakes) > MOST_INTAKES:
             self._intakes.clear()
         shown = {ref.task_id: self._registry.get(ref.task_id) for ref in unknown}
         missing = [task_id for task_id, task in shown.items() if task is None]

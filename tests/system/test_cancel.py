@@ -61,17 +61,24 @@ async def test_an_unknown_task_cannot_be_cancelled(rest: Rest) -> None:
     assert (await rest.cancel("01890000-0000-7000-8000-000000000000", 404))["code"] == "NOT_FOUND"
 
 
-async def test_nothing_of_a_cancelled_tree_is_left(rest: Rest, latch: Latch, tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
+async def test_nothing_of_a_cancelled_tree_is_left_and_its_neighbour_goes_on(
+    rest: Rest, latch: Latch, tmp_path: Path
+) -> None:
+    pids, neighbours = tmp_path / "pids", tmp_path / "neighbours"
     program = tmp_path / "stubborn"
     program.write_text(f"#!/bin/sh\ntrap '' TERM HUP\necho $$ >> {pids}\nread go < {latch.path}\n")
     program.chmod(0o755)
+    neighbour = await rest.shell(f"echo $$ >> {neighbours}; read go < {latch.path}")
     # Four that ignore the signal: a child, one of its own session, one without a parent in it, and the leader.
     task_id = await rest.shell(f"{program} & setsid {program} & (setsid {program} &) ; exec {program}")
     tree = [int(pid) for pid in await lines_of(pids, 4)]
+    beside = [int(pid) for pid in await lines_of(neighbours, 1)]
     assert all(map(is_alive, tree))
     await rest.cancel(task_id, grace="300ms")
     result = await rest.result(task_id)
 
     assert result["status"] == "cancelled"
     assert not any(map(is_alive, tree))
+    assert all(map(is_alive, beside))
+    latch.release(1)
+    assert (await rest.result(neighbour))["status"] == "completed"

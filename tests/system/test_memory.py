@@ -28,5 +28,5 @@ async def test_ten_thousand_tasks_more_leave_the_server_no_larger(services: Serv
         metrics = await rest.metrics()
 
     assert sizes[2] <= 1.05 * sizes[1]
-    assert metrics["nodelink_tasks_live"] == 0
+    assert metrics.get("nodelink_tasks_live", 0) == 0  # a series without tasks is left out
     assert metrics["nodelink_tasks_finished_total"] == ROUNDS * BATCHES * BATCH

@@ -81,7 +81,7 @@ async def test_what_was_acknowledged_between_kills_is_there_once_and_ends(servic
     assert {task["status"] for task in listed} == {"completed"}
 
 
-async def test_a_cancel_that_the_agent_has_not_heard_is_told_again_after_a_restart(
+async def test_a_cancel_while_the_agent_is_out_of_reach_is_told_to_it_when_it_is_back(
     services: Services, latch: Latch
 ) -> None:
     server = await services.server()
@@ -91,11 +91,11 @@ async def test_a_cancel_that_the_agent_has_not_heard_is_told_again_after_a_resta
         task_id = await rest.shell(f"echo up; read go < {latch.path}")
         await rest.printed(task_id, "up")
         agent.freeze()
-        answer = await rest.cancel(task_id)
         await server.kill()
     server = await services.server(again=server)
-    agent.thaw()
     async with Rest(server) as rest:
+        answer = await rest.cancel(task_id)
+        agent.thaw()
         result = await rest.result(task_id)
 
     assert answer["status"] == "cancelling"

@@ -91,7 +91,7 @@ async def test_a_sweep_that_fails_is_tried_at_the_next_interval() -> None:
 
 
 async def test_names_of_queues_do_not_pile_up() -> None:
-    async with running_core() as core:
+    async with running_core(options=Options(cleanup_interval=10)) as core:
         ids = await core.submit(*[make_submission(pool=f"pool{n}") for n in range(50)])
         assert len(core.manager.scheduler._fronts) == 50
         for task_id in ids:

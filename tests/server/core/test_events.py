@@ -162,12 +162,13 @@ async def test_a_listener_that_is_too_slow_is_told_to_begin_again_and_delays_nob
 async def test_a_tasks_room_begins_with_its_whole_history() -> None:
     async with running_core() as core:
         agent = FakeAgent(core)
-        await agent.connect()
         [task_id] = await core.submit()
+        await agent.connect()
         await agent.finish((await agent.task()).ref)
 
         stream = await _listening(core.manager.events, EventFilter(task_id=task_id))
-        assert await _names(stream, 4) == ["task.created", "task.sent", "task.started", "task.completed"]
+        names = await _names(stream, 5)
+        assert names == ["task.created", "task.pending", "task.sent", "task.started", "task.completed"]
         await stream.aclose()
 
 

@@ -148,7 +148,7 @@ async def test_a_session_number_must_be_greater_than_every_one_before(door: Agen
     "fields",
     [
         {"slots": 0},
-        {"slots": 10_001},
+        {"slots": 4_097},
         {"handlers": {}},
         {"handlers": {f"t{n}": Execution.ONCE for n in range(257)}},
         {"pool": ""},
@@ -167,7 +167,7 @@ async def test_a_hello_that_makes_no_sense_is_refused(door: AgentDoor, fields: d
     assert door.manager.agents.views() == []
 
 
-@pytest.mark.parametrize("fields", [{"slots": 1}, {"slots": 10_000}, {"session": (1 << 63) - 1}])
+@pytest.mark.parametrize("fields", [{"slots": 1}, {"slots": 4_096}, {"session": (1 << 63) - 1}])
 async def test_a_hello_at_the_limit_is_accepted(door: AgentDoor, fields: dict[str, Any]) -> None:
     async with door.agent(credit=0, **fields) as agent:
         assert agent.welcome.session
