@@ -29,13 +29,18 @@ def main(arguments: list[str]) -> int:
         runs += 1
         broken += bool(violations)
         if asked.verbose:
-            print(*trace(history), sep="\n")
+            say("\n".join(trace(history)))
         for violation in violations:
-            print(f"seed {seed}: {violation.rule}: {violation.what}")
+            say(f"seed {seed}: {violation.rule}: {violation.what}")
         if violations and asked.first:
             break
-    print(f"{runs} seeds in {time.monotonic() - began:.1f} s; {broken} broke a promise")
+    say(f"{runs} seeds in {time.monotonic() - began:.1f} s; {broken} broke a promise")
     return 1 if broken else 0
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(text + "\n")
 
 
 def _run(seed: int, mutant: Mutant) -> tuple[History, list[Violation]]:

@@ -24,6 +24,7 @@ from tests.simulation.plans import plan_of
 
 HANDSHAKE_SECONDS = 15.0
 SILENT_PERIODS = 3
+LOOK_SECONDS = 0.2
 
 
 class LinkDown(Exception):
@@ -128,9 +129,10 @@ class AgentLife:
         self.draining = True
         self.core.drain()
         self.wake.set()
-        end = self._loop.time() + patience
-        while not self.core.is_idle and self._loop.time() < end:
-            await asyncio.sleep(0.2)
+        for _ in range(int(patience / LOOK_SECONDS)):
+            if self.core.is_idle:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
         idle = self.core.is_idle
         self._goodbye.set()
         self.wake.set()
@@ -199,7 +201,7 @@ class AgentLink:
                 pump.cancel()
         errors = [error for pump in done if (error := pump.exception()) is not None]
         if errors:
-            raise sorted(errors, key=lambda error: isinstance(error, LinkDown))[0]
+            raise min(errors, key=lambda error: isinstance(error, LinkDown))
 
     def _pump(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._loop.create_task(coroutine)

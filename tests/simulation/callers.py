@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from nodelink.errors import CallerError, NodelinkError, StoreError, TaskNotFound
-from nodelink.task import Execution, Submission, TaskSpec, TaskStatus
+from nodelink.task import TERMINAL, Execution, Submission, TaskSpec, TaskStatus
+from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
+from nodelink_server.core.task import TaskRecord
 from tests.simulation.history import History, Request, Sight
 from tests.simulation.plans import draw_plan
 from tests.simulation.servers import ServerHost, Unanswered
@@ -118,34 +120,30 @@ class Caller:
             await self._wait(task_id)
 
     async def _cancel(self, task_id: str) -> None:
-        for _ in range(TRIES):
-            try:
-                grace_ms = self._chance.choice((0, 1_000, 10_000))
-                record = await self._server.call(lambda manager, grace=grace_ms: manager.cancel(task_id, grace_ms=grace))
-            except TaskNotFound:
-                self._history.problems.append(f"an accepted task was not found: {task_id}")
-                return
-            except CallerError:
-                return
-            except (Unanswered, NodelinkError):
-                await asyncio.sleep(self._chance.uniform(0.05, 2.0))
-                continue
-            self._saw("cancel", task_id, record.task.status)
-            return
+        grace_ms = self._chance.choice((0, 1_000, 10_000))
+        await self._ask("cancel", task_id, lambda manager: manager.cancel(task_id, grace_ms=grace_ms))
 
     async def _wait(self, task_id: str) -> None:
         for _ in range(TRIES):
+            status = await self._ask("wait", task_id, lambda manager: manager.wait(task_id, 5_000))
+            if status is None or status in TERMINAL:
+                return
+
+    async def _ask(
+        self, verb: str, task_id: str, ask: Callable[[TaskManager], Awaitable[TaskRecord]]
+    ) -> TaskStatus | None:
+        """Ask about an accepted task until there is an answer. Returns the status that was told, if one was."""
+        for _ in range(TRIES):
             try:
-                record = await self._server.call(lambda manager: manager.wait(task_id, 5_000))
+                status = (await self._server.call(ask)).task.status
             except TaskNotFound:
                 self._history.problems.append(f"an accepted task was not found: {task_id}")
-                return
+                return None
+            except CallerError:
+                return None
             except (Unanswered, NodelinkError):
                 await asyncio.sleep(self._chance.uniform(0.05, 2.0))
                 continue
-            self._saw("wait", task_id, record.task.status)
-            if record.task.is_terminal:
-                return
-
-    def _saw(self, verb: str, task_id: str, status: TaskStatus) -> None:
-        self._history.sights.append(Sight(self._loop.time(), verb, task_id, status))
+            self._history.sights.append(Sight(self._loop.time(), verb, task_id, status))
+            return status
+        return None

@@ -1,12 +1,14 @@
 """The promises, asked of a history. Each rule looks at one promise and names every place where it was broken.
 
-Nothing here knows how NodeLink works: the legal orders of events are written down once more, from the table of statuses.
+Nothing here knows how NodeLink works: the legal orders of events are written down once more, from the table of
+statuses.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 from nodelink.task import TERMINAL, Execution, LogStream, Outcome, TaskStatus
@@ -149,7 +151,7 @@ def attempts_never_overlap(history: History) -> Iterator[str]:
     """Of one task, no attempt begins before the earlier one has ended."""
     for task_id, runs in _by_task(history.runs).items():
         runs.sort(key=lambda run: run.began_at)
-        for earlier, later in zip(runs, runs[1:], strict=False):
+        for earlier, later in pairwise(runs):
             if earlier.ended_at is None or earlier.ended_at > later.began_at:
                 yield f"{task_id}: {later.ref} began at {later.began_at:.3f}, {earlier.ref} was running"
 

@@ -1,4 +1,4 @@
-"""The fake work of one agent process: plays the pool's part in virtual time, and writes down each start and each end."""
+"""The fake work of one agent process. Plays the pool's part in virtual time, and writes down each start and end."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 from nodelink.errors import StoreError
 from nodelink_server.core.events import EventFilter
@@ -27,10 +28,8 @@ class Listener:
         if not self._listening.task_id:
             self._last = 0
         while True:
-            try:
+            with suppress(Unanswered, StoreError):
                 await self._server.call(self._listen)
-            except (Unanswered, StoreError):
-                pass
             await asyncio.sleep(self._chance.uniform(0.01, 2.0))
 
     async def _listen(self, manager: TaskManager) -> None:
@@ -47,7 +46,7 @@ class Listener:
         except TimeoutError:
             return
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]  # it is a generator
+            await stream.aclose()
 
     def _hear(self, event: TaskEvent) -> None:
         if event.name == EventName.RESET:

@@ -11,9 +11,10 @@ import heapq
 import random
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 MOST_STEPS = 20_000_000
 """A run that takes more steps than this does not come to an end."""
 
@@ -38,13 +39,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.steps = 0
         self.problems: list[BaseException] = []
         """What went wrong in tasks and callbacks without anybody to tell."""
-        self.set_exception_handler(VirtualLoop._note_problem)
+        self.set_exception_handler(self._note_problem)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._now
 
-    def _note_problem(self, context: dict[str, Any]) -> None:
+    def _note_problem(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         self.problems.append(error if error is not None else RuntimeError(context["message"]))
 
@@ -57,7 +58,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """There are no other threads."""
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """The same as `call_soon`: there is one thread."""
         return self.call_soon(callback, *args, context=context)
@@ -76,8 +77,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 ready[place] = ready[-1]
                 ready.pop()
             self.steps += 1
-            if not handle._cancelled:  # type: ignore[attr-defined]  # of asyncio.Handle
-                handle._run()  # type: ignore[attr-defined]
+            if not handle._cancelled:
+                handle._run()
         if self.steps > MOST_STEPS:
             raise Endless(f"{self.steps} steps in {self._now:.1f} virtual seconds")
 

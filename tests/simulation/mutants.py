@@ -17,7 +17,6 @@ from nodelink.task import (
     Finished,
     HeldAttempt,
     HeldState,
-    LogAck,
     LogChunk,
     ResultAck,
     TaskRequest,
@@ -99,9 +98,7 @@ def speaks_before_the_grant_is_durable(manager: Any) -> None:
 
     def hasty(session: AgentSession, task: Task) -> Task:
         after: Task = to(session, task)
-        request = TaskRequest(
-            ref=after.ref, spec=task.spec, payload=task.payload or b"", execution=task.execution
-        )
+        request = TaskRequest(ref=after.ref, spec=task.spec, payload=task.payload or b"", execution=task.execution)
         told.add(after.ref)
         session.deliver(request)
         return after
@@ -121,7 +118,12 @@ def exceeds_the_task_credit(manager: Any) -> None:
         session: Any = open_session(hello)
         session._credit = 1
         given = session.credit_given
-        session.credit_given = lambda credit: given(credit) or setattr(session, "_credit", credit + 1)
+
+        def credit_given(credit: int) -> None:
+            given(credit)
+            session._credit = credit + 1
+
+        session.credit_given = credit_given
         opened: AgentSession = session
         return opened
 
@@ -325,39 +327,43 @@ def ignores_where_output_is_to_go_on(core: Any) -> None:
     core._logs.resend_still = lambda: None
 
 
-MUTANTS: Mapping[str, Mutant] = {
-    spoil.__name__: Mutant(server=spoil)
-    for spoil in (
-        acknowledges_before_the_commit,
-        writes_without_a_guard,
-        speaks_before_the_grant_is_durable,
-        exceeds_the_task_credit,
-        leaks_slots,
-        ignores_what_a_hello_lacks,
-        runs_once_tasks_again,
-        trusts_every_memory,
-        lets_old_hellos_win,
-        takes_the_ended_for_started,
-        forgets_grants_at_a_restart,
-        refills_over_what_came_meanwhile,
-        ignores_idempotency_keys,
-        forgets_what_resuming_listeners_missed,
-        appends_output_as_it_comes,
-        never_cleans_up,
-    )
-} | {
-    "forgets_grants_made_in_vain": Mutant(server=forgets_grants_made_in_vain, is_rare=True),
-    "believes_stale_results": Mutant(server=believes_stale_results, is_rare=True),
-    "trusts_hellos_that_were_overtaken": Mutant(server=trusts_hellos_that_were_overtaken, is_rare=True),
-} | {
-    spoil.__name__: Mutant(agent=spoil)
-    for spoil in (
-        drops_results_on_reconnect,
-        hides_what_it_holds,
-        forgets_output_with_the_result,
-        ignores_where_output_is_to_go_on,
-    )
-}
+MUTANTS: Mapping[str, Mutant] = (
+    {
+        spoil.__name__: Mutant(server=spoil)
+        for spoil in (
+            acknowledges_before_the_commit,
+            writes_without_a_guard,
+            speaks_before_the_grant_is_durable,
+            exceeds_the_task_credit,
+            leaks_slots,
+            ignores_what_a_hello_lacks,
+            runs_once_tasks_again,
+            trusts_every_memory,
+            lets_old_hellos_win,
+            takes_the_ended_for_started,
+            forgets_grants_at_a_restart,
+            refills_over_what_came_meanwhile,
+            ignores_idempotency_keys,
+            forgets_what_resuming_listeners_missed,
+            appends_output_as_it_comes,
+            never_cleans_up,
+        )
+    }
+    | {
+        "forgets_grants_made_in_vain": Mutant(server=forgets_grants_made_in_vain, is_rare=True),
+        "believes_stale_results": Mutant(server=believes_stale_results, is_rare=True),
+        "trusts_hellos_that_were_overtaken": Mutant(server=trusts_hellos_that_were_overtaken, is_rare=True),
+    }
+    | {
+        spoil.__name__: Mutant(agent=spoil)
+        for spoil in (
+            drops_results_on_reconnect,
+            hides_what_it_holds,
+            forgets_output_with_the_result,
+            ignores_where_output_is_to_go_on,
+        )
+    }
+)
 
 
 def spoiled_server(mutant: Mutant) -> Callable[..., TaskManager]:

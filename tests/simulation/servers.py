@@ -14,10 +14,10 @@ from nodelink_server.core.session import LOG_WINDOW_BYTES, RESPONSE_WINDOW_FRAME
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.errors import CommitUnknown
 from nodelink_server.store.memory import MemoryStore
-from tests.simulation.store import LaggingStore
 from tests.simulation.frames import Frame, Refusal, Said, Welcome
 from tests.simulation.history import History
 from tests.simulation.pipes import PipeEnded, Wire
+from tests.simulation.store import LaggingStore
 from tests.support.clock import LoopClock
 
 T = TypeVar("T")
@@ -173,7 +173,7 @@ class ServerLife:
         return await ask(self.manager)
 
     def _own(self, task: asyncio.Task[T]) -> None:
-        owned: asyncio.Task[object] = task  # type: ignore[assignment]  # what it returns does not matter here
+        owned: asyncio.Task[object] = task
         self._calls[owned] = None
         owned.add_done_callback(self._calls.pop)
 
@@ -185,7 +185,7 @@ class ServerLife:
         task = self._loop.create_task(self._carry(wire))
         self._own(task)
         if self._host.chance.random() < 0.5:
-            wire.up.on_end = task.cancel  # the stream is reset: whatever serves it is broken off
+            wire.up.on_end = lambda: _break_off(task)  # the stream is reset: whatever serves it is broken off
         task.add_done_callback(lambda task: self._served(task, wire))
 
     def _served(self, task: asyncio.Task[None], wire: Wire[Frame]) -> None:
@@ -217,6 +217,10 @@ class ServerLife:
             await connection.run()
         finally:
             self.manager.disconnect(session, left=connection.left)
+
+
+def _break_off(task: asyncio.Task[None]) -> None:
+    task.cancel()
 
 
 class _Connection:
@@ -275,4 +279,3 @@ class _Connection:
                 return
             if self._chance.random() < 0.1:
                 await asyncio.sleep(self._chance.uniform(0, 0.3))
-

@@ -16,6 +16,7 @@ from tests.simulation.plans import output_of
 ONCE, REPLAYABLE = Execution.ONCE, Execution.REPLAYABLE
 REF = AttemptRef("t1", 1, 7)
 NEXT_REF = AttemptRef("t1", 2, 8)
+OTHER_REF = AttemptRef("t1", 3, 9)
 
 Spoil = Callable[[History], object]
 
@@ -125,6 +126,37 @@ def _kept(history: History, **changes: object) -> None:
     history.kept[0] = replace(history.kept[0], **changes)  # type: ignore[arg-type]  # names of fields
 
 
+def _refuse(history: History) -> None:
+    request = history.requests[0]
+    request.accepted, request.unknown, request.refused = [], 0, ["Overloaded"]
+
+
+def _throw_away(history: History) -> None:
+    history.commits[3] = _event(4, "task.failed", "failed")
+    history.sights.pop()
+    history.listenings.clear()
+    _kept(history, status=TaskStatus.FAILED)
+
+
+def _output(history: History, *rows: LogRow) -> None:
+    _kept(history, output=rows)
+
+
+def _lost_though_replayable(history: History) -> None:
+    _lost(history)
+    _as_replayable(history)
+
+
+def _lost_with_a_living_agent(history: History) -> None:
+    _lost(history)
+    history.lives[0].ended_at = None
+
+
+def _lost_without_doubt(history: History) -> None:
+    _lost(history)
+    _kept(history, may_have_run=False)
+
+
 BAD: dict[str, tuple[str, Spoil]] = {
     "an accepted task is gone": ("accepted_is_never_lost", lambda h: h.kept.clear()),
     "an answer names another task": ("accepted_is_never_lost", lambda h: h.requests[0].accepted.append("t2")),
@@ -133,7 +165,7 @@ BAD: dict[str, tuple[str, Spoil]] = {
         lambda h: setattr(h.requests[0], "execution", REPLAYABLE),
     ),
     "a task that nobody asked for": ("nothing_comes_from_nowhere", lambda h: h.requests.clear()),
-    "a refused request became a task": ("nothing_comes_from_nowhere", lambda h: _refuse(h)),
+    "a refused request became a task": ("nothing_comes_from_nowhere", _refuse),
     "a request with a key became two tasks": (
         "nothing_comes_from_nowhere",
         lambda h: h.kept.append(replace(h.kept[0], id="t2")),
@@ -155,7 +187,10 @@ BAD: dict[str, tuple[str, Spoil]] = {
         "events_follow_the_table",
         lambda h: h.commits.append(_event(5, "task.pending", "pending")),
     ),
-    "revisions went back": ("events_follow_the_table", lambda h: h.commits.append(_event(4, "agent.x", "", task_id=""))),
+    "revisions went back": (
+        "events_follow_the_table",
+        lambda h: h.commits.append(_event(4, "agent.x", "", task_id="")),
+    ),
     "completed without a run": ("success_is_real", lambda h: h.runs.clear()),
     "completed though its run failed": ("success_is_real", lambda h: setattr(h.runs[0], "outcome", Outcome.FAILED)),
     "completed by an attempt that is not the last": ("success_is_real", lambda h: _kept(h, ref=NEXT_REF)),
@@ -170,24 +205,24 @@ BAD: dict[str, tuple[str, Spoil]] = {
     "two attempts ran at a time": ("attempts_never_overlap", lambda h: h.runs.append(_run(NEXT_REF, began_at=3.0))),
     "an attempt began while the first one ran on": (
         "attempts_never_overlap",
-        lambda h: (setattr(h.runs[0], "ended_at", None), h.runs.append(_run(NEXT_REF, began_at=9.0))),
+        lambda h: h.runs.extend([_run(NEXT_REF, began_at=9.0, ended_at=None), _run(OTHER_REF, began_at=20.0)]),
     ),
     "work began without a grant": ("nothing_starts_without_a_grant", lambda h: setattr(h.runs[0], "granted", False)),
     "work began after the end": ("nothing_runs_after_the_end", lambda h: setattr(h.runs[0], "began_at", 5.0)),
     "work went on after the end": ("nothing_runs_after_the_end", lambda h: setattr(h.runs[0], "ended_at", 5.0)),
-    "finished work was thrown away": ("finished_work_is_kept", lambda h: _throw_away(h)),
+    "finished work was thrown away": ("finished_work_is_kept", _throw_away),
     "a stop that was not confirmed was believed": (
         "finished_work_is_kept",
         lambda h: setattr(h.runs[0], "tree_gone", False),
     ),
-    "a replayable task was lost": ("loss_is_admitted", lambda h: (_lost(h), _as_replayable(h))),
+    "a replayable task was lost": ("loss_is_admitted", _lost_though_replayable),
     "a task was lost with an agent that lives": (
         "loss_is_admitted",
-        lambda h: (_lost(h), setattr(h.lives[0], "ended_at", None)),
+        _lost_with_a_living_agent,
     ),
     "a lost task does not say that it may have run": (
         "loss_is_admitted",
-        lambda h: (_lost(h), _kept(h, may_have_run=False)),
+        _lost_without_doubt,
     ),
     "output has a hole": ("output_is_whole", lambda h: _output(h, _row(REF, 0, 100), _row(REF, 120, 50))),
     "output was stored twice": ("output_is_whole", lambda h: _output(h, _row(REF, 0, 100), _row(REF, 50, 120))),
@@ -207,22 +242,6 @@ BAD: dict[str, tuple[str, Spoil]] = {
     "memory was not given back": ("memory_is_given_back", lambda h: h.leftovers.append("registry: ['t1']")),
     "a loop died": ("nothing_breaks", lambda h: h.problems.append("the server died")),
 }
-
-
-def _refuse(history: History) -> None:
-    request = history.requests[0]
-    request.accepted, request.unknown, request.refused = [], 0, ["Overloaded"]
-
-
-def _throw_away(history: History) -> None:
-    history.commits[3] = _event(4, "task.failed", "failed")
-    history.sights.pop()
-    history.listenings.clear()
-    _kept(history, status=TaskStatus.FAILED)
-
-
-def _output(history: History, *rows: LogRow) -> None:
-    _kept(history, output=rows)
 
 
 @pytest.mark.parametrize("name", BAD)

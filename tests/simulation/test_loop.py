@@ -1,3 +1,5 @@
+"""The virtual loop: time that jumps, an order that a seed decides, and errors that nobody can miss."""
+
 from __future__ import annotations
 
 import asyncio

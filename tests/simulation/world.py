@@ -124,9 +124,7 @@ class World:
                     chance=self._chance(name),
                 )
                 group.create_task(caller.run(seconds=scale.seconds, rounds=scale.rounds))
-            group.create_task(
-                self._weather.rage(self.server, self.agents, seconds=scale.seconds, faults=scale.faults)
-            )
+            group.create_task(self._weather.rage(self.server, self.agents, seconds=scale.seconds, faults=scale.faults))
 
     async def _come_to_rest(self) -> None:
         """Wait until nothing is left to do, and then until what is over is forgotten."""

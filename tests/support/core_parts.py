@@ -41,7 +41,9 @@ def make_spec(type: str = "echo", *, priority: int = DEFAULT_PRIORITY, **fields:
     return TaskSpec(type=type, priority=priority, **fields)  # type: ignore[arg-type]  # names of fields
 
 
-def make_submission(type: str = "echo", *, key: str | None = None, payload: bytes = b"{}", **fields: object) -> Submission:
+def make_submission(
+    type: str = "echo", *, key: str | None = None, payload: bytes = b"{}", **fields: object
+) -> Submission:
     """One task that is handed in."""
     return Submission(spec=make_spec(type, **fields), payload=payload, idempotency_key=key)  # type: ignore[arg-type]
 

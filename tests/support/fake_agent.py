@@ -127,7 +127,9 @@ class FakeAgent:
 
     async def log_acked(self, ref: AttemptRef, offset: int) -> None:
         """Return when output up to this offset is durable."""
-        await self._until(lambda: (ack := self.log_acks.get((ref, LogStream.STDOUT))) is not None and ack.offset == offset)
+        await self._until(
+            lambda: (ack := self.log_acks.get((ref, LogStream.STDOUT))) is not None and ack.offset == offset
+        )
 
     async def ended(self) -> LinkError:
         """What ended the session."""

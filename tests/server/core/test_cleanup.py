@@ -1,3 +1,5 @@
+"""Finished tasks leave memory after a moment, and the database after their retention."""
+
 from __future__ import annotations
 
 import asyncio

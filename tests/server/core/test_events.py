@@ -1,3 +1,5 @@
+"""Who hears what: rooms, resuming, slow listeners, callbacks."""
+
 from __future__ import annotations
 
 import asyncio
@@ -183,7 +185,8 @@ async def test_every_listener_ends_when_the_bus_closes() -> None:
 
 
 async def test_a_callback_that_breaks_harms_nobody_else() -> None:
-    bus, heard = _bus(), []
+    bus = _bus()
+    heard: list[TaskEvent] = []
 
     def breaks(event: TaskEvent) -> None:
         raise ValueError(event.task_id)

@@ -7,7 +7,17 @@ import asyncio
 import pytest
 
 from nodelink.errors import AgentNotFound, HandshakeRefused, SessionReplaced, StoreUnavailable
-from nodelink.task import Execution, Finished, HeldAttempt, HeldState, Outcome, Reason, Started, TaskStatus, VerdictAction
+from nodelink.task import (
+    Execution,
+    Finished,
+    HeldAttempt,
+    HeldState,
+    Outcome,
+    Reason,
+    Started,
+    TaskStatus,
+    VerdictAction,
+)
 from nodelink_server.core.reconcile import MOST_LOSSES
 from tests.support.core_parts import COMPLETED, Core, Database, eventually, make_ref, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
@@ -204,7 +214,7 @@ async def test_a_once_task_that_a_restarted_agent_lacks_is_lost_and_may_have_run
 
 
 @pytest.mark.parametrize(
-    ("execution", "status"), [(Execution.REPLAYABLE, TaskStatus.CANCELLED), (Execution.ONCE, TaskStatus.LOST)]
+    "execution, status", [(Execution.REPLAYABLE, TaskStatus.CANCELLED), (Execution.ONCE, TaskStatus.LOST)]
 )
 async def test_a_stop_that_a_restart_left_unanswered_ends_by_the_class(
     execution: Execution, status: TaskStatus

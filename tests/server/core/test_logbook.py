@@ -1,3 +1,5 @@
+"""Output: taken in by offset, stored with its gaps, read, followed."""
+
 from __future__ import annotations
 
 import asyncio
@@ -122,9 +124,7 @@ async def test_credit_follows_what_is_stored_and_more_than_it_breaks_the_protoco
         assert agent.log_credit == LOG_WINDOW_BYTES + 1_000
 
         with pytest.raises(ProtocolViolation):
-            agent.manager.logs.receive(
-                agent.session, [LogChunk(ref, OUT, 1_000, b"x" * (LOG_WINDOW_BYTES + 1))]
-            )
+            agent.manager.logs.receive(agent.session, [LogChunk(ref, OUT, 1_000, b"x" * (LOG_WINDOW_BYTES + 1))])
 
 
 async def test_a_log_is_complete_when_what_is_stored_is_what_was_printed() -> None:
@@ -182,7 +182,7 @@ async def test_a_follower_sees_output_as_it_is_stored_until_the_end() -> None:
 
         async def follow() -> None:
             async for page in core.manager.logs.follow(ref.task_id):
-                pages.append(page)
+                pages.append(page)  # noqa: PERF401 - one by one, as they come
 
         follower = asyncio.ensure_future(follow())
         for offset, data in ((0, b"one "), (4, b"two "), (8, b"three")):

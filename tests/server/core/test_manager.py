@@ -8,8 +8,8 @@ import pytest
 
 from nodelink.errors import StoreUnavailable, TaskAlreadyFinished, TaskNotFound
 from nodelink.task import Execution, Finished, Outcome, Reason, Started, TaskStatus
-from nodelink_server.core.ports import TaskQuery
 from nodelink_server.core.manager import MAX_GRACE_MS
+from nodelink_server.core.ports import TaskQuery
 from tests.support.core_parts import eventually, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
 

@@ -1,3 +1,5 @@
+"""What becomes of what agents say, and when it is acknowledged."""
+
 from __future__ import annotations
 
 import asyncio

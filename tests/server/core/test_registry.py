@@ -1,3 +1,5 @@
+"""The active tasks, as other threads see them."""
+
 from __future__ import annotations
 
 import threading

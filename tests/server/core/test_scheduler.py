@@ -1,3 +1,5 @@
+"""Who runs what next, and that nobody sleeps while a task waits for them."""
+
 from __future__ import annotations
 
 import asyncio

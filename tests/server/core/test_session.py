@@ -1,3 +1,5 @@
+"""One connected agent: room, frames, stops, credit, the end."""
+
 from __future__ import annotations
 
 import asyncio

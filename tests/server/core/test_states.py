@@ -84,7 +84,7 @@ LEGAL: dict[TaskStatus, dict[Verb, TaskStatus]] = {
 }
 
 
-@pytest.mark.parametrize(("status", "verb"), list(product(TaskStatus, Verb)))
+@pytest.mark.parametrize("status, verb", list(product(TaskStatus, Verb)))
 def test_a_verb_leads_where_the_published_table_says_and_nowhere_else(status: TaskStatus, verb: Verb) -> None:
     expected = LEGAL.get(status, {}).get(verb)
 

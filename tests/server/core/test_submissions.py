@@ -1,3 +1,5 @@
+"""How tasks come in: durable, once a key, refused by name."""
+
 from __future__ import annotations
 
 import asyncio

@@ -85,7 +85,7 @@ def test_a_stop_is_kept_with_the_task_until_it_is_answered() -> None:
     assert (task.status, task.reason, task.stop) == (S.CANCELLING, STOP.reason, STOP)
 
 
-@pytest.mark.parametrize(("stop", "status"), [(STOP, S.CANCELLED), (TIMER_STOP, S.TIMEOUT)])
+@pytest.mark.parametrize("stop, status", [(STOP, S.CANCELLED), (TIMER_STOP, S.TIMEOUT)])
 def test_what_was_stopped_ends_for_the_sake_of_whoever_asked(stop: Stop, status: TaskStatus) -> None:
     task = moves.stopped(make_task(status=S.CANCELLING, stop=stop), now=NOW)
 
@@ -101,7 +101,7 @@ def test_a_result_that_was_there_first_stands(status: TaskStatus) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "stop", "status"),
+    "outcome, stop, status",
     [
         (Outcome.CANCELLED, STOP, S.CANCELLED),
         (Outcome.CANCELLED, TIMER_STOP, S.TIMEOUT),

@@ -84,7 +84,7 @@ BAD: dict[str, tuple[str, dict[str, object]]] = {
     "payload very deep": ("payload", {"payload": _nested(100_000)}),
     "shell without an object": ("payload", {"type": "shell", "payload": b"[]"}),
     "shell without a command": ("payload.command", {"type": "shell", "payload": b"{}"}),
-    "shell with more": ("payload.shell", _shell(shell=True)),
+    "shell with more": ("payload.timeout", _shell(timeout=3)),
     "command blank": ("payload.command", _shell(command="  ")),
     "command a number": ("payload.command", _shell(command=3)),
     "command empty": ("payload.command", _shell(command=[])),
