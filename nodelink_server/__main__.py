@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from nodelink.errors import NodelinkError
 from nodelink.logs import configure_logs
 from nodelink.settings import EX_CONFIG, SettingError
 from nodelink_server.settings import ServerSettings, read_server_settings
@@ -52,7 +53,7 @@ def _serve(settings: ServerSettings) -> int:
         run(settings)
     except CannotBegin as refusal:
         return _refuse(refusal, refusal.exit_code)
-    except ExceptionGroup as error:
+    except (NodelinkError, ExceptionGroup) as error:
         log.error("server_failed", exc_info=error)
         return EX_SOFTWARE
     return 0

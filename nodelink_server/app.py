@@ -50,14 +50,8 @@ class CannotBegin(Exception):
 
 
 def run(settings: ServerSettings) -> None:
-    """Run the server until SIGTERM or SIGINT. Raises `CannotBegin`; ExceptionGroup: it failed."""
-    try:
-        asyncio.run(_serve_until_signal(settings))
-    except (NodelinkError, ExceptionGroup) as error:
-        reason = next(_reasons(error), None)
-        if reason is None:
-            raise
-        raise CannotBegin(reason) from error
+    """Run the server until SIGTERM or SIGINT. Raises `CannotBegin`; NodelinkError, ExceptionGroup: it failed."""
+    asyncio.run(_serve_until_signal(settings))
 
 
 def _reasons(error: BaseException) -> Iterator[NodelinkError]:
@@ -69,8 +63,8 @@ def _reasons(error: BaseException) -> Iterator[NodelinkError]:
         yield error
 
 
-async def serve(settings: ServerSettings, stop: asyncio.Event) -> None:
-    """The server, until `stop` is set and it has drained."""
+async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Event) -> None:
+    """The server, until `stop` is set and it has drained. Sets `ready` once it can be used."""
     clock = SystemClock()
     new_id = IdMaker(now=clock.now, random_bits=_cheap_chance().getrandbits)
     software = _software_version()
@@ -90,6 +84,7 @@ async def serve(settings: ServerSettings, stop: asyncio.Event) -> None:
             ) as http,
         ):
             with _addresses(settings.data_dir, grpc, http):
+                ready.set()
                 log.info("server_ready", grpc=str(grpc), http=f"http://{http}", version=software)
                 await stop.wait()
                 log.info("server_stopping")
@@ -100,8 +95,8 @@ async def serve(settings: ServerSettings, stop: asyncio.Event) -> None:
 
 async def _serve_until_signal(settings: ServerSettings) -> None:
     """Serve; the first signal begins the end, the second one is not waited for."""
-    stop = asyncio.Event()
-    serving = asyncio.create_task(serve(settings, stop))
+    stop, ready = asyncio.Event(), asyncio.Event()
+    serving = asyncio.create_task(serve(settings, stop, ready))
 
     def signalled() -> None:
         if stop.is_set():
@@ -112,8 +107,12 @@ async def _serve_until_signal(settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled)
     await asyncio.wait({serving})
-    if not serving.cancelled():
-        serving.result()
+    if serving.cancelled() or (error := serving.exception()) is None:
+        return
+    reason = None if ready.is_set() else next(_reasons(error), None)
+    if reason is None:
+        raise error
+    raise CannotBegin(reason) from error
 
 
 def _cheap_chance() -> random.Random:

@@ -7,7 +7,7 @@ loop, the text is made in a thread, so that a scrape of many series delays nobod
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -71,12 +71,17 @@ class Exposition:
     def _text(self, levels: Levels) -> bytes:
         return generate_latest(_Once(self._families(levels))) + generate_latest(self._process)
 
+    def _in_memory(self) -> Mapping[tuple[str], int]:
+        """Read in the thread that makes the text: the registry may be read from any."""
+        return Counter((task.status.value,) for task in self._manager.registry.snapshot())
+
     def _families(self, levels: Levels) -> Iterator[Metric]:
         yield _gauge("build_info", "Which version runs.", ("version",), {(self._version,): 1})
         yield _plain_gauge(
             "insecure", "1: anybody who reaches this server can run commands on its agents.", self._insecure
         )
         yield from _levels(levels)
+        yield _gauge("registry_tasks", "Tasks in memory, by status.", ("status",), self._in_memory())
         yield from _counts(self._manager.tally)
         yield from _histograms(self._manager.tally)
 

@@ -21,7 +21,7 @@ _BOTH = (
     "PRAGMA synchronous = FULL",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA mmap_size = 268435456",
-    "PRAGMA cache_size = -65536",
+    "PRAGMA cache_size = -16384",
 )
 _WRITER = (*_BOTH, "PRAGMA wal_autocheckpoint = 32000", "PRAGMA journal_size_limit = 67108864")
 _READER = (*_BOTH, "PRAGMA query_only = ON")

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from uvicorn import Config, Server
 
 from nodelink.address import Address
-from nodelink.errors import ErrorCode, NodelinkError
+from nodelink.errors import CannotListen
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.web.app import create_app
 from nodelink_server.web.protocol import BoundedProtocol, ConnectionLimits
@@ -25,12 +25,6 @@ STOP_SECONDS = 5
 UNSPECIFIED_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 
 log = structlog.get_logger(__name__)
-
-
-class CannotListen(NodelinkError):
-    """The address cannot be listened on."""
-
-    code = ErrorCode.UNAVAILABLE
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ GAUGES = {
     "nodelink_response_channel_capacity",
     "nodelink_store_queue_depth",
     "nodelink_events_listeners",
+    "nodelink_registry_tasks",
 }
 
 
