@@ -54,9 +54,9 @@ async def measure(directory: Path, *, tasks: int, singles: int, rounds: int, slo
         raw = await round_trips(call, singles)
     sync = syncs(directory, 500)
     async with system(directory, slots=slots) as channel:
-        await tasks_per_second(channel, tasks=2_560, per_frame=256, under_way=4_096)
+        await tasks_per_second(channel, tasks=2_560, per_frame=256, under_way=slots)
         rates = [
-            await tasks_per_second(channel, tasks=tasks, per_frame=256, under_way=4_096) for _ in range(rounds)
+            await tasks_per_second(channel, tasks=tasks, per_frame=256, under_way=slots) for _ in range(rounds)
         ]
         await single_tasks(channel, 50)
         ones = await single_tasks(channel, singles)

@@ -140,7 +140,6 @@ def assemble(store: Store, clock: Clock, new_id: Callable[[], str], options: Opt
         cleanup=cleanup,
         logbook=logs,
         tally=tally,
-        clock=clock,
     )
     reconciler = Reconciler(store=store, ledger=ledger, agents=agents, logbook=logs, ranking=ranking, clock=clock)
     submissions = Submissions(

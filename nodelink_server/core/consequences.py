@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from nodelink.task import CancelCommand, TaskStatus
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.cleanup import Cleanup
-from nodelink_server.core.clock import set_within
 from nodelink_server.core.grants import Grants
 from nodelink_server.core.logbook import LogBook
-from nodelink_server.core.ports import Change, Clock
+from nodelink_server.core.ports import Change
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.tally import Tally
@@ -39,7 +39,6 @@ class Consequences:
         cleanup: Cleanup,
         logbook: LogBook,
         tally: Tally,
-        clock: Clock,
     ) -> None:
         self._registry = registry
         self._scheduler = scheduler
@@ -49,7 +48,6 @@ class Consequences:
         self._cleanup = cleanup
         self._logbook = logbook
         self._tally = tally
-        self._clock = clock
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._put: list[Task] = []
         self._drop: list[str] = []
@@ -70,16 +68,23 @@ class Consequences:
             self._by_status.get(change.task.status, self._ended)(change)
         self._registry.swap(put=self._put, drop=self._drop)
 
-    async def wait_for_end(self, task_id: str, seconds: float) -> None:
-        """Return when a task may have ended, or when the time is up."""
+    @contextmanager
+    def end_of(self, task_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when a task ends, from now until the context is left."""
         ended = asyncio.Event()
         self._waiters[task_id].add(ended)
         try:
-            await set_within(ended, self._clock, seconds)
+            yield ended
         finally:
             self._waiters[task_id].discard(ended)
             if not self._waiters[task_id]:
                 del self._waiters[task_id]
+
+    def close(self) -> None:
+        """Let everybody look once more who waits for an end."""
+        for events in self._waiters.values():
+            for ended in events:
+                ended.set()
 
     def _scheduled(self, change: Change) -> None:
         self._timers.delayed(change.task)

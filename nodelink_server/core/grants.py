@@ -12,7 +12,7 @@ from itertools import count
 
 import structlog
 
-from nodelink.errors import StoreError
+from nodelink.errors import StoreError, StoreUnavailable
 from nodelink.task import AttemptRef, TaskRequest, TaskStatus
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.ports import Change, Clock, EventName, Store
@@ -98,12 +98,13 @@ class Grants:
         while True:
             tasks = await self._scheduler.lease(session)
             try:
+                self._check_ledger()
                 await self._load_payloads(tasks)
             except BaseException as error:
                 self._return(session, tasks)
                 if not isinstance(error, StoreError):
                     raise
-                log.warning("payloads_unavailable", tasks=len(tasks), error=error.message)
+                log.warning("grants_postponed", tasks=len(tasks), error=error.message)
                 await self._clock.sleep(RETRY_SECONDS)
                 continue
             self._grant(session, tasks)
@@ -176,6 +177,11 @@ class Grants:
         """Values that the database has refused are shown no more, unless newer ones have come."""
         stale = [t.id for t in tasks if (shown := self._registry.get(t.id)) and shown.revision == t.revision]
         self._registry.swap(put=(), drop=stale)
+
+    def _check_ledger(self) -> None:
+        """Raise `StoreUnavailable` while commits fail: a grant that fails at once would be tried again at once."""
+        if self._ledger.failing:
+            raise StoreUnavailable(self._ledger.failing)
 
     async def _load_payloads(self, tasks: Sequence[Task]) -> None:
         missing = [task for task in tasks if task.payload is None]

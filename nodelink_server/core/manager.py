@@ -27,6 +27,7 @@ from nodelink.task import (
 )
 from nodelink_server.core.agents import Hello
 from nodelink_server.core.assembly import Options, assemble
+from nodelink_server.core.clock import set_within
 from nodelink_server.core.ports import Change, Clock, EventName, Store, TaskQuery
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.submissions import Accepted
@@ -119,6 +120,7 @@ class TaskManager:
         self.scheduler.paused = True
         self.events.close()
         self.logs.close()
+        self.rooms.consequences.close()
         for session in self.agents.sessions():
             session.say_goodbye(STOPPING)
 
@@ -158,17 +160,18 @@ class TaskManager:
 
     async def wait(self, task_id: str, timeout_ms: int | None) -> TaskRecord:
         """A task when it has ended, or as it stands when the time is up. Raises `TaskNotFound`."""
-        deadline = (
-            self._clock.monotonic() + min(timeout_ms if timeout_ms is not None else MAX_WAIT_MS, MAX_WAIT_MS) / 1000
-        )
-        record = await self.get(task_id)
-        while not record.task.is_terminal and not self._draining:
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                break
-            await self._wait_for_change(record.task, left)
-            record = await self.get(task_id)
-        return record
+        longest = MAX_WAIT_MS if timeout_ms is None else min(timeout_ms, MAX_WAIT_MS)
+        deadline = self._clock.monotonic() + longest / 1000
+        with self.rooms.consequences.end_of(task_id) as ended:
+            while True:
+                left = deadline - self._clock.monotonic()
+                over = left <= 0 or self._draining
+                if over or not self._is_under_way(task_id):
+                    record = await self.get(task_id)
+                    if over or record.task.is_terminal:
+                        return record
+                await set_within(ended, self._clock, left)
+                ended.clear()
 
     async def cancel(self, task_id: str, *, message: str = "", grace_ms: int = DEFAULT_GRACE_MS) -> TaskRecord:
         """Ask for a task to be stopped.
@@ -248,7 +251,7 @@ class TaskManager:
         why = self.agents.why_nobody(task.spec.pool, task.spec.type)
         return replace(record, task=replace(task, message=why))
 
-    async def _wait_for_change(self, task: Task, seconds: float) -> None:
-        shown = self.registry.get(task.id)
-        if shown is None or not shown.is_terminal:
-            await self.rooms.consequences.wait_for_end(task.id, seconds)
+    def _is_under_way(self, task_id: str) -> bool:
+        """Whether memory knows that a task is live, so that nothing need be read to know it."""
+        shown = self.registry.get(task_id)
+        return shown is not None and not shown.is_terminal

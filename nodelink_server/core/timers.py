@@ -186,7 +186,7 @@ class Timers:
         return {c.task.id for c, revision in zip(changes, committed.revisions, strict=True) if not revision}
 
     def _readied(self, task: Task) -> Change | None:
-        if task.status is not TaskStatus.SCHEDULED or (task.due_at or 0) > self._clock.now():
+        if task.status is not TaskStatus.SCHEDULED:  # its time came, even if the wall clock has gone back since
             return None
         rank, deadline = self._ranking.of(task.spec)
         after = ready(task, rank=rank, now=self._clock.now(), queue_deadline=deadline)

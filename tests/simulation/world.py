@@ -136,9 +136,12 @@ class World:
         await asyncio.sleep(12.0)
 
     def _is_calm(self) -> bool:
+        """Whether nothing is left to do, and every agent is connected."""
+        manager = self.server.manager
         return (
             not self.disk.live
-            and self.server.manager is not None
+            and manager is not None
+            and len(manager.agents.sessions()) == len(self.agents)
             and all(agent.life is not None and agent.life.core.is_idle for agent in self.agents)
         )
 

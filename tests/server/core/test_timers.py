@@ -68,6 +68,17 @@ async def test_when_the_wall_clock_jumps_what_is_due_then_is_due() -> None:
         assert await core.status(task_id) is TaskStatus.PENDING
 
 
+async def test_a_wall_clock_that_goes_back_while_a_task_becomes_due_does_not_hide_it() -> None:
+    async with running_core() as core:
+        [task_id] = await core.submit(make_submission(delay_ms=5_000))
+        core.database.hold("read")
+        await core.database.until_held("read")
+        core.clock.skew_ms -= 3_000
+        core.database.let_go("read")
+        await asyncio.sleep(10)
+        assert await core.status(task_id) is TaskStatus.PENDING
+
+
 async def test_a_task_that_waits_longer_than_its_queue_timeout_ends_and_says_why() -> None:
     async with running_core() as core:
         [task_id] = await core.submit(make_submission(queue_timeout_ms=10_000))
