@@ -9,13 +9,15 @@ import structlog
 
 
 def configure_logs(log_format: str) -> None:
-    """Write logs as `console` or `json` from now on."""
+    """Write logs as `console` or `json` from now on. Tracebacks leave out the values of variables: some are secret."""
     renderer: structlog.typing.Processor
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
-        traceback: list[structlog.typing.Processor] = [structlog.processors.dict_tracebacks]
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        traceback: list[structlog.typing.Processor] = [structlog.processors.ExceptionRenderer(transformer)]
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        formatter = structlog.dev.plain_traceback
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)
         traceback = []
     structlog.configure(
         processors=[

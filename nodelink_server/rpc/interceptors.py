@@ -14,7 +14,7 @@ from typing import Any, NoReturn, cast
 import grpc
 import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -23,6 +23,7 @@ from nodelink.errors import (
     ErrorCode,
     HandshakeRefused,
     InvalidTask,
+    Malformed,
     NodelinkError,
     TaskNotFound,
 )
@@ -95,7 +96,26 @@ def _guarded(method: str, handler: Any) -> Any:
     shape = f"{_SHAPE[handler.request_streaming]}_{_SHAPE[handler.response_streaming]}"
     guard = _guard_stream if handler.response_streaming else _guard_unary
     make: Any = getattr(grpc, f"{shape}_rpc_method_handler")
-    return make(guard(method, getattr(handler, shape)), handler.request_deserializer, handler.response_serializer)
+    behaviour, read = getattr(handler, shape), _reader(handler.request_deserializer)
+    if handler.request_streaming:
+        return make(guard(method, behaviour), read, handler.response_serializer)
+
+    def read_first(request: bytes, context: Context) -> Any:
+        return behaviour(read(request), context)
+
+    return make(guard(method, read_first), None, handler.response_serializer)  # or gRPC would answer what is malformed
+
+
+def _reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Read a message, or raise our own error for bytes that are none."""
+
+    def read(request: bytes) -> Any:
+        try:
+            return deserialize(request)
+        except DecodeError as error:
+            raise Malformed("the request is not a message of this call's type") from error
+
+    return read
 
 
 def _guard_unary(

@@ -17,8 +17,8 @@ from nodelink_server.store.memory import MemoryStore
 from tests.simulation.frames import Frame, Refusal, Said, Welcome
 from tests.simulation.history import History
 from tests.simulation.pipes import PipeEnded, Wire
-from tests.simulation.store import LaggingStore
 from tests.support.clock import LoopClock
+from tests.support.lagging_store import LaggingStore
 
 T = TypeVar("T")
 Pause = Callable[[str], Awaitable[None]]

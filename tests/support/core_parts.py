@@ -29,6 +29,7 @@ from nodelink_server.core.task import Attempt, Stop, Task
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
 from tests.support.clock import EPOCH_MS, LoopClock
+from tests.support.lagging_store import LaggingStore
 
 COMPLETED = Finished(outcome=Outcome.COMPLETED)
 STOP = Stop(reason=Reason.CANCELLED_BY_CALLER, message="", grace_ms=1_000, asked_at=EPOCH_MS)
@@ -128,10 +129,10 @@ class Database:
 
     def store(self) -> MemoryStore:
         """A server's connection to it."""
-        return MemoryStore(self.disk, pause=self._pause, fault=self._fault)
+        return LaggingStore(self.disk, pause=self._pause, fault=self._fault)
 
     def hold(self, kind: str) -> None:
-        """Stop deeds of this kind: boot, apply, applied, append, appended, sweep or read."""
+        """Stop deeds of this kind: boot, apply, applied, append, appended, sweep, read, or answer (to a read)."""
         self._held[kind] = asyncio.Event()
         self._waiting[kind] = asyncio.Event()
 

@@ -13,9 +13,18 @@ from nodelink_server.core.ports import Place
 CAPACITY = 4
 
 Deed = tuple[str, int]
-deeds = st.lists(
-    st.tuples(st.sampled_from(["arrive", "arrive", "take", "begin", "snapshot", "end", "abandon"]), st.integers(0, 50)),
-    max_size=200,
+arrivals = st.lists(st.tuples(st.just("arrive"), st.integers(0, 9)), min_size=3 * CAPACITY, max_size=5 * CAPACITY)
+deeds = st.builds(
+    list.__add__,
+    arrivals,
+    st.lists(
+        st.tuples(
+            st.sampled_from(["arrive", "arrive", "take", "take", "begin", "snapshot", "end", "abandon"]),
+            st.integers(0, 9),
+        ),
+        min_size=30,
+        max_size=150,
+    ),
 )
 
 
@@ -112,6 +121,32 @@ def test_what_is_pushed_out_is_told() -> None:
     assert kept
     assert list(pushed_out) == ["a", "b"]
     assert front.offer(Place(1, 4), "d") == (False, ())
+
+
+def test_what_was_kept_out_while_the_database_was_read_is_not_passed_over() -> None:
+    front: Front[int] = Front(2, all_behind=True)
+    front.begin_refill()
+    read = [(Place(10, 1), 1), (Place(30, 2), 2)]
+    assert front.offer(Place(20, 3), 3) == (False, ())
+
+    assert front.end_refill(read) == 1
+    front.take()
+
+    assert front.begin_refill() == (Place(10, 1), 2)
+    assert front.end_refill([(Place(20, 3), 3), (Place(30, 2), 2)]) == 2
+    assert [front.take(), front.take()] == [3, 2]
+
+
+def test_a_front_with_nothing_behind_it_says_so_only_if_nothing_came_meanwhile() -> None:
+    front: Front[int] = Front(2, all_behind=True)
+    front.begin_refill()
+    front.offer(Place(20, 3), 3)
+    front.end_refill([])
+    assert not front.is_whole
+
+    front.begin_refill()
+    front.end_refill([(Place(20, 3), 3)])
+    assert front.is_whole
 
 
 def test_a_refill_that_was_overtaken_by_a_shortening_is_not_believed() -> None:

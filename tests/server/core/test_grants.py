@@ -111,37 +111,28 @@ async def test_a_grant_that_cannot_be_committed_is_tried_again() -> None:
         assert agent.session._reserved == 0
 
 
-async def test_a_grant_that_failed_while_the_window_filled_up_is_not_forgotten() -> None:
-    async with running_core(options=Options(window=1)) as core:
-        ids = await core.submit(make_submission(priority=1))
+async def test_a_task_that_is_given_back_to_a_full_window_leaves_memory_and_has_its_turn() -> None:
+    database = Database()
+    async with running_core(database) as core:
+        [task_id] = await core.submit(make_submission(payload=LARGE, priority=1))
+    async with running_core(database, options=Options(window=1)) as core:
+        await eventually(lambda: core.manager.scheduler.waiting_front() == 1)
         agent = FakeAgent(core)
         await agent.connect(credit=0)
-        core.database.hold("apply")
+        database.hold("read")
         agent.session.credit_given(1)
-        await core.database.until_held("apply")
-        ids += await _submit_while_a_commit_fails(core)
+        await database.until_held("read")
+        ids = await core.submit(*[make_submission(priority=90) for _ in range(5)])
+        database.failing.add("read")
+        database.let_go("read")
+        await asyncio.sleep(0.2)
+        assert core.manager.registry.get(task_id) is None
 
-        order = []
-        for place in range(len(ids)):
-            request = await agent.task(place)
-            order.append(request.ref.task_id)
-            await agent.finish(request.ref)
+        database.failing.clear()
+        for place in range(6):
+            await agent.finish((await agent.task(place)).ref)
             agent.session.credit_given(place + 2)
-        assert sorted(order) == sorted(ids)
-
-
-async def _submit_while_a_commit_fails(core: Core) -> list[str]:
-    """The commit that is held fails; the next one, of tasks that go before, succeeds."""
-    core.database.failing.add("apply")
-    more = [make_submission(priority=90) for _ in range(5)]
-    submit = asyncio.ensure_future(core.submit(*more))
-    await asyncio.sleep(0.1)
-    core.database.let_go("apply")
-    core.database.hold("apply")
-    await core.database.until_held("apply")
-    core.database.failing.clear()
-    core.database.let_go("apply")
-    return await submit
+        assert [request.ref.task_id for request in agent.tasks] == [*ids, task_id]
 
 
 async def test_a_task_that_is_cancelled_while_it_is_granted_is_not_handed_over() -> None:

@@ -50,14 +50,17 @@ async def test_delayed_tasks_survive_a_restart() -> None:
 
 async def test_a_delayed_task_that_comes_while_the_database_is_read_is_not_forgotten() -> None:
     database = Database()
-    database.hold("read")
     async with running_core(database) as core:
-        submit = asyncio.ensure_future(core.submit(make_submission(delay_ms=500)))
-        await database.until_held("read")
-        [task_id] = await submit
-        database.let_go("read")
+        [later] = await core.submit(make_submission(delay_ms=60_000))
+    database.hold("answer")
+    async with running_core(database) as core:
+        await database.until_held("answer")
+        [task_id] = await core.submit(make_submission(delay_ms=500))
+        database.let_go("answer")
         await asyncio.sleep(3)
         assert await core.status(task_id) is TaskStatus.PENDING
+        await asyncio.sleep(60)
+        assert await core.status(later) is TaskStatus.PENDING
 
 
 async def test_when_the_wall_clock_jumps_what_is_due_then_is_due() -> None:

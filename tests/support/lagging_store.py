@@ -1,4 +1,4 @@
-"""The simulated database: the store in memory, but whatever is read was true a moment ago, not now."""
+"""A database in memory that is slow to answer: what was read was true a moment ago, not now."""
 
 from __future__ import annotations
 
