@@ -46,7 +46,7 @@ class Front(Generic[T]):
     def offer(self, place: Place, entry: T) -> tuple[bool, Sequence[T]]:
         """Put an entry in, unless it belongs behind the horizon.
 
-        Returns whether it is in, and the entries pushed out by it.
+        Returns whether it is in, and the entries pushed out by it. One that was read as well may be in twice.
         """
         if self._horizon is not None and place > self._horizon:
             if self._first_kept_out is None or place < self._first_kept_out:
@@ -105,8 +105,8 @@ class Front(Generic[T]):
     def _shorten(self) -> list[T]:
         ordered = sorted(self._heap, key=_place_of)
         self._heap = ordered[: self._capacity]
-        self._horizon = self._heap[-1][0]
-        return [entry for _, entry in ordered[self._capacity :]]
+        horizon = self._horizon = self._heap[-1][0]
+        return [entry for place, entry in ordered[self._capacity :] if place != horizon]  # it may be in twice
 
 
 def _place_of(item: tuple[Place, T]) -> Place:

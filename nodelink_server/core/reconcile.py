@@ -118,7 +118,8 @@ class Reconciler:
             return Verdict(ref, VerdictAction.FORGET)
         ends = await self._logbook.ends(task)
         logs = (LogAck(ref, LogStream.STDOUT, ends.stdout), LogAck(ref, LogStream.STDERR, ends.stderr))
-        if task.status is TaskStatus.CANCELLING and task.stop is not None:
+        has_ended = task.id not in self._agents.granted(session.agent_id)  # while the log was looked up
+        if task.status is TaskStatus.CANCELLING and task.stop is not None and not has_ended:
             session.stop(CancelCommand(ref, task.stop.grace_ms, task.stop.reason))
             return Verdict(ref, VerdictAction.STOP, logs)
         return Verdict(ref, VerdictAction.KEEP, logs)

@@ -13,13 +13,17 @@ from nodelink_server.core.ports import Place
 CAPACITY = 4
 
 Deed = tuple[str, int]
-arrivals = st.lists(st.tuples(st.just("arrive"), st.integers(0, 9)), min_size=3 * CAPACITY, max_size=5 * CAPACITY)
+arrivals = st.lists(
+    st.tuples(st.just("arrive_and_announce"), st.integers(0, 9)), min_size=3 * CAPACITY, max_size=5 * CAPACITY
+)
 deeds = st.builds(
     list.__add__,
     arrivals,
     st.lists(
         st.tuples(
-            st.sampled_from(["arrive", "arrive", "take", "take", "begin", "snapshot", "end", "abandon"]),
+            st.sampled_from(
+                ["arrive_and_announce", "arrive", "announce", "take", "take", "begin", "snapshot", "end", "abandon"]
+            ),
             st.integers(0, 9),
         ),
         min_size=30,
@@ -30,10 +34,16 @@ deeds = st.builds(
 
 @dataclass
 class Queue:
-    """A front and the database behind it, which a refill reads at some moment between its begin and its end."""
+    """A front, the registry beside it, and the database behind it.
 
-    front: Front[int] = field(default_factory=lambda: Front(CAPACITY))
+    What arrives is stored first and announced a little later; a refill reads the database at some moment between its
+    begin and its end. So an entry may be read before it is announced, and be in twice.
+    """
+
+    front: Front[Place] = field(default_factory=lambda: Front(CAPACITY))
     stored: set[Place] = field(default_factory=set)
+    unannounced: list[Place] = field(default_factory=list)
+    shown: set[Place] = field(default_factory=set)
     keys: int = 0
     asked: tuple[Place, int] | None = None
     read: list[Place] | None = None
@@ -42,18 +52,39 @@ class Queue:
         name, number = deed
         getattr(self, name)(number)
 
+    def arrive_and_announce(self, rank: int) -> None:
+        self.arrive(rank)
+        while self.unannounced:
+            self.announce(0)
+
     def arrive(self, rank: int) -> None:
         self.keys += 1
         place = Place(rank, self.keys)
         self.stored.add(place)
-        self.front.offer(place, self.keys)
+        self.unannounced.append(place)
+
+    def announce(self, _: int) -> None:
+        if not self.unannounced:
+            return
+        place = self.unannounced.pop(0)
+        kept, pushed_out = self.front.offer(place, place)
+        if kept and place in self.stored:
+            self.shown.add(place)
+        self.shown.difference_update(pushed_out if kept else [*pushed_out, place])
+
+    def first(self) -> Place | None:
+        """The first entry that still counts."""
+        while self.front.first is not None and self.front.first not in self.shown:
+            self.front.take()
+        return self.front.first
 
     def take(self, _: int) -> None:
-        """Take the first, which must be the first of all, unless the front is being filled."""
-        first = self.front.first
+        """Take the first, which goes before everything else that was announced."""
+        first = self.first()
         if first is not None:
-            assert first == min(self.stored)
+            assert all(first <= place for place in self.stored.difference(self.unannounced))
             self.front.take()
+            self.shown.discard(first)
             self.stored.discard(first)
 
     def begin(self, _: int) -> None:
@@ -70,7 +101,8 @@ class Queue:
             return
         self.snapshot(0)
         assert self.read is not None
-        self.front.end_refill([(place, place.key) for place in self.read])
+        joined = self.front.end_refill([(place, place) for place in self.read])
+        self.shown.update(place for place in self.read[:joined] if place in self.stored)
         self.asked = None
 
     def abandon(self, _: int) -> None:
@@ -81,11 +113,13 @@ class Queue:
     def drain(self) -> list[Place]:
         """Everything that is left, as it comes out."""
         taken = []
-        for _ in range(20 * len(self.stored) + 20):
+        while self.unannounced:
+            self.announce(0)
+        for _ in range(len(self.stored) + 2):
             self.end(0)
-            while self.front.first is not None:
-                taken.append(self.front.first)
-                self.front.take()
+            while (first := self.first()) is not None:
+                taken.append(first)
+                self.take(0)
             self.begin(0)
         return taken
 
@@ -109,6 +143,7 @@ def test_memory_holds_few_entries_whatever_waits(course: list[Deed]) -> None:
     for deed in course:
         queue.carry_out(deed)
         assert len(queue.front) <= 3 * CAPACITY
+        assert len(queue.shown) <= 3 * CAPACITY
 
 
 def test_what_is_pushed_out_is_told() -> None:
@@ -147,6 +182,18 @@ def test_a_front_with_nothing_behind_it_says_so_only_if_nothing_came_meanwhile()
     front.begin_refill()
     front.end_refill([(Place(20, 3), 3)])
     assert front.is_whole
+
+
+def test_an_entry_that_is_in_twice_is_not_pushed_out_while_it_is_in_once() -> None:
+    front: Front[str] = Front(2)
+    for key, rank in enumerate((1, 5, 5), start=1):
+        front.offer(Place(rank, min(key, 2)), f"t{min(key, 2)}")
+    front.offer(Place(7, 3), "t3")
+
+    kept, pushed_out = front.offer(Place(9, 4), "t4")
+
+    assert not kept
+    assert list(pushed_out) == ["t3", "t4"]
 
 
 def test_a_refill_that_was_overtaken_by_a_shortening_is_not_believed() -> None:

@@ -15,6 +15,7 @@ from nodelink.task import (
     Outcome,
     Reason,
     Started,
+    TaskResponse,
     TaskStatus,
     VerdictAction,
 )
@@ -22,6 +23,7 @@ from nodelink_server.core.reconcile import MOST_LOSSES
 from tests.support.core_parts import COMPLETED, Core, Database, eventually, make_ref, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
 
+CANCELLED = Finished(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED_BY_CALLER)
 ONCE = make_submission(execution=Execution.ONCE)
 
 
@@ -164,6 +166,26 @@ async def test_an_attempt_that_is_being_stopped_is_to_be_stopped() -> None:
 
         assert verdict.action is VerdictAction.STOP
         assert (await agent.cancelled()).grace_ms == 123
+
+
+async def test_a_stop_that_was_answered_while_the_hello_was_is_not_asked_for_again() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        [task_id] = await core.submit()
+        ref = (await agent.task()).ref
+        await core.manager.cancel(task_id)
+        before = agent.session
+        core.database.hold("answer")
+        hello = asyncio.ensure_future(agent.connect(held=[HeldAttempt(ref, HeldState.ENDED)], credit=0))
+        await core.database.until_held("answer")
+        core.manager.channel.put(before, [TaskResponse(ref, CANCELLED)], 100)
+        await eventually(lambda: _is(core, task_id, TaskStatus.CANCELLED))
+        core.database.let_go("answer")
+        [verdict] = await hello
+
+        assert verdict.action is VerdictAction.KEEP
+        assert not agent.session._stops
 
 
 @pytest.mark.parametrize("execution", [Execution.ONCE, Execution.REPLAYABLE])
