@@ -55,9 +55,7 @@ async def measure(directory: Path, *, tasks: int, singles: int, rounds: int, slo
     sync = syncs(directory, 500)
     async with system(directory, slots=slots) as channel:
         await tasks_per_second(channel, tasks=2_560, per_frame=256, under_way=slots)
-        rates = [
-            await tasks_per_second(channel, tasks=tasks, per_frame=256, under_way=slots) for _ in range(rounds)
-        ]
+        rates = [await tasks_per_second(channel, tasks=tasks, per_frame=256, under_way=slots) for _ in range(rounds)]
         await single_tasks(channel, 50)
         ones = await single_tasks(channel, singles)
     return Figures(
@@ -99,9 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=given.directory) as directory:
         figures = asyncio.run(
-            measure(
-                Path(directory), tasks=given.tasks, singles=given.singles, rounds=given.rounds, slots=given.slots
-            )
+            measure(Path(directory), tasks=given.tasks, singles=given.singles, rounds=given.rounds, slots=given.slots)
         )
     sys.stdout.write(table(figures) + "\n")
     if given.json:

@@ -1,6 +1,6 @@
 """Run a command through the server, show its output while it runs, and tell how it ended.
 
-    python examples/follow_a_command.py 127.0.0.1:50051 uname -a
+python examples/follow_a_command.py 127.0.0.1:50051 uname -a
 """
 
 from __future__ import annotations

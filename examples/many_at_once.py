@@ -1,6 +1,6 @@
 """Submit many tasks at once, and hear of each end as it happens.
 
-    python examples/many_at_once.py 127.0.0.1:50051 1000
+python examples/many_at_once.py 127.0.0.1:50051 1000
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import structlog
 
+from nodelink.logs import configure_logs
 from nodelink.settings import EX_CONFIG, SettingError
 from nodelink_agent.command import SpawnerLost
 from nodelink_agent.commands import start_spawner
 from nodelink_agent.identity import DirectoryHeld, IdentityError
-from nodelink.logs import configure_logs
 from nodelink_agent.settings import AgentSettings, read_agent_settings
 
 EX_SOFTWARE = 70

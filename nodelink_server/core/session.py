@@ -33,7 +33,6 @@ class Outgoing:
     heartbeat: int = 0
     response_credit: int = 0
     log_credit: int = 0
-    drain: str | None = None
     goodbye: str | None = None
 
 
@@ -152,11 +151,6 @@ class AgentSession:
         """Let the agent send so many more bytes of output."""
         self._log_credit += size
         self._next.log_credit = self._log_credit
-        self._wake.set()
-
-    def ask_to_drain(self, reason: str) -> None:
-        """Ask the agent to take no more work from here."""
-        self._next.drain = reason
         self._wake.set()
 
     def say_goodbye(self, reason: str) -> None:

@@ -199,8 +199,6 @@ def _frame_of(outgoing: Outgoing) -> agent_pb2.ConnectResponse:
     frame.log_credit = outgoing.log_credit
     if outgoing.heartbeat:
         frame.heartbeat_ack.number = outgoing.heartbeat
-    if outgoing.drain is not None:
-        frame.drain.reason = outgoing.drain
     if outgoing.goodbye is not None:
         frame.goodbye.reason = outgoing.goodbye
     return frame

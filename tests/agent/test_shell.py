@@ -34,7 +34,7 @@ from tests.support.commands import PATIENCE, Shop, alive, exited, handle, open_s
 SERVER = "127.0.0.1:50051"
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
-    "HOME": "/home/of-the-agent",
+    "HOME": "/srv/of-the-agent",
     "LC_TIME": "C",
     "NODELINK_POOL_TOKEN": "secret",
     "GRPC_VERBOSITY": "ERROR",

@@ -22,4 +22,4 @@ def test_a_field_that_does_not_exist_is_refused() -> None:
 
 def test_values_take_keywords_only() -> None:
     with pytest.raises(TypeError):
-        TaskSpec("echo")  # type: ignore[misc]
+        TaskSpec("echo")  # type: ignore[call-arg]

@@ -27,6 +27,12 @@ FAULTS = (
 )
 
 
+def draw_faults(chance: random.Random) -> tuple[str, ...]:
+    """What goes wrong in one run: a few kinds of fault, many times. That meets rarer combinations than all at once."""
+    kinds = chance.sample(FAULTS, k=chance.choice((1, 2, 3, len(FAULTS))))
+    return tuple(chance.choices(kinds, k=chance.choice((0, 2, 4, 8, 12, 16))))
+
+
 class Weather:
     """Breaks things, and mends them in the end. `pause` and `fault` are the store's.
 
@@ -62,8 +68,10 @@ class Weather:
         if self._away or (not self.is_fair and self._chance.random() < 0.002):
             raise StoreUnavailable("the database is away")
 
-    async def rage(self, server: ServerHost, agents: Sequence[AgentHost], *, seconds: float, faults: int) -> None:
-        """Let so many things go wrong over so many seconds, then mend everything."""
+    async def rage(
+        self, server: ServerHost, agents: Sequence[AgentHost], *, seconds: float, faults: Sequence[str]
+    ) -> None:
+        """Let these things go wrong at some moments within so many seconds, then mend everything."""
         deeds: dict[str, Callable[[], Awaitable[None]]] = {
             "server_crash": lambda: self._crash(server),
             "server_stop": lambda: self._stop(server),
@@ -77,8 +85,8 @@ class Weather:
             "clock_jump": self._jump,
         }
         async with asyncio.TaskGroup() as group:
-            for _ in range(faults):
-                group.create_task(self._later(deeds[self._chance.choice(FAULTS)], self._chance.uniform(0, seconds)))
+            for fault in faults:
+                group.create_task(self._later(deeds[fault], self._chance.uniform(0, seconds)))
         self.is_fair = True
         self._away = self._slow = self._lose_next = False
         for agent in agents:

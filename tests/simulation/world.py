@@ -24,7 +24,7 @@ from tests.simulation.listeners import Listener
 from tests.simulation.loop import run_virtually
 from tests.simulation.pipes import Wire
 from tests.simulation.servers import ServerHost
-from tests.simulation.weather import Weather
+from tests.simulation.weather import Weather, draw_faults
 from tests.support.clock import LoopClock
 
 MOST_CALM_SECONDS = 600
@@ -43,7 +43,7 @@ class Scale:
     rounds: int
     batches: tuple[int, ...]
     lag: float
-    faults: int
+    faults: tuple[str, ...]
     seconds: float
     options: Options
 
@@ -57,7 +57,7 @@ def draw_scale(chance: random.Random) -> Scale:
         rounds=8 if is_flood else chance.randrange(2, 9),
         batches=(1, 1, 4, 8) if is_flood else (1, 1, 1, 2, 5),
         lag=0.2 if is_flood else 0.005,
-        faults=chance.choice((0, 2, 4, 6, 8, 12)),
+        faults=draw_faults(chance),
         seconds=chance.choice((5.0, 15.0) if is_flood else (15.0, 40.0)),
         options=Options(
             channel_size=chance.choice((1, 2, 100)),

@@ -1,4 +1,4 @@
-"""The pages of docs/ that are made from code: settings and statuses. `python -m tests.support.doc_tables` writes them."""
+"""The pages of docs/ that are made from code: settings, statuses. `python -m tests.support.doc_tables` writes them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def settings_page() -> str:
         [
             "# Settings",
             "",
-            "A flag beats the environment, that the file given with `--config` (or `NODELINK_CONFIG`), that the default. In the TOML file a key is",
-            "the name of a setting; what is meant for one service alone may stand in a table `[server]` or `[agent]`. Durations are written `1h30m` or `500ms`,",
-            "addresses `host:port`. What is not right is refused at the start with exit code 78, naming the setting and where it came from.",
+            "A flag beats the environment, that the file given with `--config` (`NODELINK_CONFIG`), that the default.",
+            "In the TOML file a key is the name of a setting; what is meant for one service alone may stand in a",
+            "table `[server]` or `[agent]`. Durations are written `1h30m` or `500ms`, addresses `host:port`. What is",
+            "not right is refused at the start with exit code 78, naming the setting and where it came from.",
             "",
             "*This page is made from the code by `scripts/generate`.*",
             "",
@@ -52,7 +53,7 @@ def statuses_page() -> str:
             f"- live: {_joined(frozenset(TaskStatus) - TERMINAL)}",
             f"- terminal, and never changed: {_joined(TERMINAL)}",
             "",
-            "*This page is made from the code by `scripts/generate`. Some moves belong to parts that are not built yet.*",
+            "*This page is made from the code by `scripts/generate`. Some moves are of parts that are not built yet.*",
             "",
             "| verb | from | to | by | guard |",
             "|---|---|---|---|---|",

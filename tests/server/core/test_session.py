@@ -77,7 +77,6 @@ async def test_everything_that_gathered_goes_into_one_frame() -> None:
     session.heartbeat(7, load=0, draining=False)
     session.give_response_credit(2)
     session.give_log_credit(100)
-    session.ask_to_drain("full")
 
     frame = await session.outgoing()
 

@@ -8,8 +8,9 @@ import signal
 import pytest
 
 from nodelink.address import Address
+from nodelink.errors import CannotListen
 from nodelink_server.web.protocol import ConnectionLimits
-from nodelink_server.web.server import CannotListen, http_server
+from nodelink_server.web.server import http_server
 from tests.support.http_door import VERSION, Door, http_door
 
 SECONDS = 10
