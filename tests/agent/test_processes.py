@@ -19,7 +19,14 @@ IDENTITY = {"NODELINK_TASK_ID": str(uuid.uuid4()), "NODELINK_FENCE": "7"}
 @pytest.fixture
 def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process with the identity of an attempt, in a session of its own."""
-    with subprocess.Popen(["sleep", "1000"], env={**os.environ, **IDENTITY}, start_new_session=True) as process:
+    pipe = subprocess.PIPE
+    environment = {**os.environ, **IDENTITY}
+    with subprocess.Popen(["cat"], env=environment, start_new_session=True, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"\n"  # it runs: before, the kernel may not show its environment yet
         yield process
         process.kill()
 

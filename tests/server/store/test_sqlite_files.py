@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -119,11 +121,20 @@ async def test_a_directory_that_cannot_be_made_is_said(path: str) -> None:
     assert path in error.message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_directory_that_is_not_ours_is_said(tmp_path: Path) -> None:
-    allow(tmp_path, 0o500)
+@pytest.mark.tmpfs
+async def test_a_directory_on_a_disk_that_cannot_be_written_is_said(read_only: Path) -> None:
+    error = await refusal(url(read_only / "nodelink.db"))
 
-    assert isinstance(await refusal(url(tmp_path / "nodelink.db")), DatabaseUnwritable)
+    assert isinstance(error, DatabaseUnwritable)
+    assert str(read_only) in error.message
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A directory in which not even root may write."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", str(tmp_path)], check=True)
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 @pytest.mark.parametrize("name", ["nodelink.db", "logs.db"])
