@@ -94,11 +94,15 @@ class Timers:
     async def run(self) -> None:
         """Tick each second, and when something is due, for ever."""
         while True:
-            started = self._clock.monotonic()
             await self.tick()
-            self._tally.loop_lag.observe(max(0.0, self._clock.monotonic() - started))
-            self._wake.clear()
-            await set_within(self._wake, self._clock, self._pause())
+            await self._wait(self._pause())
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait for the next tick. By how much it comes late is the lag of the loop."""
+        self._wake.clear()
+        since = self._clock.monotonic()
+        if not await set_within(self._wake, self._clock, seconds):
+            self._tally.loop_lag.observe(max(0.0, self._clock.monotonic() - since - seconds))
 
     async def tick(self) -> None:
         """Do everything that is due now."""
