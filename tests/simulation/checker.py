@@ -274,7 +274,7 @@ def _listening(listening: Listening, commits: list[Commit]) -> Iterator[str]:
         elif kind == "reset":
             begin = last = max(revision, last)
     missed = sorted(revision for revision in due.keys() - heard if begin < revision)
-    if missed and listening.whole and _has_connected(listening.heard):
+    if missed and _has_connected(listening.heard):
         yield f"{who}: revisions {missed[:5]} were never heard"
 
 

@@ -81,11 +81,10 @@ class Heard(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Listening:
-    """All that one listener heard. `task_id` "": of all tasks. `whole`: it listened to the end."""
+    """All that one listener heard. `task_id` "": of all tasks."""
 
     task_id: str = ""
     heard: list[Heard] = field(default_factory=list)
-    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

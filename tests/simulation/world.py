@@ -95,16 +95,15 @@ class World:
 
     async def run(self) -> History:
         """Live through it, from the first request to quiescence."""
-        async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._weather.keep_up(self.server))]
+        async with asyncio.TaskGroup() as beside:
+            around = [beside.create_task(self._weather.keep_up(self.server)), beside.create_task(self._listen())]
             for agent in self.agents:
                 agent.start()
-            beside += [group.create_task(listener.run()) for listener in self._listeners(group, beside)]
             await self._busy_time()
             await self._come_to_rest()
             self.history.kept = kept_tasks(self.disk)
             self.history.leftovers = leftovers(self.server.manager, self.agents)
-            for task in beside:
+            for task in around:
                 task.cancel()
         self.server.crash()
         for agent in self.agents:
@@ -190,23 +189,20 @@ class World:
             self.history.commits.extend(Commit(self._loop.time(), event) for event in events)
         self._blocks_seen = len(self.disk.blocks)
 
-    def _listeners(self, group: asyncio.TaskGroup, beside: list[asyncio.Task[None]]) -> list[Listener]:
-        """One for everything, and one for each of some tasks as they appear."""
-        everything = Listening()
-        self.history.listenings.append(everything)
-        beside.append(group.create_task(self._listen_to_some(group, beside)))
-        return [Listener(everything, server=self.server, chance=self._chance("listener"))]
+    async def _listen(self) -> None:
+        """Listen to everything, and to some tasks as they appear."""
+        chance = self._chance("listeners")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listener("").run())
+            for key in range(1, 5):
+                while key not in self.disk.rows:  # noqa: ASYNC110 - it is a caller who makes the row
+                    await asyncio.sleep(chance.uniform(0.5, 5))
+                group.create_task(self._listener(self.disk.rows[key].task.id).run())
 
-    async def _listen_to_some(self, group: asyncio.TaskGroup, beside: list[asyncio.Task[None]]) -> None:
-        chance, listened = self._chance("listeners"), 0
-        while True:
-            await asyncio.sleep(chance.uniform(0.5, 5))
-            if listened < len(self.disk.rows) and len(self.history.listenings) < 5:
-                listening = Listening(task_id=self.disk.rows[listened + 1].task.id)
-                listened += 1
-                self.history.listenings.append(listening)
-                listener = Listener(listening, server=self.server, chance=chance)
-                beside.append(group.create_task(listener.run()))
+    def _listener(self, task_id: str) -> Listener:
+        listening = Listening(task_id=task_id)
+        self.history.listenings.append(listening)
+        return Listener(listening, server=self.server, chance=self._chance(f"listener {task_id}"))
 
 
 def simulate(seed: int, *, make_manager: MakeManager = TaskManager, make_core: MakeCore = AgentCore) -> History:
