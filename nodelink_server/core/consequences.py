@@ -25,6 +25,16 @@ from nodelink_server.core.task import Task
 from nodelink_server.core.timers import Timers
 
 
+class Ending:
+    """How somebody who waits hears of a task's end: `wake` is set then, and perhaps before."""
+
+    __slots__ = ("change", "wake")
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+        self.change: Change | None = None
+
+
 class Consequences:
     """Carries a commit into memory. Nothing here awaits, so whoever looks sees all of it or nothing."""
 
@@ -48,7 +58,7 @@ class Consequences:
         self._cleanup = cleanup
         self._logbook = logbook
         self._tally = tally
-        self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiters: dict[str, set[Ending]] = defaultdict(set)
         self._put: list[Task] = []
         self._drop: list[str] = []
         self._by_status: Mapping[TaskStatus, Callable[[Change], None]] = {
@@ -69,22 +79,22 @@ class Consequences:
         self._registry.swap(put=self._put, drop=self._drop)
 
     @contextmanager
-    def end_of(self, task_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when a task ends, from now until the context is left."""
-        ended = asyncio.Event()
-        self._waiters[task_id].add(ended)
+    def end_of(self, task_id: str) -> Iterator[Ending]:
+        """Hear of a task's end, from now until the context is left."""
+        ending = Ending()
+        self._waiters[task_id].add(ending)
         try:
-            yield ended
+            yield ending
         finally:
-            self._waiters[task_id].discard(ended)
+            self._waiters[task_id].discard(ending)
             if not self._waiters[task_id]:
                 del self._waiters[task_id]
 
     def close(self) -> None:
         """Let everybody look once more who waits for an end."""
-        for events in self._waiters.values():
-            for ended in events:
-                ended.set()
+        for endings in self._waiters.values():
+            for ending in endings:
+                ending.wake.set()
 
     def _scheduled(self, change: Change) -> None:
         self._timers.delayed(change.task)
@@ -130,8 +140,9 @@ class Consequences:
                 session.answered((task.ref,))
         self._count(change)
         self._logbook.wake(task.id)
-        for ended in self._waiters.get(task.id, ()):
-            ended.set()
+        for ending in self._waiters.get(task.id, ()):
+            ending.change = change
+            ending.wake.set()
 
     def _count(self, change: Change) -> None:
         task, tally = change.task, self._tally

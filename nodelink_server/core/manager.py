@@ -162,16 +162,21 @@ class TaskManager:
         """A task when it has ended, or as it stands when the time is up. Raises `TaskNotFound`."""
         longest = MAX_WAIT_MS if timeout_ms is None else min(timeout_ms, MAX_WAIT_MS)
         deadline = self._clock.monotonic() + longest / 1000
-        with self.rooms.consequences.end_of(task_id) as ended:
-            while True:
+        payload = None
+        with self.rooms.consequences.end_of(task_id) as ending:
+            while ending.change is None:
                 left = deadline - self._clock.monotonic()
                 over = left <= 0 or self._draining
-                if over or not self._is_under_way(task_id):
+                shown = self.registry.get(task_id)
+                if over or shown is None or shown.is_terminal:
                     record = await self.get(task_id)
                     if over or record.task.is_terminal:
                         return record
-                await set_within(ended, self._clock, left)
-                ended.clear()
+                else:
+                    payload = shown.payload
+                await set_within(ending.wake, self._clock, left)
+                ending.wake.clear()
+        return _record_of(ending.change, payload) or await self.get(task_id)
 
     async def cancel(self, task_id: str, *, message: str = "", grace_ms: int = DEFAULT_GRACE_MS) -> TaskRecord:
         """Ask for a task to be stopped.
@@ -251,7 +256,10 @@ class TaskManager:
         why = self.agents.why_nobody(task.spec.pool, task.spec.type)
         return replace(record, task=replace(task, message=why))
 
-    def _is_under_way(self, task_id: str) -> bool:
-        """Whether memory knows that a task is live, so that nothing need be read to know it."""
-        shown = self.registry.get(task_id)
-        return shown is not None and not shown.is_terminal
+
+def _record_of(end: Change, payload: bytes | None) -> TaskRecord | None:
+    """Everything about a task as its end tells it; None if there is more to it than memory knows."""
+    task = end.task
+    if payload is None or task.finished_at is None or task.grants != 1:
+        return None
+    return TaskRecord(task=task, payload=payload, updated_at=task.finished_at, finished=end.finished)
