@@ -110,7 +110,8 @@ class Follower:
     def _told(result: TaskResult) -> int:
         """The exit code, after a word about an end that the output does not show."""
         code = code_of_result(result)
-        if code not in {Exit.OK, result.exit_code}:
+        never_began = bool(result.error_message) and not result.output  # a command that began has had its say
+        if code not in {Exit.OK, result.exit_code} or never_began:
             why = f": {result.error_message}" if result.error_message else ""
             say(f"{result.task_id} ended as {result.status.value}{why}")
         return code

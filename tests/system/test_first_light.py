@@ -92,6 +92,13 @@ async def test_run_shows_both_streams_while_the_command_runs_and_ends_with_its_c
     assert (said.code, said.out, said.err) == (7, b"out\n", "err\n")
 
 
+async def test_run_says_why_a_command_could_not_begin(house: House, tmp_path: Path) -> None:
+    said = await _nodelink(house, tmp_path, "run", "--", "no-such-program")
+
+    assert (said.code, said.out) == (127, b"")
+    assert said.err.endswith("ended as failed: command 'no-such-program' not found\n")
+
+
 async def test_submit_waits_and_prints_the_result(house: House, tmp_path: Path) -> None:
     said = await _nodelink(house, tmp_path, "submit", "echo", "--payload", '{"a": 1}', "--wait", "-o", "json")
 
