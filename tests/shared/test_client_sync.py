@@ -19,7 +19,7 @@ from nodelink.v1 import admin_pb2, task_pb2
 
 TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
 AGENTS = admin_pb2.DESCRIPTOR.services_by_name["AgentAdminService"]
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 
 _Result = TypeVar("_Result")
 

@@ -37,7 +37,7 @@ from nodelink_server.web.app import create_app
 from nodelink_server.web.protocol import ConnectionLimits
 from nodelink_server.web.server import http_server
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 VERSION = "1.2.3"
 ZONE: Mapping[str, str] = {"zone": "z1"}
 

@@ -14,7 +14,7 @@ from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import Task
 from nodelink_server.rpc.submissions import SubmitStream
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0
 
 
 class Desk:

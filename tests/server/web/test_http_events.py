@@ -12,7 +12,7 @@ from nodelink_server.web.events import EventFrames
 from nodelink_server.web.protocol import ConnectionLimits
 from tests.support.http_door import Door, ManualAgent, ServerEvent, http_door, listening, raw_request, until
 
-SECONDS = 20
+SECONDS = 30
 
 
 def kept(events: Iterable[ServerEvent]) -> list[int]:

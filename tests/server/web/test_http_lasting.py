@@ -11,7 +11,7 @@ from starlette.types import Message, Scope
 from nodelink.errors import TaskNotFound
 from nodelink_server.web.lasting import LastingResponse, unless_closing
 
-SECONDS = 10
+SECONDS = 30
 SCOPE: Scope = {"type": "http", "method": "GET"}
 
 

@@ -16,7 +16,7 @@ from nodelink.task import AttemptRef, LogStream
 from tests.support.http_door import Door, ManualAgent, http_door, listening, raw_request, until
 
 OUT, ERR = LogStream.STDOUT, LogStream.STDERR
-SECONDS = 10
+SECONDS = 30
 
 
 @asynccontextmanager

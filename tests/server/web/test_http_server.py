@@ -13,7 +13,7 @@ from nodelink_server.web.protocol import ConnectionLimits
 from nodelink_server.web.server import http_server
 from tests.support.http_door import VERSION, Door, http_door
 
-SECONDS = 10
+SECONDS = 30
 MANY = ConnectionLimits().header_bytes + 1
 HURRIED = ConnectionLimits(headers_seconds=0.1)
 
