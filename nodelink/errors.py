@@ -18,6 +18,7 @@ class ErrorCode(StrEnum):
     NOT_FINISHED = "NOT_FINISHED"
     ALREADY_FINISHED = "ALREADY_FINISHED"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     OVERLOADED = "OVERLOADED"
     NO_AGENT = "NO_AGENT"
@@ -113,6 +114,12 @@ class IdempotencyConflict(CallerError):
     """The idempotency key was used before, for a different request."""
 
     code = ErrorCode.IDEMPOTENCY_CONFLICT
+
+
+class NotAuthenticated(CallerError):
+    """The caller has not proved who it is."""
+
+    code = ErrorCode.UNAUTHENTICATED
 
 
 class NotAllowed(CallerError):

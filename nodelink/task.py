@@ -155,6 +155,10 @@ class Submission:
     spec: TaskSpec
     payload: bytes
     idempotency_key: str | None = None
+    traceparent: str = ""
+    """The W3C trace context that the task's spans belong to; empty: none."""
+    retry_of: str = ""
+    """The finished task that this one runs again. Only the server says so."""
 
 
 class AttemptRef(NamedTuple):
@@ -173,6 +177,7 @@ class TaskRequest:
     spec: TaskSpec
     payload: bytes
     execution: Execution = Execution.ONCE
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

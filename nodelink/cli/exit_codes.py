@@ -19,6 +19,7 @@ class Exit(IntEnum):
     DENIED = 3
     NOT_FOUND = 4
     CONFLICT = 5
+    NOT_AUTHENTICATED = 6
     UNREACHABLE = 7
     TIMED_OUT = 124
     LOST = 125
@@ -35,6 +36,7 @@ OF_ERRORS: Mapping[str, Exit] = {
     ErrorCode.NOT_FINISHED: Exit.CONFLICT,
     ErrorCode.ALREADY_FINISHED: Exit.CONFLICT,
     ErrorCode.IDEMPOTENCY_CONFLICT: Exit.CONFLICT,
+    ErrorCode.UNAUTHENTICATED: Exit.NOT_AUTHENTICATED,
     ErrorCode.FORBIDDEN: Exit.DENIED,
     ErrorCode.OVERLOADED: Exit.UNREACHABLE,
     ErrorCode.NO_AGENT: Exit.LOST,

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17nodelink/v1/admin.proto\x12\x0bnodelink.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12(\n\x06status\x18\x04 \x01(\x0e\x32\x18.nodelink.v1.AgentStatus\x12.\n\x06labels\x18\x05 \x03(\x0b\x32\x1e.nodelink.v1.Agent.LabelsEntry\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x15\n\rcurrent_tasks\x18\x07 \x03(\t\x12\x35\n\x11last_heartbeat_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05types\x18\t \x03(\t\x12\x18\n\x10software_version\x18\n \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"K\n\x11ListAgentsRequest\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.nodelink.v1.AgentStatus\x12\x0c\n\x04pool\x18\x02 \x01(\t\"8\n\x12ListAgentsResponse\x12\"\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x12.nodelink.v1.Agent\"#\n\x0fGetAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"5\n\x10GetAgentResponse\x12!\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x12.nodelink.v1.Agent*\xb2\x01\n\x0b\x41gentStatus\x12\x1c\n\x18\x41GENT_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41GENT_STATUS_ONLINE\x10\x01\x12\x1c\n\x18\x41GENT_STATUS_UNREACHABLE\x10\x02\x12\x19\n\x15\x41GENT_STATUS_DRAINING\x10\x03\x12\x19\n\x15\x41GENT_STATUS_CORDONED\x10\x04\x12\x18\n\x14\x41GENT_STATUS_OFFLINE\x10\x05\x32\xab\x01\n\x11\x41gentAdminService\x12M\n\nListAgents\x12\x1e.nodelink.v1.ListAgentsRequest\x1a\x1f.nodelink.v1.ListAgentsResponse\x12G\n\x08GetAgent\x12\x1c.nodelink.v1.GetAgentRequest\x1a\x1d.nodelink.v1.GetAgentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17nodelink/v1/admin.proto\x12\x0bnodelink.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd2\x02\n\x05\x41gent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04pool\x18\x03 \x01(\t\x12(\n\x06status\x18\x04 \x01(\x0e\x32\x18.nodelink.v1.AgentStatus\x12.\n\x06labels\x18\x05 \x03(\x0b\x32\x1e.nodelink.v1.Agent.LabelsEntry\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x15\n\rcurrent_tasks\x18\x07 \x03(\t\x12\x35\n\x11last_heartbeat_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05types\x18\t \x03(\t\x12\x18\n\x10software_version\x18\n \x01(\t\x12\x12\n\nfree_slots\x18\x0b \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb6\x01\n\x11ListAgentsRequest\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.nodelink.v1.AgentStatus\x12\x0c\n\x04pool\x18\x02 \x01(\t\x12:\n\x06labels\x18\x03 \x03(\x0b\x32*.nodelink.v1.ListAgentsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x12ListAgentsResponse\x12\"\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x12.nodelink.v1.Agent\"#\n\x0fGetAgentRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\"5\n\x10GetAgentResponse\x12!\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x12.nodelink.v1.Agent\"S\n\x18ListAgentSessionsRequest\x12\x10\n\x08\x61gent_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x19ListAgentSessionsResponse\x12+\n\x08sessions\x18\x01 \x03(\x0b\x32\x19.nodelink.v1.AgentSession\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xaf\x01\n\x0c\x41gentSession\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x30\n\x0c\x63onnected_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0f\x64isconnected_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x18\n\x10software_version\x18\x05 \x01(\t\"\x1b\n\x19GetSchedulerStatusRequest\"\xd8\x02\n\x1aGetSchedulerStatusResponse\x12\r\n\x05state\x18\x01 \x01(\t\x12\x14\n\x0cqueued_tasks\x18\x02 \x01(\x04\x12\x15\n\rrunning_tasks\x18\x03 \x01(\x04\x12\x1c\n\x14max_concurrent_tasks\x18\x04 \x01(\x04\x12\x17\n\x0f\x61vailable_slots\x18\x05 \x01(\x04\x12W\n\x11queue_by_priority\x18\x06 \x03(\x0b\x32<.nodelink.v1.GetSchedulerStatusResponse.QueueByPriorityEntry\x12\x36\n\x12last_checkpoint_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x36\n\x14QueueByPriorityEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x98\x01\n\x0fGetStatsRequest\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x04step\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xdf\x01\n\x10GetStatsResponse\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x04step\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x07\x62uckets\x18\x04 \x03(\x0b\x32\x18.nodelink.v1.StatsBucket\x12%\n\x03now\x18\x05 \x01(\x0b\x32\x18.nodelink.v1.StatsLevels\"a\n\x0bStatsBucket\x12)\n\x05start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06groups\x18\x02 \x03(\x0b\x32\x17.nodelink.v1.StatsGroup\"\xd2\x02\n\nStatsGroup\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x04\x12\x37\n\x08\x66inished\x18\x03 \x03(\x0b\x32%.nodelink.v1.StatsGroup.FinishedEntry\x12\x32\n\rqueue_seconds\x18\x04 \x01(\x0b\x32\x1b.nodelink.v1.StatsDurations\x12\x30\n\x0brun_seconds\x18\x05 \x01(\x0b\x32\x1b.nodelink.v1.StatsDurations\x12\x32\n\rtotal_seconds\x18\x06 \x01(\x0b\x32\x1b.nodelink.v1.StatsDurations\x12\x10\n\x08\x61ssigned\x18\x07 \x01(\x04\x12\x10\n\x08returned\x18\x08 \x01(\x04\x1a/\n\rFinishedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"G\n\x0eStatsDurations\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x0c\n\x04mean\x18\x02 \x01(\x01\x12\x0b\n\x03p50\x18\x03 \x01(\x01\x12\x0b\n\x03p99\x18\x04 \x01(\x01\"\xfd\x01\n\x0bStatsLevels\x12\x30\n\x04live\x18\x01 \x03(\x0b\x32\".nodelink.v1.StatsLevels.LiveEntry\x12\x1e\n\x16response_channel_depth\x18\x02 \x01(\x04\x12!\n\x19response_channel_capacity\x18\x03 \x01(\x04\x12\x1d\n\x15response_channel_full\x18\x04 \x01(\x04\x12\x14\n\x0c\x63leanup_runs\x18\x05 \x01(\x04\x12\x17\n\x0f\x63leanup_removed\x18\x06 \x01(\x04\x1a+\n\tLiveEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*\xb2\x01\n\x0b\x41gentStatus\x12\x1c\n\x18\x41GENT_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41GENT_STATUS_ONLINE\x10\x01\x12\x1c\n\x18\x41GENT_STATUS_UNREACHABLE\x10\x02\x12\x19\n\x15\x41GENT_STATUS_DRAINING\x10\x03\x12\x19\n\x15\x41GENT_STATUS_CORDONED\x10\x04\x12\x18\n\x14\x41GENT_STATUS_OFFLINE\x10\x05\x32\x8f\x02\n\x11\x41gentAdminService\x12M\n\nListAgents\x12\x1e.nodelink.v1.ListAgentsRequest\x1a\x1f.nodelink.v1.ListAgentsResponse\x12G\n\x08GetAgent\x12\x1c.nodelink.v1.GetAgentRequest\x1a\x1d.nodelink.v1.GetAgentResponse\x12\x62\n\x11ListAgentSessions\x12%.nodelink.v1.ListAgentSessionsRequest\x1a&.nodelink.v1.ListAgentSessionsResponse2y\n\x10SchedulerService\x12\x65\n\x12GetSchedulerStatus\x12&.nodelink.v1.GetSchedulerStatusRequest\x1a\'.nodelink.v1.GetSchedulerStatusResponse2W\n\x0cStatsService\x12G\n\x08GetStats\x12\x1c.nodelink.v1.GetStatsRequest\x1a\x1d.nodelink.v1.GetStatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +35,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._loaded_options = None
   _globals['_AGENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_AGENTSTATUS']._serialized_start=622
-  _globals['_AGENTSTATUS']._serialized_end=800
-  _globals['_AGENT']._serialized_start=74
-  _globals['_AGENT']._serialized_end=392
-  _globals['_AGENT_LABELSENTRY']._serialized_start=347
-  _globals['_AGENT_LABELSENTRY']._serialized_end=392
-  _globals['_LISTAGENTSREQUEST']._serialized_start=394
-  _globals['_LISTAGENTSREQUEST']._serialized_end=469
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=471
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=527
-  _globals['_GETAGENTREQUEST']._serialized_start=529
-  _globals['_GETAGENTREQUEST']._serialized_end=564
-  _globals['_GETAGENTRESPONSE']._serialized_start=566
-  _globals['_GETAGENTRESPONSE']._serialized_end=619
-  _globals['_AGENTADMINSERVICE']._serialized_start=803
-  _globals['_AGENTADMINSERVICE']._serialized_end=974
+  _globals['_LISTAGENTSREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_LISTAGENTSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_GETSCHEDULERSTATUSRESPONSE_QUEUEBYPRIORITYENTRY']._loaded_options = None
+  _globals['_GETSCHEDULERSTATUSRESPONSE_QUEUEBYPRIORITYENTRY']._serialized_options = b'8\001'
+  _globals['_STATSGROUP_FINISHEDENTRY']._loaded_options = None
+  _globals['_STATSGROUP_FINISHEDENTRY']._serialized_options = b'8\001'
+  _globals['_STATSLEVELS_LIVEENTRY']._loaded_options = None
+  _globals['_STATSLEVELS_LIVEENTRY']._serialized_options = b'8\001'
+  _globals['_AGENTSTATUS']._serialized_start=2670
+  _globals['_AGENTSTATUS']._serialized_end=2848
+  _globals['_AGENT']._serialized_start=106
+  _globals['_AGENT']._serialized_end=444
+  _globals['_AGENT_LABELSENTRY']._serialized_start=399
+  _globals['_AGENT_LABELSENTRY']._serialized_end=444
+  _globals['_LISTAGENTSREQUEST']._serialized_start=447
+  _globals['_LISTAGENTSREQUEST']._serialized_end=629
+  _globals['_LISTAGENTSREQUEST_LABELSENTRY']._serialized_start=399
+  _globals['_LISTAGENTSREQUEST_LABELSENTRY']._serialized_end=444
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=631
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=687
+  _globals['_GETAGENTREQUEST']._serialized_start=689
+  _globals['_GETAGENTREQUEST']._serialized_end=724
+  _globals['_GETAGENTRESPONSE']._serialized_start=726
+  _globals['_GETAGENTRESPONSE']._serialized_end=779
+  _globals['_LISTAGENTSESSIONSREQUEST']._serialized_start=781
+  _globals['_LISTAGENTSESSIONSREQUEST']._serialized_end=864
+  _globals['_LISTAGENTSESSIONSRESPONSE']._serialized_start=866
+  _globals['_LISTAGENTSESSIONSRESPONSE']._serialized_end=963
+  _globals['_AGENTSESSION']._serialized_start=966
+  _globals['_AGENTSESSION']._serialized_end=1141
+  _globals['_GETSCHEDULERSTATUSREQUEST']._serialized_start=1143
+  _globals['_GETSCHEDULERSTATUSREQUEST']._serialized_end=1170
+  _globals['_GETSCHEDULERSTATUSRESPONSE']._serialized_start=1173
+  _globals['_GETSCHEDULERSTATUSRESPONSE']._serialized_end=1517
+  _globals['_GETSCHEDULERSTATUSRESPONSE_QUEUEBYPRIORITYENTRY']._serialized_start=1463
+  _globals['_GETSCHEDULERSTATUSRESPONSE_QUEUEBYPRIORITYENTRY']._serialized_end=1517
+  _globals['_GETSTATSREQUEST']._serialized_start=1520
+  _globals['_GETSTATSREQUEST']._serialized_end=1672
+  _globals['_GETSTATSRESPONSE']._serialized_start=1675
+  _globals['_GETSTATSRESPONSE']._serialized_end=1898
+  _globals['_STATSBUCKET']._serialized_start=1900
+  _globals['_STATSBUCKET']._serialized_end=1997
+  _globals['_STATSGROUP']._serialized_start=2000
+  _globals['_STATSGROUP']._serialized_end=2338
+  _globals['_STATSGROUP_FINISHEDENTRY']._serialized_start=2291
+  _globals['_STATSGROUP_FINISHEDENTRY']._serialized_end=2338
+  _globals['_STATSDURATIONS']._serialized_start=2340
+  _globals['_STATSDURATIONS']._serialized_end=2411
+  _globals['_STATSLEVELS']._serialized_start=2414
+  _globals['_STATSLEVELS']._serialized_end=2667
+  _globals['_STATSLEVELS_LIVEENTRY']._serialized_start=2624
+  _globals['_STATSLEVELS_LIVEENTRY']._serialized_end=2667
+  _globals['_AGENTADMINSERVICE']._serialized_start=2851
+  _globals['_AGENTADMINSERVICE']._serialized_end=3122
+  _globals['_SCHEDULERSERVICE']._serialized_start=3124
+  _globals['_SCHEDULERSERVICE']._serialized_end=3245
+  _globals['_STATSSERVICE']._serialized_start=3247
+  _globals['_STATSSERVICE']._serialized_end=3334
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class AgentAdminServiceStub:
                 request_serializer=nodelink_dot_v1_dot_admin__pb2.GetAgentRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_admin__pb2.GetAgentResponse.FromString,
                 _registered_method=True)
+        self.ListAgentSessions = channel.unary_unary(
+                '/nodelink.v1.AgentAdminService/ListAgentSessions',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class AgentAdminServiceServicer:
@@ -65,6 +70,13 @@ class AgentAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAgentSessions(self, request, context):
+        """ListAgentSessions returns the connections of one agent, newest first, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_AgentAdminServiceServicer_to_server(servicer, server):
                     servicer.GetAgent,
                     request_deserializer=nodelink_dot_v1_dot_admin__pb2.GetAgentRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_admin__pb2.GetAgentResponse.SerializeToString,
+            ),
+            'ListAgentSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAgentSessions,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,185 @@ class AgentAdminService:
             '/nodelink.v1.AgentAdminService/GetAgent',
             nodelink_dot_v1_dot_admin__pb2.GetAgentRequest.SerializeToString,
             nodelink_dot_v1_dot_admin__pb2.GetAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAgentSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.AgentAdminService/ListAgentSessions',
+            nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class SchedulerServiceStub:
+    """SchedulerService shows what waits and what runs.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetSchedulerStatus = channel.unary_unary(
+                '/nodelink.v1.SchedulerService/GetSchedulerStatus',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusResponse.FromString,
+                _registered_method=True)
+
+
+class SchedulerServiceServicer:
+    """SchedulerService shows what waits and what runs.
+    """
+
+    def GetSchedulerStatus(self, request, context):
+        """GetSchedulerStatus returns the present state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SchedulerServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetSchedulerStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchedulerStatus,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'nodelink.v1.SchedulerService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('nodelink.v1.SchedulerService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class SchedulerService:
+    """SchedulerService shows what waits and what runs.
+    """
+
+    @staticmethod
+    def GetSchedulerStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.SchedulerService/GetSchedulerStatus',
+            nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class StatsServiceStub:
+    """StatsService tells how much was done, how fast and how well.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetStats = channel.unary_unary(
+                '/nodelink.v1.StatsService/GetStats',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.GetStatsRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.GetStatsResponse.FromString,
+                _registered_method=True)
+
+
+class StatsServiceServicer:
+    """StatsService tells how much was done, how fast and how well.
+    """
+
+    def GetStats(self, request, context):
+        """GetStats returns counts and durations over a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_StatsServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStats,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.GetStatsRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.GetStatsResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'nodelink.v1.StatsService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('nodelink.v1.StatsService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class StatsService:
+    """StatsService tells how much was done, how fast and how well.
+    """
+
+    @staticmethod
+    def GetStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.StatsService/GetStats',
+            nodelink_dot_v1_dot_admin__pb2.GetStatsRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.GetStatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

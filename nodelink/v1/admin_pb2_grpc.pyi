@@ -37,6 +37,8 @@ class AgentAdminServiceStub:
     """ListAgents returns every agent that the server knows."""
     GetAgent: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetAgentRequest, _admin_pb2.GetAgentResponse]
     """GetAgent returns one agent."""
+    ListAgentSessions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAgentSessionsRequest, _admin_pb2.ListAgentSessionsResponse]
+    """ListAgentSessions returns the connections of one agent, newest first, a page at a time."""
 
 @_typing.type_check_only
 class AgentAdminServiceAsyncStub(AgentAdminServiceStub):
@@ -47,6 +49,8 @@ class AgentAdminServiceAsyncStub(AgentAdminServiceStub):
     """ListAgents returns every agent that the server knows."""
     GetAgent: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetAgentRequest, _admin_pb2.GetAgentResponse]  # type: ignore[assignment]
     """GetAgent returns one agent."""
+    ListAgentSessions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAgentSessionsRequest, _admin_pb2.ListAgentSessionsResponse]  # type: ignore[assignment]
+    """ListAgentSessions returns the connections of one agent, newest first, a page at a time."""
 
 class AgentAdminServiceServicer:
     """AgentAdminService shows the agents."""
@@ -65,4 +69,71 @@ class AgentAdminServiceServicer:
     ) -> _typing.Union[_admin_pb2.GetAgentResponse, _abc.Awaitable[_admin_pb2.GetAgentResponse]]:
         """GetAgent returns one agent."""
 
+    def ListAgentSessions(
+        self,
+        request: _admin_pb2.ListAgentSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListAgentSessionsResponse, _abc.Awaitable[_admin_pb2.ListAgentSessionsResponse]]:
+        """ListAgentSessions returns the connections of one agent, newest first, a page at a time."""
+
 def add_AgentAdminServiceServicer_to_server(servicer: AgentAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class SchedulerServiceStub:
+    """SchedulerService shows what waits and what runs."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> SchedulerServiceAsyncStub: ...
+    GetSchedulerStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetSchedulerStatusRequest, _admin_pb2.GetSchedulerStatusResponse]
+    """GetSchedulerStatus returns the present state."""
+
+@_typing.type_check_only
+class SchedulerServiceAsyncStub(SchedulerServiceStub):
+    """SchedulerService shows what waits and what runs."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetSchedulerStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetSchedulerStatusRequest, _admin_pb2.GetSchedulerStatusResponse]  # type: ignore[assignment]
+    """GetSchedulerStatus returns the present state."""
+
+class SchedulerServiceServicer:
+    """SchedulerService shows what waits and what runs."""
+
+    def GetSchedulerStatus(
+        self,
+        request: _admin_pb2.GetSchedulerStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetSchedulerStatusResponse, _abc.Awaitable[_admin_pb2.GetSchedulerStatusResponse]]:
+        """GetSchedulerStatus returns the present state."""
+
+def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class StatsServiceStub:
+    """StatsService tells how much was done, how fast and how well."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> StatsServiceAsyncStub: ...
+    GetStats: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatsRequest, _admin_pb2.GetStatsResponse]
+    """GetStats returns counts and durations over a time."""
+
+@_typing.type_check_only
+class StatsServiceAsyncStub(StatsServiceStub):
+    """StatsService tells how much was done, how fast and how well."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    GetStats: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatsRequest, _admin_pb2.GetStatsResponse]  # type: ignore[assignment]
+    """GetStats returns counts and durations over a time."""
+
+class StatsServiceServicer:
+    """StatsService tells how much was done, how fast and how well."""
+
+    def GetStats(
+        self,
+        request: _admin_pb2.GetStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetStatsResponse, _abc.Awaitable[_admin_pb2.GetStatsResponse]]:
+        """GetStats returns counts and durations over a time."""
+
+def add_StatsServiceServicer_to_server(servicer: StatsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -65,6 +65,11 @@ class TaskServiceStub:
                 request_serializer=nodelink_dot_v1_dot_task__pb2.WaitTaskRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_task__pb2.WaitTaskResponse.FromString,
                 _registered_method=True)
+        self.WaitTasks = channel.unary_unary(
+                '/nodelink.v1.TaskService/WaitTasks',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.WaitTasksRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.WaitTasksResponse.FromString,
+                _registered_method=True)
         self.WatchTasks = channel.unary_stream(
                 '/nodelink.v1.TaskService/WatchTasks',
                 request_serializer=nodelink_dot_v1_dot_task__pb2.WatchTasksRequest.SerializeToString,
@@ -94,6 +99,11 @@ class TaskServiceStub:
                 '/nodelink.v1.TaskService/GetTaskResult',
                 request_serializer=nodelink_dot_v1_dot_task__pb2.GetTaskResultRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_task__pb2.GetTaskResultResponse.FromString,
+                _registered_method=True)
+        self.CleanUpTasks = channel.unary_unary(
+                '/nodelink.v1.TaskService/CleanUpTasks',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.CleanUpTasksRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.CleanUpTasksResponse.FromString,
                 _registered_method=True)
 
 
@@ -143,6 +153,13 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitTasks(self, request, context):
+        """WaitTasks answers when one of several tasks has finished, or all of them, or the timeout has passed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTasks(self, request, context):
         """WatchTasks streams events, from a revision if one is given.
         """
@@ -158,7 +175,7 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetryTask(self, request, context):
-        """RetryTask runs a finished task again.
+        """RetryTask runs a finished task again: as a new task, for what has ended never changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +197,13 @@ class TaskServiceServicer:
 
     def GetTaskResult(self, request, context):
         """GetTaskResult returns the result of a finished task.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CleanUpTasks(self, request, context):
+        """CleanUpTasks removes tasks that finished long ago from the database, now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +242,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=nodelink_dot_v1_dot_task__pb2.WaitTaskRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_task__pb2.WaitTaskResponse.SerializeToString,
             ),
+            'WaitTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitTasks,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.WaitTasksRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.WaitTasksResponse.SerializeToString,
+            ),
             'WatchTasks': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTasks,
                     request_deserializer=nodelink_dot_v1_dot_task__pb2.WatchTasksRequest.FromString,
@@ -247,6 +276,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.GetTaskResult,
                     request_deserializer=nodelink_dot_v1_dot_task__pb2.GetTaskResultRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_task__pb2.GetTaskResultResponse.SerializeToString,
+            ),
+            'CleanUpTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.CleanUpTasks,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.CleanUpTasksRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.CleanUpTasksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -423,6 +457,33 @@ class TaskService:
             _registered_method=True)
 
     @staticmethod
+    def WaitTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/WaitTasks',
+            nodelink_dot_v1_dot_task__pb2.WaitTasksRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.WaitTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchTasks(request,
             target,
             options=(),
@@ -574,6 +635,33 @@ class TaskService:
             '/nodelink.v1.TaskService/GetTaskResult',
             nodelink_dot_v1_dot_task__pb2.GetTaskResultRequest.SerializeToString,
             nodelink_dot_v1_dot_task__pb2.GetTaskResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CleanUpTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/CleanUpTasks',
+            nodelink_dot_v1_dot_task__pb2.CleanUpTasksRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.CleanUpTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,18 +45,22 @@ class TaskServiceStub:
     """ListTasks returns tasks, newest first, a page at a time."""
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.WaitTaskRequest, _task_pb2.WaitTaskResponse]
     """WaitTask answers when the task has finished or the timeout has passed."""
+    WaitTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.WaitTasksRequest, _task_pb2.WaitTasksResponse]
+    """WaitTasks answers when one of several tasks has finished, or all of them, or the timeout has passed."""
     WatchTasks: _grpc.UnaryStreamMultiCallable[_task_pb2.WatchTasksRequest, _task_pb2.WatchTasksResponse]
     """WatchTasks streams events, from a revision if one is given."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.CancelTaskRequest, _task_pb2.CancelTaskResponse]
     """CancelTask asks for a task to be stopped. A running task is cancelled only when its agent confirms it."""
     RetryTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.RetryTaskRequest, _task_pb2.RetryTaskResponse]
-    """RetryTask runs a finished task again."""
+    """RetryTask runs a finished task again: as a new task, for what has ended never changes."""
     ApproveTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ApproveTaskRequest, _task_pb2.ApproveTaskResponse]
     """ApproveTask lets a planned change be applied."""
     ReadTaskLogs: _grpc.UnaryStreamMultiCallable[_task_pb2.ReadTaskLogsRequest, _task_pb2.ReadTaskLogsResponse]
     """ReadTaskLogs streams what a task printed, from an offset, and follows it if asked to."""
     GetTaskResult: _grpc.UnaryUnaryMultiCallable[_task_pb2.GetTaskResultRequest, _task_pb2.GetTaskResultResponse]
     """GetTaskResult returns the result of a finished task."""
+    CleanUpTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.CleanUpTasksRequest, _task_pb2.CleanUpTasksResponse]
+    """CleanUpTasks removes tasks that finished long ago from the database, now."""
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -75,18 +79,22 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """ListTasks returns tasks, newest first, a page at a time."""
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_pb2.WaitTaskRequest, _task_pb2.WaitTaskResponse]  # type: ignore[assignment]
     """WaitTask answers when the task has finished or the timeout has passed."""
+    WaitTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.WaitTasksRequest, _task_pb2.WaitTasksResponse]  # type: ignore[assignment]
+    """WaitTasks answers when one of several tasks has finished, or all of them, or the timeout has passed."""
     WatchTasks: _aio.UnaryStreamMultiCallable[_task_pb2.WatchTasksRequest, _task_pb2.WatchTasksResponse]  # type: ignore[assignment]
     """WatchTasks streams events, from a revision if one is given."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_pb2.CancelTaskRequest, _task_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """CancelTask asks for a task to be stopped. A running task is cancelled only when its agent confirms it."""
     RetryTask: _aio.UnaryUnaryMultiCallable[_task_pb2.RetryTaskRequest, _task_pb2.RetryTaskResponse]  # type: ignore[assignment]
-    """RetryTask runs a finished task again."""
+    """RetryTask runs a finished task again: as a new task, for what has ended never changes."""
     ApproveTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ApproveTaskRequest, _task_pb2.ApproveTaskResponse]  # type: ignore[assignment]
     """ApproveTask lets a planned change be applied."""
     ReadTaskLogs: _aio.UnaryStreamMultiCallable[_task_pb2.ReadTaskLogsRequest, _task_pb2.ReadTaskLogsResponse]  # type: ignore[assignment]
     """ReadTaskLogs streams what a task printed, from an offset, and follows it if asked to."""
     GetTaskResult: _aio.UnaryUnaryMultiCallable[_task_pb2.GetTaskResultRequest, _task_pb2.GetTaskResultResponse]  # type: ignore[assignment]
     """GetTaskResult returns the result of a finished task."""
+    CleanUpTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.CleanUpTasksRequest, _task_pb2.CleanUpTasksResponse]  # type: ignore[assignment]
+    """CleanUpTasks removes tasks that finished long ago from the database, now."""
 
 class TaskServiceServicer:
     """TaskService accepts tasks and tells what became of them."""
@@ -133,6 +141,13 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_pb2.WaitTaskResponse, _abc.Awaitable[_task_pb2.WaitTaskResponse]]:
         """WaitTask answers when the task has finished or the timeout has passed."""
 
+    def WaitTasks(
+        self,
+        request: _task_pb2.WaitTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.WaitTasksResponse, _abc.Awaitable[_task_pb2.WaitTasksResponse]]:
+        """WaitTasks answers when one of several tasks has finished, or all of them, or the timeout has passed."""
+
     def WatchTasks(
         self,
         request: _task_pb2.WatchTasksRequest,
@@ -152,7 +167,7 @@ class TaskServiceServicer:
         request: _task_pb2.RetryTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.RetryTaskResponse, _abc.Awaitable[_task_pb2.RetryTaskResponse]]:
-        """RetryTask runs a finished task again."""
+        """RetryTask runs a finished task again: as a new task, for what has ended never changes."""
 
     def ApproveTask(
         self,
@@ -174,5 +189,12 @@ class TaskServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.GetTaskResultResponse, _abc.Awaitable[_task_pb2.GetTaskResultResponse]]:
         """GetTaskResult returns the result of a finished task."""
+
+    def CleanUpTasks(
+        self,
+        request: _task_pb2.CleanUpTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.CleanUpTasksResponse, _abc.Awaitable[_task_pb2.CleanUpTasksResponse]]:
+        """CleanUpTasks removes tasks that finished long ago from the database, now."""
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

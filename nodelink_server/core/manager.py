@@ -53,6 +53,19 @@ class Health:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerStatus:
+    """What waits and what runs. `queue_by_priority` is by band: CRITICAL, HIGH, NORMAL, LOW."""
+
+    state: str
+    queued_tasks: int
+    running_tasks: int
+    max_concurrent_tasks: int
+    available_slots: int
+    queue_by_priority: Mapping[str, int]
+    last_checkpoint_at: int | None = None
+
+
 class TaskManager:
     """Accepts tasks, has them run, and tells what became of them."""
 

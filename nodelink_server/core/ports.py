@@ -188,7 +188,11 @@ class Boot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskQuery:
-    """Which tasks to list: every given filter must match. Newest first; `before_key` 0: from the newest."""
+    """Which tasks to list: every given filter must match. Newest first; `before_key` 0: from the newest.
+
+    `created_after` is inclusive, `created_before` is not. `labels` are of the task's own metadata. `q` matches a task
+    whose id begins so, whose type is this, or whose metadata has this `name=value`.
+    """
 
     page_size: int = 50
     before_key: int = 0
@@ -198,6 +202,20 @@ class TaskQuery:
     agent_id: str | None = None
     created_after: int | None = None
     created_before: int | None = None
+    labels: frozenset[tuple[str, str]] = frozenset()
+    q: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSessionRecord:
+    """One connection of an agent, as the database keeps it. `disconnected_at` None: it goes on."""
+
+    agent_id: str
+    number: int
+    connected_at: int
+    disconnected_at: int | None = None
+    reason: str = ""
+    software_version: str = ""
 
 
 class LogRow(NamedTuple):

@@ -97,6 +97,8 @@ class Submissions:
             created_at=now,
             caller=caller,
             payload=submission.payload,
+            traceparent=submission.traceparent,
+            retry_of=submission.retry_of,
         )
         key = self._key(submission, caller)
         due_at = spec.scheduled_at if spec.delay_ms is None else now + spec.delay_ms

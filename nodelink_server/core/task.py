@@ -77,6 +77,8 @@ class Task:
     finished_at: int | None = None
     may_have_run: bool = False
     payload: bytes | None = None
+    traceparent: str = ""
+    retry_of: str = ""
     key: int = 0
     revision: int = 0
 

@@ -45,6 +45,7 @@ STATUS_CODES: Mapping[ErrorCode, grpc.StatusCode] = {
     ErrorCode.NOT_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.ALREADY_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorCode.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     ErrorCode.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     ErrorCode.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorCode.NO_AGENT: grpc.StatusCode.UNAVAILABLE,

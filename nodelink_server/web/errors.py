@@ -30,6 +30,7 @@ STATUSES: Mapping[ErrorCode, int] = {
     ErrorCode.NOT_FINISHED: 409,
     ErrorCode.ALREADY_FINISHED: 409,
     ErrorCode.IDEMPOTENCY_CONFLICT: 409,
+    ErrorCode.UNAUTHENTICATED: 401,
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.OVERLOADED: 429,
     ErrorCode.NO_AGENT: 503,
@@ -42,6 +43,7 @@ STATUSES: Mapping[ErrorCode, int] = {
 
 HTTP_CODES: Mapping[int, str] = {
     400: ErrorCode.MALFORMED,
+    401: ErrorCode.UNAUTHENTICATED,
     403: ErrorCode.FORBIDDEN,
     404: ErrorCode.NOT_FOUND,
     405: "METHOD_NOT_ALLOWED",
