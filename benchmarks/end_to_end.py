@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 
@@ -21,9 +22,16 @@ Ends = grpc.aio.UnaryStreamCall[task_pb2.WatchTasksRequest, task_pb2.WatchTasksR
 ENDED = ("task.completed", "task.failed", "task.timeout", "task.cancelled", "task.lost")
 
 
+class System(NamedTuple):
+    """A running server: its gRPC address, and a channel to it."""
+
+    address: str
+    channel: grpc.aio.Channel
+
+
 @asynccontextmanager
-async def system(directory: Path, *, slots: int) -> AsyncIterator[grpc.aio.Channel]:
-    """Server and agent as users run them, on a new SQLite database; gives a channel to the server."""
+async def system(directory: Path, *, slots: int) -> AsyncIterator[System]:
+    """Server and agent as users run them, on a new SQLite database."""
     async with AsyncExitStack() as stack:
         server = ("nodelink_server", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0")
         await stack.enter_async_context(_process(directory, *server))
@@ -32,7 +40,7 @@ async def system(directory: Path, *, slots: int) -> AsyncIterator[grpc.aio.Chann
         await stack.enter_async_context(_process(directory, *agent))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=OPTIONS))
         await _agent_online(channel)
-        yield channel
+        yield System(address, channel)
 
 
 @asynccontextmanager

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import sys
 
-from nodelink.client import Client, new_task
+from nodelink.client import Client
 
 
 def main(server: str, command: list[str]) -> int:
     """Run one command. Returns its exit code."""
     with Client(server) as client:
-        task = client.submit(new_task("shell", {"command": command}, timeout="1m"))
-        for page in client.follow(task.id):
-            for part in page.parts:
-                sys.stdout.write(part.data.decode(errors="replace"))
-        ended = client.wait(task.id)
-        result = client.result(task.id)
-    sys.stderr.write(f"{ended.id} {ended.status} after {result.metrics.run_seconds:.3f} s\n")
+        task = client.submit("shell", {"command": command}, timeout="1m")
+        for part in task.stream_logs():
+            sys.stdout.write(part.data.decode(errors="replace"))
+        result = task.result()
+    sys.stderr.write(f"{result.task_id} {result.status} after {result.metrics.run_seconds:.3f} s\n")
     return result.exit_code or 0
 
 

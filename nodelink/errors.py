@@ -45,6 +45,8 @@ class NodelinkError(Exception):
         super().__init__(message or (type(self).__doc__ or "").strip())
         self.retry_after = retry_after
         """Seconds after which trying again may help; None: it will not."""
+        self.request_id = ""
+        """The name under which the server has noted the call that failed; empty: not known."""
 
     @property
     def message(self) -> str:

@@ -46,7 +46,11 @@ from nodelink.task import (
     Verdict,
     VerdictAction,
 )
+from nodelink.traceparent import traceparent_or_empty
 from nodelink.v1 import agent_pb2, task_pb2
+
+TRACEPARENT = "traceparent"
+"""The key of the W3C trace context in a TaskRequest."""
 
 # --- enums: a table each way; what is not in it is not known --------------------------------------------------------
 
@@ -162,12 +166,16 @@ def ref_of(pb: agent_pb2.AttemptRef) -> AttemptRef:
     return AttemptRef(pb.task_id, pb.attempt, pb.fence)
 
 
-def put_task_request(pb: agent_pb2.TaskRequest, ref: AttemptRef, spec: bytes, execution: Execution) -> None:
+def put_task_request(
+    pb: agent_pb2.TaskRequest, ref: AttemptRef, spec: bytes, execution: Execution, traceparent: str = ""
+) -> None:
     """Write a granted task; `spec` is what `spec_bytes` made."""
     put_ref(pb.ref, ref)
     pb.spec = spec
     pb.execution = EXECUTION_TO_PB[execution]
     pb.granted = True
+    if traceparent:
+        pb.trace_context[TRACEPARENT] = traceparent
 
 
 def task_request_of(pb: agent_pb2.TaskRequest) -> TaskRequest | None:
@@ -177,7 +185,10 @@ def task_request_of(pb: agent_pb2.TaskRequest) -> TaskRequest | None:
     except DecodeError:
         return None
     return TaskRequest(
-        ref=ref_of(pb.ref), spec=_spec_of(spec, EXECUTION_FROM_PB.get(pb.execution)), payload=spec.payload
+        ref=ref_of(pb.ref),
+        spec=_spec_of(spec, EXECUTION_FROM_PB.get(pb.execution)),
+        payload=spec.payload,
+        traceparent=traceparent_or_empty(pb.trace_context.get(TRACEPARENT)) if pb.trace_context else "",
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -17,6 +20,7 @@ from nodelink.task import AttemptRef
 from nodelink.v1 import agent_pb2
 from nodelink.wire import EXECUTION_TO_PB
 from nodelink_agent.commands import Commands, SpawnerProcess
+from nodelink_agent.context import BeginTrace
 from nodelink_agent.handlers.echo import ECHO
 from nodelink_agent.handlers.registry import HandlerRegistry
 from nodelink_agent.handlers.shell import shell
@@ -25,6 +29,7 @@ from nodelink_agent.link import Introduction, Link
 from nodelink_agent.output import Output
 from nodelink_agent.pool import Pool
 from nodelink_agent.settings import AgentSettings
+from nodelink_agent.status import forget_status, tell_status
 from nodelink_agent.supervisor import Supervisor
 
 _log = structlog.get_logger(__name__)
@@ -37,7 +42,10 @@ class SpawnerDied(Exception):
 def run(settings: AgentSettings, spawner: SpawnerProcess) -> None:
     """Run the agent until SIGTERM or SIGINT. IdentityError: it cannot begin; ExceptionGroup: it failed."""
     with open_identity(settings.directory) as identity:
-        asyncio.run(_serve_until_signal(settings, spawner, identity))
+        try:
+            asyncio.run(_serve_until_signal(settings, spawner, identity))
+        finally:
+            forget_status(settings.directory)
 
 
 async def _serve_until_signal(settings: AgentSettings, spawner: SpawnerProcess, identity: IdentityFile) -> None:
@@ -62,9 +70,9 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
     """The agent, until `stop` is set and it has drained."""
     attempts = settings.directory / "attempts"
     await asyncio.to_thread(_clear, attempts)
-    async with Commands(spawner) as commands:
+    async with _traced(settings, identity) as begin_trace, Commands(spawner) as commands:
         handlers = HandlerRegistry([ECHO, shell(commands, environment=os.environ, server=str(settings.server))])
-        pool = Pool(slots=settings.slots, handlers=handlers, open_output=_outputs_in(attempts))
+        pool = Pool(slots=settings.slots, handlers=handlers, open_output=_outputs_in(attempts), begin_trace=begin_trace)
         supervisor = Supervisor(
             pool=pool,
             sessions=identity,
@@ -75,9 +83,27 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         _log.info("agent_started", agent_id=identity.identity.agent_id, name=settings.label, slots=settings.slots)
         async with pool.open(), asyncio.TaskGroup() as group:
             watch = group.create_task(_fail_without(commands), name="spawner watch")
+            status = group.create_task(
+                tell_status(settings.directory, server=str(settings.server), is_linked=lambda: supervisor.is_linked),
+                name="status",
+            )
             await supervisor.run(stop)
             watch.cancel()
+            status.cancel()
     _log.info("agent_stopped")
+
+
+@asynccontextmanager
+async def _traced(settings: AgentSettings, identity: IdentityFile) -> AsyncIterator[BeginTrace | None]:
+    """Spans of attempts, sent to an endpoint. Without one nothing of it is even loaded."""
+    if not settings.otlp_endpoint:
+        yield None
+        return
+    tracing: Any = importlib.import_module("nodelink_agent.tracing")
+    async with tracing.open_trace(
+        settings.otlp_endpoint, version=_software_version(), agent_id=identity.identity.agent_id
+    ) as begin_trace:
+        yield begin_trace
 
 
 def _dialler(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from nodelink.task import AttemptRef, LogStream, Progress, Reason, TaskRequest, TaskSpec
+from nodelink.task import AttemptRef, Finished, LogStream, Progress, Reason, TaskRequest, TaskSpec
 from nodelink_agent.output import Output
 
 
@@ -19,6 +19,16 @@ class Teller(Protocol):
 
     def progress(self, ref: AttemptRef, progress: Progress) -> None:
         """The work advances."""
+
+
+class Trace(NamedTuple):
+    """The span of one attempt: what names it to others, and what is called with how the attempt ended."""
+
+    traceparent: str
+    end: Callable[[Finished], None]
+
+
+BeginTrace = Callable[[TaskRequest], Trace]
 
 
 class AttemptContext:
@@ -35,6 +45,7 @@ class AttemptContext:
     ) -> None:
         self.ref: AttemptRef = request.ref
         self.spec: TaskSpec = request.spec
+        self.traceparent = request.traceparent
         self.deadline = deadline
         self.grace_seconds = 0.0
         self.stop_reason: Reason | None = None

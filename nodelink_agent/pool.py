@@ -25,8 +25,9 @@ from nodelink.task import (
     TaskRequest,
     TaskResponse,
 )
+from nodelink.values import evolve
 from nodelink_agent import endings
-from nodelink_agent.context import AttemptContext
+from nodelink_agent.context import AttemptContext, BeginTrace, Trace
 from nodelink_agent.core.agent import MAX_CHUNK_BYTES, MAX_FRAME_BYTES, AgentCore, Stop, Work
 from nodelink_agent.core.logs import LogRead
 from nodelink_agent.handlers.registry import Handler, HandlerRegistry, InlineHandler
@@ -55,10 +56,11 @@ class Speech(NamedTuple):
 class Running:
     """One attempt under way, with the timers that may end it."""
 
-    __slots__ = ("aborted", "context", "task", "timers")
+    __slots__ = ("aborted", "context", "task", "timers", "trace")
 
-    def __init__(self, context: AttemptContext) -> None:
+    def __init__(self, context: AttemptContext, trace: Trace | None) -> None:
         self.context = context
+        self.trace = trace
         self.task: asyncio.Task[None] | None = None
         self.timers: list[asyncio.TimerHandle] = []
         self.aborted = False
@@ -81,6 +83,7 @@ class Pool:
         open_output: OpenOutput,
         least_patience: float = LEAST_PATIENCE,
         stop_margin: float = STOP_MARGIN,
+        begin_trace: BeginTrace | None = None,
     ) -> None:
         self.wake = asyncio.Event()
         self.core = AgentCore(slots=slots, wake=self.wake.set)
@@ -88,6 +91,7 @@ class Pool:
         self._open_output = open_output
         self._least_patience = least_patience
         self._stop_margin = stop_margin
+        self._begin_trace = begin_trace
         self._running: dict[AttemptRef, Running] = {}
         self._outputs: dict[AttemptRef, Output] = {}
         self._moved = asyncio.Event()
@@ -150,12 +154,15 @@ class Pool:
         """Start an attempt; its end, if it is over at once."""
         entry = self._handlers.get(request.spec.type)
         if entry is not None and entry.inline is not None:
-            return TaskResponse(request.ref, _run_inline(entry.inline, request))
+            return TaskResponse(request.ref, self._run_inline(entry.inline, request))
         if entry is None or entry.run is None:
             return TaskResponse(request.ref, Declined(message=f"this agent does not run {request.spec.type!r}"))
         if self._tasks is None:
             raise RuntimeError("the pool is not open")
-        running = self._running[request.ref] = Running(self._context(request))
+        trace = self._begin_trace(request) if self._begin_trace is not None else None
+        if trace is not None:
+            request = evolve(request, traceparent=trace.traceparent)
+        running = self._running[request.ref] = Running(self._context(request), trace)
         if running.context.deadline is not None:
             timeout = Stop(request.ref, DEFAULT_GRACE_MS, Reason.RUN_TIMEOUT)
             running.timers.append(self._loop.call_at(running.context.deadline, self._stop, timeout))
@@ -163,6 +170,14 @@ class Pool:
             self._run(request, entry.run, running), name=f"attempt {request.ref.task_id}"
         )
         return None
+
+    def _run_inline(self, handler: InlineHandler, request: TaskRequest) -> Finished:
+        if self._begin_trace is None:
+            return _run_inline(handler, request)
+        trace = self._begin_trace(request)
+        finished = _run_inline(handler, request)
+        trace.end(finished)
+        return finished
 
     def _context(self, request: TaskRequest) -> AttemptContext:
         now = self._loop.time()
@@ -176,13 +191,12 @@ class Pool:
         )
 
     async def _run(self, request: TaskRequest, handler: Handler, running: Running) -> None:
-        context = running.context
         try:
             finished = await self._outcome(request, handler, running)
         finally:
             self._cancel_timers(running)
             del self._running[request.ref]
-        self._end(context, finished)
+        self._end(running, finished)
 
     async def _outcome(self, request: TaskRequest, handler: Handler, running: Running) -> Finished:
         try:
@@ -206,7 +220,8 @@ class Pool:
         reason = running.context.stop_reason or Reason.INFRASTRUCTURE
         return endings.stopped(reason, confirmed=not running.context.listens)
 
-    def _end(self, context: AttemptContext, finished: Finished) -> None:
+    def _end(self, running: Running, finished: Finished) -> None:
+        context = running.context
         finished = endings.presentable(finished, stop_reason=context.stop_reason)
         run_seconds = finished.run_seconds or self._loop.time() - context.begun_at
         totals = finished.log_totals
@@ -215,6 +230,8 @@ class Pool:
             output.end()
             totals = output.totals()
         finished = replace(finished, run_seconds=run_seconds, log_totals=totals)
+        if running.trace is not None:
+            running.trace.end(finished)
         self.perform(self.core.ended([TaskResponse(context.ref, finished)]))
 
     def _stop(self, stop: Stop) -> None:

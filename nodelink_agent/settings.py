@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodelink.address import Address, parse_address
+from nodelink.otlp import parse_otlp_endpoint
 from nodelink.settings import SettingError, labels, one_of, read_settings, seconds, setting, whole_number, yes_or_no
 from nodelink.task import DEFAULT_POOL
 
@@ -70,6 +71,13 @@ class AgentSettings:
         flag="--shutdown-grace",
         parse=seconds(0, 86_400),
         default=30.0,
+    )
+    otlp_endpoint: str = setting(
+        "where spans are sent by OTLP over gRPC, as http://host:4317; none if not given",
+        env="NODELINK_OTLP_ENDPOINT",
+        flag="--otlp-endpoint",
+        parse=parse_otlp_endpoint,
+        default="",
     )
     insecure: bool = setting(
         "allow a server beyond loopback although there is no TLS: whoever reaches the port can run commands here",

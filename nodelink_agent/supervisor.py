@@ -61,13 +61,18 @@ class Supervisor:
         self._link: Link | None = None
         self._leaving = False
 
+    @property
+    def is_linked(self) -> bool:
+        """Whether a server has welcomed the agent and the link has not ended."""
+        return self._link is not None and self._link.is_open
+
     async def run(self, stop: asyncio.Event) -> None:
         """Stay linked until `stop` is set and the agent has left in good order, which takes a bounded time."""
         async with asyncio.TaskGroup() as group:
             keeper = group.create_task(self._keep_linked(), name="link keeper")
             await stop.wait()
             await self._leave()
-            if self._link is not None and self._link.is_open:
+            if self.is_linked:
                 await asyncio.wait({keeper}, timeout=GOODBYE_SECONDS)
             keeper.cancel()
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import json
 import os
 import random
 import secrets
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -23,6 +25,7 @@ from nodelink.settings import EX_CONFIG
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.manager import TaskManager
+from nodelink_server.core.observer import Observer
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.settings import ServerSettings
 from nodelink_server.store.errors import DatabaseHeld
@@ -67,14 +70,17 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
     """The server, until `stop` is set and it has drained. Sets `ready` once it can be used."""
     clock = SystemClock()
     new_id = IdMaker(now=clock.now, random_bits=_cheap_chance().getrandbits)
-    software = _software_version()
-    async with open_store(settings.database, ids=new_id) as store:
-        manager = TaskManager(store=store, clock=clock, new_id=new_id, options=_options(settings))
+    software, server_id = _software_version(), new_id()
+    async with (
+        _traced(settings.otlp_endpoint, software, server_id) as observer,
+        open_store(settings.database, ids=new_id) as store,
+    ):
+        manager = TaskManager(store=store, clock=clock, new_id=new_id, options=_options(settings), observer=observer)
         await manager.restore()
         _spare_the_collector()
         async with (
             manager.running(),
-            grpc_server(manager, settings.grpc_address, clock=clock, server_id=new_id(), version=software) as grpc,
+            grpc_server(manager, settings.grpc_address, clock=clock, server_id=server_id, version=software) as grpc,
             http_server(
                 manager,
                 settings.http_address,
@@ -91,6 +97,17 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
                 await manager.drain()
                 await asyncio.sleep(DRAIN_SECONDS)
     log.info("server_stopped")
+
+
+@asynccontextmanager
+async def _traced(endpoint: str, version: str, server_id: str) -> AsyncIterator[Observer | None]:
+    """Spans of tasks, sent to an endpoint. Without one nothing of it is even loaded."""
+    if not endpoint:
+        yield None
+        return
+    tracing: Any = importlib.import_module("nodelink_server.tracing")
+    async with tracing.open_observer(endpoint, version=version, server_id=server_id) as observer:
+        yield observer
 
 
 async def _serve_until_signal(settings: ServerSettings) -> None:

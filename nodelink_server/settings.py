@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nodelink.address import Address, parse_address
+from nodelink.otlp import parse_otlp_endpoint
 from nodelink.settings import SettingError, one_of, read_settings, seconds, setting, whole_number, yes_or_no
 
 INSECURE_FLAG = "--insecure-i-accept-remote-code-execution"
@@ -119,6 +120,13 @@ class ServerSettings:
         flag="--max-live-tasks",
         parse=whole_number(0, 1_000_000_000),
         default=0,
+    )
+    otlp_endpoint: str = setting(
+        "where spans are sent by OTLP over gRPC, as http://host:4317; none if not given",
+        env="NODELINK_OTLP_ENDPOINT",
+        flag="--otlp-endpoint",
+        parse=parse_otlp_endpoint,
+        default="",
     )
     insecure: bool = setting(
         "listen beyond loopback although there is neither TLS nor authentication:"

@@ -12,6 +12,10 @@ import structlog
 
 NEEDS: Mapping[str, str] = {
     "buf": "the buf command",
+    "containers": "podman, from Debian",
+    "prometheus": "prometheus and promtool, from Debian",
+    "go": "Go and its gRPC libraries, from Debian",
+    "node": "Node.js and npm packages",
     "tmpfs": "mounting a small file system, as root on Linux",
 }
 """A test with one of these marks needs more than Python: it runs only with --all, and then a missing tool fails it."""

@@ -76,6 +76,8 @@ HOMES: Mapping[str, str] = {
     "fastapi": "nodelink_server.web",
     "starlette": "nodelink_server.web",
 }
+TRACING = {"nodelink.tracing", "nodelink_server.tracing", "nodelink_agent.tracing"}
+"""What needs an extra that few install: loaded by name, where an endpoint is configured."""
 MAY_IMPORT_LATE = {
     "nodelink_agent.__main__": "the spawner is started before grpc is loaded",
     "nodelink_server.__main__": "grpc reads its environment when it is loaded",
@@ -155,15 +157,29 @@ def keep_libraries_at_home(tree: Tree) -> list[str]:
 
 def import_what_is_declared(tree: Tree) -> list[str]:
     """Each package imports only what pyproject.toml installs with it: an agent never needs the server's libraries."""
-    base, server = _declared()
+    base, server, tracing = (_declared(extra) for extra in ("", "server", "tracing"))
     provided = packages_distributions()
+
+    def declared(module: Module) -> set[str]:
+        of_the_server = server if _begins(module.name, "nodelink_server") else set()
+        return base | of_the_server | (tracing if module.name in TRACING else set())
+
     return [
         _violation(module, library, "is not among the dependencies of this package")
         for module in tree.values()
         for library in foreign_imports(module, tree)
         if library.name not in sys.stdlib_module_names
-        and not {_normal(name) for name in provided.get(library.name, ())}
-        & (base | server if _begins(module.name, "nodelink_server") else base)
+        and not {_normal(name) for name in provided.get(library.name, ())} & declared(module)
+    ]
+
+
+def load_tracing_by_name(tree: Tree) -> list[str]:
+    """Nobody imports what traces but what traces itself: without an endpoint nothing of it is loaded."""
+    return [
+        _violation(module, target, "is loaded by name, and only where an endpoint is configured")
+        for module in tree.values()
+        for target in own_imports(module, tree)
+        if target.name in TRACING and module.name not in TRACING
     ]
 
 
@@ -176,6 +192,7 @@ RULES: tuple[Rule, ...] = (
     start_from_the_standard_library,
     keep_libraries_at_home,
     import_what_is_declared,
+    load_tracing_by_name,
 )
 
 
@@ -233,12 +250,15 @@ PLANTED: tuple[tuple[Rule, str, str, str], ...] = (
     (keep_libraries_at_home, "nodelink_server/web/tasks.py", "from sqlalchemy import select", "sqlalchemy"),
     (import_what_is_declared, "nodelink_agent/link.py", "import sqlalchemy", "sqlalchemy"),
     (import_what_is_declared, "nodelink_server/web/tasks.py", "import hypothesis", "hypothesis"),
+    (import_what_is_declared, "nodelink_server/app.py", "import opentelemetry.trace", "opentelemetry"),
+    (load_tracing_by_name, "nodelink_server/app.py", "from nodelink import tracing", "nodelink.tracing"),
 )
 SOUND = {
     "nodelink/task.py": "",
     "nodelink/durations.py": "",
     "nodelink/v1/task_pb2.py": "",
     "nodelink/wire.py": "from nodelink.task import TaskSpec\nfrom nodelink.v1 import task_pb2",
+    "nodelink/tracing.py": "import opentelemetry.trace",
     "nodelink/client/sync.py": "from nodelink import wire",
     "nodelink/cli/main.py": "import click\nfrom nodelink.client import sync",
     "nodelink_server/core/task.py": "import asyncio\nimport structlog\nfrom nodelink.task import TaskSpec",
@@ -307,10 +327,10 @@ def _violation(module: Module, reference: Reference, complaint: str) -> str:
     return f"{module.name}:{reference.line}: {reference.name}: {complaint}"
 
 
-def _declared() -> tuple[set[str], set[str]]:
-    """The names of the distributions that the project itself asks for: at its base, and for the server."""
+def _declared(extra: str) -> set[str]:
+    """The names of the distributions that the project itself asks for: with an extra, or (empty) at its base."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return _names(project["dependencies"]), _names(project["optional-dependencies"]["server"])
+    return _names(project["optional-dependencies"][extra] if extra else project["dependencies"])
 
 
 def _names(requirements: list[str]) -> set[str]:

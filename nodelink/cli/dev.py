@@ -16,7 +16,6 @@ import click
 from nodelink.address import parse_address
 from nodelink.cli.background import background
 from nodelink.cli.child import Child, ChildEnded, child, while_alive
-from nodelink.cli.connect import read_addresses
 from nodelink.cli.exit_codes import Exit
 from nodelink.cli.follow import Follower, Interrupts, interrupts
 from nodelink.cli.output import say, say_error
@@ -25,6 +24,7 @@ from nodelink.cli.screen import Screen
 from nodelink.cli.services import service_command
 from nodelink.client import AsyncClient, new_task
 from nodelink.errors import LinkError
+from nodelink.server_address import read_addresses
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05

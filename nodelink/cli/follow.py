@@ -76,7 +76,7 @@ class Follower:
 
     async def _show(self, task_id: str) -> None:
         complete = False
-        async with aclosing(self._client.follow(task_id)) as pages:
+        async with aclosing(self._client.log_pages(task_id)) as pages:
             async for page in pages:
                 self._screen.show(page.parts)
                 complete = page.complete

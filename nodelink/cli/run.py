@@ -50,7 +50,7 @@ def run(
     if not detach:
         return asyncio.run(run_and_follow(server, submission, raw=raw))
     with Client(server) as client:
-        show_one(task_form(client.submit(submission)), output or "id")
+        show_one(task_form(client.submit(submission).get()), output or "id")
     return None
 
 

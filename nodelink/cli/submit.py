@@ -44,12 +44,11 @@ def submit(
     content = with_process(read_payload(payload), env=env, cwd=cwd)
     submission = submission_of(type, content, options)
     with Client(server) as client:
-        task = client.submit(submission)
+        handle = client.submit(submission)
         if not wait:
-            show_one(task_form(task), output or "id")
+            show_one(task_form(handle.get()), output or "id")
             return None
-        client.wait(task.id)
-        result = client.result(task.id)
+        result = handle.result()
     show_one(result_form(result), output or "table")
     return code_of_result(result)
 

@@ -132,12 +132,12 @@ def show_logs(
     async def show() -> None:
         async with AsyncClient(server) as client:
             if follow:
-                pages = client.follow(task_id, stream=chosen, attempt=attempt, offset=offset)
+                parts = client.stream_logs(task_id, stream=chosen, attempt=attempt, offset=offset)
             else:
-                pages = client.logs(task_id, stream=chosen, attempt=attempt, offset=offset, limit=limit)
-            async with aclosing(pages):
-                async for page in pages:
-                    screen.show(page.parts)
+                parts = client.logs(task_id, stream=chosen, attempt=attempt, offset=offset, limit=limit)
+            async with aclosing(parts):
+                async for part in parts:
+                    screen.show([part])
 
     asyncio.run(show())
 

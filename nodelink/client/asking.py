@@ -1,23 +1,48 @@
-"""From what a caller says to the requests that ask it of the server. Pure: both clients share it."""
+"""A task as a caller asks for it: type, payload and options, checked before anything is sent. Pure."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TypedDict
 
-from nodelink.client.nouns import TaskFilter
 from nodelink.durations import parse_duration_ms
 from nodelink.errors import FieldError, InvalidTask
-from nodelink.task import DEFAULT_POOL, DEFAULT_PRIORITY, PRIORITIES, Execution, LogStream, Submission, TaskSpec
-from nodelink.v1 import task_pb2
-from nodelink.wire import STATUS_TO_PB, STREAM_TO_PB, put_ms, put_spec
+from nodelink.task import (
+    DEFAULT_POOL,
+    DEFAULT_PRIORITY,
+    PRIORITIES,
+    Execution,
+    Submission,
+    TaskSpec,
+)
 
-MOST_IN_BATCH = 1_000
-BATCH_BYTES = 2 << 20
-"""About how large a batch may get before the next one begins."""
+Duration = str | timedelta
+"""A duration as the clients take it: `"1h30m"`, or a timedelta."""
 
-LARGEST_PAGE = 1_000
+
+class TaskOptions(TypedDict, total=False):
+    """What may be said of a task besides its type and payload. All of it may be left out.
+
+    `at` needs a time zone. `traceparent` is the W3C trace context that the task's spans shall belong to.
+    """
+
+    pool: str
+    priority: int | str
+    timeout: Duration | None
+    queue_timeout: Duration | None
+    at: datetime | None
+    delay: Duration | None
+    execution: Execution | str | None
+    metadata: Mapping[str, str] | None
+    traceparent: str
+
+
+class SubmitOptions(TaskOptions, total=False):
+    """The same, for one task. With a key, submitting the same again within 24 hours gives the same task."""
+
+    idempotency_key: str | None
 
 
 def new_task(
@@ -26,15 +51,16 @@ def new_task(
     *,
     pool: str = DEFAULT_POOL,
     priority: int | str = DEFAULT_PRIORITY,
-    timeout: str | None = None,
-    queue_timeout: str | None = None,
+    timeout: Duration | None = None,
+    queue_timeout: Duration | None = None,
     at: datetime | None = None,
-    delay: str | None = None,
+    delay: Duration | None = None,
     execution: Execution | str | None = None,
     metadata: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
+    traceparent: str = "",
 ) -> Submission:
-    """A task to submit. The payload is anything that JSON can say; durations are written `1h30m`.
+    """A task to submit. The payload is anything that JSON can say; durations are timedeltas or written `1h30m`.
 
     `at` needs a time zone. With an idempotency key, submitting the same again within 24 hours gives the same task.
     Raises `InvalidTask`.
@@ -43,14 +69,24 @@ def new_task(
         type=type,
         pool=pool,
         priority=priority_of(priority),
-        timeout_ms=_duration_of("timeout", timeout),
-        queue_timeout_ms=_duration_of("queue_timeout", queue_timeout),
-        scheduled_at=_moment_of(at),
-        delay_ms=_duration_of("delay", delay),
+        timeout_ms=duration_ms_of("timeout", timeout),
+        queue_timeout_ms=duration_ms_of("queue_timeout", queue_timeout),
+        scheduled_at=moment_ms_of("at", at),
+        delay_ms=duration_ms_of("delay", delay),
         execution=_execution_of(execution),
         metadata=dict(metadata or {}),
     )
-    return Submission(spec=spec, payload=_json_of(payload), idempotency_key=idempotency_key)
+    payload_json = _json_of(payload)
+    return Submission(spec=spec, payload=payload_json, idempotency_key=idempotency_key, traceparent=traceparent)
+
+
+def submission_of(task: Submission | str, payload: object, options: SubmitOptions) -> Submission:
+    """What `submit` is given, as one submission: it is one already, or a type with payload and options."""
+    if isinstance(task, str):
+        return new_task(task, payload, **options)
+    if payload is not None or options:
+        raise TypeError("a Submission says it all: give a payload and options to new_task")
+    return task
 
 
 def priority_of(priority: int | str) -> int:
@@ -71,20 +107,24 @@ def priority_of(priority: int | str) -> int:
 _PRIORITY_HELP = f"must be a whole number from 1 to 100, or one of {', '.join(PRIORITIES)}"
 
 
-def _duration_of(field: str, text: str | None) -> int | None:
-    if text is None:
+def duration_ms_of(field: str, given: Duration | None) -> int | None:
+    """Milliseconds of a duration, None if none is given. Raises `InvalidTask`, which names the field."""
+    if given is None:
         return None
+    if isinstance(given, timedelta):
+        return round(given / timedelta(milliseconds=1))
     try:
-        return parse_duration_ms(text)
+        return parse_duration_ms(given)
     except ValueError as error:
         raise InvalidTask(FieldError(field, str(error))) from error
 
 
-def _moment_of(at: datetime | None) -> int | None:
+def moment_ms_of(field: str, at: datetime | None) -> int | None:
+    """A moment in milliseconds since the epoch, None if none is given. Raises `InvalidTask` without a time zone."""
     if at is None:
         return None
     if at.tzinfo is None:
-        raise InvalidTask(FieldError("at", "needs a time zone, like 2030-01-31T08:00:00Z"))
+        raise InvalidTask(FieldError(field, "needs a time zone, like 2030-01-31T08:00:00Z"))
     return round(at.timestamp() * 1000)
 
 
@@ -103,81 +143,3 @@ def _json_of(payload: object) -> bytes:
         return json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidTask(FieldError("payload", f"cannot be written as JSON: {error}")) from error
-
-
-# --- requests -------------------------------------------------------------------------------------------------------
-
-
-def submit_request(submission: Submission, *, wait_ms: int | None = None) -> task_pb2.SubmitTaskRequest:
-    """A request for one task."""
-    request = task_pb2.SubmitTaskRequest()
-    _put_submission(request, submission)
-    if wait_ms is not None:
-        put_ms(request.wait, wait_ms)
-    return request
-
-
-def batch_requests(submissions: Iterable[Submission]) -> Iterator[task_pb2.BatchSubmitTasksRequest]:
-    """Requests for many tasks, each as long as one may be."""
-    batch = task_pb2.BatchSubmitTasksRequest()
-    size = 0
-    for submission in submissions:
-        if batch.requests and (len(batch.requests) == MOST_IN_BATCH or size + len(submission.payload) > BATCH_BYTES):
-            yield batch
-            batch, size = task_pb2.BatchSubmitTasksRequest(), 0
-        _put_submission(batch.requests.add(), submission)
-        size += len(submission.payload)
-    if batch.requests:
-        yield batch
-
-
-def _put_submission(pb: task_pb2.SubmitTaskRequest, submission: Submission) -> None:
-    put_spec(pb.spec, submission.spec, submission.payload)
-    pb.idempotency_key = submission.idempotency_key or ""
-
-
-def list_request(wanted: TaskFilter, *, page_size: int, page_token: str) -> task_pb2.ListTasksRequest:
-    """A request for a page of tasks."""
-    request = task_pb2.ListTasksRequest(
-        page_size=min(page_size, LARGEST_PAGE),
-        page_token=page_token,
-        statuses=[STATUS_TO_PB[status] for status in sorted(wanted.statuses)],
-        type=wanted.type,
-        pool=wanted.pool,
-        agent_id=wanted.agent_id,
-    )
-    if wanted.created_after is not None:
-        put_ms(request.created_after, wanted.created_after)
-    if wanted.created_before is not None:
-        put_ms(request.created_before, wanted.created_before)
-    return request
-
-
-def wait_request(task_id: str, *, timeout_ms: int) -> task_pb2.WaitTaskRequest:
-    """A request for the end of a task."""
-    request = task_pb2.WaitTaskRequest(task_id=task_id)
-    put_ms(request.timeout, timeout_ms)
-    return request
-
-
-def cancel_request(task_id: str, *, reason: str, grace: str | None) -> task_pb2.CancelTaskRequest:
-    """A request for the stop of a task."""
-    request = task_pb2.CancelTaskRequest(task_id=task_id, reason=reason)
-    grace_ms = _duration_of("grace", grace)
-    if grace_ms is not None:
-        put_ms(request.grace, grace_ms)
-    return request
-
-
-def logs_request(
-    task_id: str, *, stream: LogStream | None, attempt: int, offset: int, limit: int = 0, follow: bool = False
-) -> task_pb2.ReadTaskLogsRequest:
-    """A request for output."""
-    return task_pb2.ReadTaskLogsRequest(
-        task_id=task_id,
-        stream=STREAM_TO_PB[stream] if stream else task_pb2.LOG_STREAM_UNSPECIFIED,
-        attempt=attempt,
-        offset=offset,
-        limit=limit,
-        follow=follow,
-    )

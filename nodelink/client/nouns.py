@@ -5,8 +5,10 @@ Moments are milliseconds since the epoch (UTC), as everywhere; None: it has not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from nodelink.errors import NodelinkError
 from nodelink.task import TERMINAL, LogStream, Progress, TaskSpec, TaskStatus
@@ -46,6 +48,8 @@ class Task:
     progress: Progress | None = None
     attempts: Sequence[Attempt] = ()
     revision: int = 0
+    retry_of: str = ""
+    traceparent: str = ""
 
     @property
     def is_terminal(self) -> bool:
@@ -79,6 +83,16 @@ class TaskResult:
     started_at: int | None = None
     completed_at: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended well."""
+        return self.status is TaskStatus.COMPLETED
+
+    @property
+    def value(self) -> Any:
+        """Its output, read from JSON; None if there is none."""
+        return json.loads(self.output) if self.output else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,20 +155,33 @@ class Agent:
     last_heartbeat_at: int | None
     types: Sequence[str]
     software_version: str
+    free_slots: int = 0
+    """How many more tasks it could take now."""
 
-    @property
-    def free_slots(self) -> int:
-        """How many more tasks it could run now."""
-        return max(0, self.slots - len(self.current_tasks)) if self.status == "online" else 0
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSession:
+    """One connection of an agent. `reason`: goodbye, lost, silent, replaced or server_stopped; empty: it goes on."""
+
+    number: int
+    connected_at: int
+    disconnected_at: int | None
+    reason: str
+    software_version: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """Which tasks to list: every given part must match."""
+    """Which tasks to list: every given part must match. `labels`: metadata that a task must have, all of it.
 
-    statuses: frozenset[TaskStatus] = frozenset()
+    `q`: the beginning of an id, a type, or `name=value` of the metadata.
+    """
+
+    statuses: Collection[str] = ()
     type: str = ""
     pool: str = ""
     agent_id: str = ""
     created_after: int | None = None
     created_before: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    q: str = ""

@@ -1,14 +1,19 @@
-"""How a call that goes on for long outlives a server that is away for a while. Pure: time and chance come in."""
+"""How a client outlives a server that is away or busy for a while. Pure: time and chance come in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum, auto
 
 from nodelink.backoff import full_jitter
-from nodelink.errors import LinkLost, NodelinkError, StoreUnavailable
+from nodelink.client.channel import ANSWERED_EARLY_SECONDS, LONG_POLL_SECONDS
+from nodelink.errors import LinkLost, NodelinkError, Overloaded, StoreUnavailable
 
 FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 2.0
+
+PASSING = (LinkLost, StoreUnavailable, Overloaded)
+"""What may be over when one asks again."""
 
 
 class Patience:
@@ -19,23 +24,79 @@ class Patience:
         self._monotonic = monotonic
         self._random = random
         self._away_since: float | None = None
-        self._delays = self._new_delays()
+        self._delays = _delays(random)
 
     def heard(self) -> None:
         """The server has answered."""
         self._away_since = None
-        self._delays = self._new_delays()
+        self._delays = _delays(self._random)
 
     def delay_after(self, error: NodelinkError) -> float:
         """Seconds after which to try again. Raises the error if it is of another kind, or patience is over."""
-        if not isinstance(error, LinkLost | StoreUnavailable):
+        if not isinstance(error, PASSING):
             raise error
         now = self._monotonic()
         if self._away_since is None:
             self._away_since = now
         if now - self._away_since >= self._seconds:
             raise error
-        return next(self._delays)
+        return next(self._delays) + (error.retry_after or 0.0)
 
-    def _new_delays(self) -> Iterator[float]:
-        return full_jitter(initial=FIRST_DELAY_SECONDS, maximum=LONGEST_DELAY_SECONDS, random=self._random)
+
+class Tries:
+    """The tries of one call that may safely be made again. They end with the time that the call has altogether."""
+
+    def __init__(self, seconds: float, *, monotonic: Callable[[], float], random: Callable[[], float]) -> None:
+        self._until = monotonic() + seconds
+        self._monotonic = monotonic
+        self._delays = _delays(random)
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the next try may take."""
+        return max(0.0, self._until - self._monotonic())
+
+    def delay_after(self, error: NodelinkError) -> float:
+        """Seconds after which to try again. Raises the error if it is of another kind, or there is no time for it."""
+        delay = next(self._delays) + (error.retry_after or 0.0)
+        if not isinstance(error, PASSING) or delay >= self.seconds_left:
+            raise error
+        return delay
+
+
+class Heard(Enum):
+    """What the answer to a long poll has brought."""
+
+    ALL = auto()
+    SOME = auto()
+    NOTHING = auto()
+
+
+class LongPoll:
+    """Cuts a long wait into calls of bearable length. `timeout` None: for ever."""
+
+    def __init__(self, timeout: float | None, *, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._until = None if timeout is None else monotonic() + timeout
+        self._expected = 0.0
+
+    def next_seconds(self) -> float:
+        """How long the next call is to wait."""
+        now = self._monotonic()
+        left = LONG_POLL_SECONDS if self._until is None else min(LONG_POLL_SECONDS, max(0.0, self._until - now))
+        self._expected = now + left
+        return left
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return self._until is not None and self._monotonic() >= self._until
+
+    def pause_after(self, heard: Heard) -> float:
+        """Seconds to leave the server in peace: one that is stopping answers early, and would be asked without end."""
+        early = self._monotonic() < self._expected - ANSWERED_EARLY_SECONDS
+        return FIRST_DELAY_SECONDS if early and heard is Heard.NOTHING else 0.0
+
+
+def _delays(random: Callable[[], float]) -> Iterator[float]:
+    return full_jitter(initial=FIRST_DELAY_SECONDS, maximum=LONGEST_DELAY_SECONDS, random=random)

@@ -9,7 +9,18 @@ from typing import Any
 from google.protobuf.message import Message
 
 from nodelink.client.failures import refusal_of
-from nodelink.client.nouns import Agent, Attempt, Event, LogPage, LogPart, Metrics, SubmitOutcome, Task, TaskResult
+from nodelink.client.nouns import (
+    Agent,
+    AgentSession,
+    Attempt,
+    Event,
+    LogPage,
+    LogPart,
+    Metrics,
+    SubmitOutcome,
+    Task,
+    TaskResult,
+)
 from nodelink.errors import ProtocolViolation
 from nodelink.task import Progress, TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
@@ -41,16 +52,18 @@ def task_of(pb: task_pb2.Task) -> Task:
         agent_id=pb.agent_id,
         created_at=ms_of(pb.created_at),
         updated_at=ms_of(pb.updated_at),
-        sent_at=_moment_of(pb, "sent_at"),
-        started_at=_moment_of(pb, "started_at"),
-        finished_at=_moment_of(pb, "finished_at"),
-        last_contact=_moment_of(pb, "last_contact"),
+        sent_at=moment_of(pb, "sent_at"),
+        started_at=moment_of(pb, "started_at"),
+        finished_at=moment_of(pb, "finished_at"),
+        last_contact=moment_of(pb, "last_contact"),
         may_have_run=pb.may_have_run,
         progress=Progress(fraction=pb.progress.fraction, message=pb.progress.message)
         if pb.HasField("progress")
         else None,
         attempts=tuple(map(_attempt_of, pb.attempts)),
         revision=pb.revision,
+        retry_of=pb.retry_of,
+        traceparent=pb.traceparent,
     )
 
 
@@ -59,9 +72,9 @@ def _attempt_of(pb: task_pb2.Attempt) -> Attempt:
         number=pb.number,
         agent_id=pb.agent_id,
         state=pb.state,
-        sent_at=_moment_of(pb, "sent_at"),
-        started_at=_moment_of(pb, "started_at"),
-        finished_at=_moment_of(pb, "finished_at"),
+        sent_at=moment_of(pb, "sent_at"),
+        started_at=moment_of(pb, "started_at"),
+        finished_at=moment_of(pb, "finished_at"),
     )
 
 
@@ -82,20 +95,17 @@ def result_of(pb: task_pb2.TaskResult) -> TaskResult:
             cpu_seconds=pb.metrics.cpu_seconds,
             max_rss_bytes=pb.metrics.max_rss_bytes,
         ),
-        started_at=_moment_of(pb, "started_at"),
-        completed_at=_moment_of(pb, "completed_at"),
+        started_at=moment_of(pb, "started_at"),
+        completed_at=moment_of(pb, "completed_at"),
         metadata=dict(pb.metadata),
     )
 
 
-def outcomes_of(response: task_pb2.BatchSubmitTasksResponse) -> Iterator[SubmitOutcome]:
-    """What became of each submission of a batch."""
-    for pb in response.outcomes:
-        if pb.HasField("refusal"):
-            refusal = refusal_of(pb.refusal.code, pb.refusal.message, pb.refusal.field)
-            yield SubmitOutcome(refusal=refusal)
-        else:
-            yield SubmitOutcome(task_id=pb.task_id, replayed=pb.replayed)
+def outcome_of(pb: task_pb2.SubmitOutcome) -> SubmitOutcome:
+    """What became of one submission of many."""
+    if pb.HasField("refusal"):
+        return SubmitOutcome(refusal=refusal_of(pb.refusal.code, pb.refusal.message, pb.refusal.field))
+    return SubmitOutcome(pb.task_id, pb.replayed)
 
 
 def events_of(frame: task_pb2.WatchTasksResponse) -> Iterator[Event]:
@@ -139,8 +149,20 @@ def agent_of(pb: admin_pb2.Agent) -> Agent:
         labels=dict(pb.labels),
         slots=pb.slots,
         current_tasks=tuple(pb.current_tasks),
-        last_heartbeat_at=_moment_of(pb, "last_heartbeat_at"),
+        last_heartbeat_at=moment_of(pb, "last_heartbeat_at"),
         types=tuple(pb.types),
+        software_version=pb.software_version,
+        free_slots=pb.free_slots,
+    )
+
+
+def session_of(pb: admin_pb2.AgentSession) -> AgentSession:
+    """One connection of an agent."""
+    return AgentSession(
+        number=pb.number,
+        connected_at=ms_of(pb.connected_at),
+        disconnected_at=moment_of(pb, "disconnected_at"),
+        reason=pb.reason,
         software_version=pb.software_version,
     )
 
@@ -152,6 +174,7 @@ def _status_of(number: int) -> TaskStatus:
     return status
 
 
-def _moment_of(pb: Message, field: str) -> int | None:
+def moment_of(pb: Message, field: str) -> int | None:
+    """A moment, None if it is not set."""
     value: Any = getattr(pb, field)
     return ms_of(value) if pb.HasField(field) else None

@@ -22,6 +22,10 @@ class Context(Protocol):
         """What was asked, the payload apart."""
 
     @property
+    def traceparent(self) -> str:
+        """The W3C trace context that the attempt's own spans belong to; empty: none."""
+
+    @property
     def deadline(self) -> float | None:
         """When the run timeout is up, on the event loop's clock, in seconds; None: never."""
 

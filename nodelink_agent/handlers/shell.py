@@ -60,7 +60,7 @@ class ShellHandler:
         spec = CommandSpec(
             id=f"{context.ref.task_id}/{context.ref.attempt}/{context.ref.fence}",
             argv=payload.argv,
-            env={**self._environment, **payload.env, **self._identity(context.ref)},
+            env={**self._environment, **_trace(context), **payload.env, **self._identity(context.ref)},
             cwd=payload.cwd or str(work),
             directory=context.output.directory,
             stdin=payload.stdin,
@@ -74,6 +74,11 @@ class ShellHandler:
             "NODELINK_FENCE": str(ref.fence),
             "NODELINK_SERVER": self._server,
         }
+
+
+def _trace(context: Context) -> Mapping[str, str]:
+    """What lets a command's own spans join the trace. A task's own env goes before it."""
+    return {"TRACEPARENT": context.traceparent} if context.traceparent else {}
 
 
 async def _until_end(command: Command, context: Context) -> Finished:

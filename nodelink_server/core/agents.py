@@ -5,6 +5,7 @@ An agent is known by its id and secret, never by its name.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections import defaultdict
@@ -15,8 +16,9 @@ import structlog
 
 from nodelink.errors import AgentNotFound, HandshakeRefused, LinkError, SessionReplaced
 from nodelink.task import AttemptRef, Execution, HeldAttempt
+from nodelink_server.core.contacts import Contacts
 from nodelink_server.core.ledger import Ledger
-from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice
+from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice, SessionEnding
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.validation import BUILT_IN, NAME
@@ -75,6 +77,7 @@ class AgentRegistry:
         ledger: Ledger,
         scheduler: Scheduler,
         clock: Clock,
+        contacts: Contacts,
         silence_seconds: float,
         take_back: Callable[[Sequence[AttemptRef]], None],
     ) -> None:
@@ -82,6 +85,7 @@ class AgentRegistry:
         self._take_back = take_back
         self._scheduler = scheduler
         self._clock = clock
+        self._contacts = contacts
         self._silence = silence_seconds
         self._known: dict[str, AgentRecord] = {}
         self._sessions: dict[str, AgentSession] = {}
@@ -104,18 +108,26 @@ class AgentRegistry:
         self._check(hello)
         record = self._record(hello)
         notice = Notice(EventName.AGENT_CONNECTED, hello.agent_id, hello.pool, {"name": hello.name})
-        committed = await self._ledger.commit(agents=[record], notices=[notice])
+        begun = self._contacts.begun(hello.agent_id, hello.session, hello.software_version)
+        try:
+            committed = await self._ledger.commit(agents=[record], notices=[notice], sessions=[begun])
+        except asyncio.CancelledError:  # it is committed all the same, and nobody is there any longer
+            self._ledger.post(sessions=[self._contacts.closed(begun, SessionEnding.LOST)])
+            raise
         if committed.refused_agents:
             last = max(self._last_session(hello.agent_id), hello.session)
             raise HandshakeRefused("the session number must be greater than the last one", last_session=last)
         current = self._sessions.get(hello.agent_id)
         if current is not None and current.number >= hello.session:
+            if current.number > hello.session:
+                self._ledger.post(sessions=[self._contacts.closed(begun, SessionEnding.REPLACED)])
             raise HandshakeRefused("the agent has connected again meanwhile", last_session=current.number)
         self._remember(record)
         if current is not None:
             self.close(current, SessionReplaced())
         session = self._open(hello)
         self._sessions[hello.agent_id] = session
+        self._contacts.opened(session, begun)
         log.info("agent_connected", agent_id=hello.agent_id, name=hello.name, pool=hello.pool, session=hello.session)
         return session
 
@@ -278,14 +290,14 @@ class AgentRegistry:
         )
 
     def _note_end(self, session: AgentSession, end: LinkError, left: bool) -> None:
-        record = self._known[session.agent_id]
+        ended = self._contacts.ended(session, end, left=left)
         notice = Notice(EventName.AGENT_DISCONNECTED, session.agent_id, session.pool, {"reason": end.message})
         if isinstance(end, SessionReplaced):
-            self._ledger.post(notices=[notice])
+            self._ledger.post(notices=[notice], sessions=[ended])
             return
-        record = replace(record, last_seen_at=self._clock.now(), left=left)
+        record = replace(self._known[session.agent_id], last_seen_at=self._clock.now(), left=left)
         self._known[session.agent_id] = record
-        self._ledger.post(agents=[record], notices=[notice])
+        self._ledger.post(agents=[record], notices=[notice], sessions=[ended])
 
     def _remember(self, record: AgentRecord) -> None:
         known = self._known.get(record.id)

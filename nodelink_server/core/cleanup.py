@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -45,6 +46,7 @@ class Cleanup:
         self._retention_ms = int(retention_seconds * 1000)
         self._tidy = tidy
         self._finished: deque[tuple[float, str]] = deque()
+        self._sweeping = asyncio.Lock()
 
     def finished(self, task_id: str) -> None:
         """A task has ended: it stays in memory for a moment, for those who ask right away."""
@@ -75,19 +77,29 @@ class Cleanup:
 
     async def sweep(self) -> int:
         """Let tasks leave the database whose retention is over, batch by batch. Returns how many."""
-        now = self._clock.now()
+        return await self.clean_up(self._retention_ms)
+
+    async def clean_up(self, older_than_ms: int) -> int:
+        """Let tasks leave the database that finished longer ago than this. Returns how many.
+
+        One at a time: who comes second has less to do.
+        """
         removed = 0
-        while True:
-            count = await self._store.sweep(
-                finished_before=now - self._retention_ms,
-                events_before=now - EVENTS_KEPT_MS,
-                keys_before=now - KEYS_KEPT_MS,
-                limit=SWEEP_BATCH,
-            )
-            removed += count
-            if count < SWEEP_BATCH:
-                return removed
-            await self._clock.sleep(PAUSE_SECONDS)
+        async with self._sweeping:
+            now = self._clock.now()
+            while True:
+                count = await self._store.sweep(
+                    finished_before=now - max(0, older_than_ms),
+                    events_before=now - EVENTS_KEPT_MS,
+                    keys_before=now - KEYS_KEPT_MS,
+                    sessions_before=now - self._retention_ms,
+                    limit=SWEEP_BATCH,
+                )
+                self._tally.cleanup_removed += count
+                removed += count
+                if count < SWEEP_BATCH:
+                    return removed
+                await self._clock.sleep(PAUSE_SECONDS)
 
     async def _sweep(self) -> None:
         began = self._clock.monotonic()
@@ -96,7 +108,6 @@ class Cleanup:
         except StoreError as error:
             log.warning("sweep_failed", error=error.message)
             return
-        self._tally.cleanup_removed += removed
         self._tally.cleanup_runs += 1
         self._tally.cleanup_seconds.observe(self._clock.monotonic() - began)
         if removed:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from nodelink.task import CancelCommand, TaskStatus
+from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.cleanup import Cleanup
 from nodelink_server.core.grants import Grants
@@ -20,19 +21,19 @@ from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.ports import Change
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.scheduler import Scheduler
-from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task
 from nodelink_server.core.timers import Timers
 
 
-class Ending:
-    """How somebody who waits hears of a task's end: `wake` is set then, and perhaps before."""
+class Endings:
+    """How somebody who waits hears of the ends of tasks: `wake` is set at the `wanted`-th, and perhaps before."""
 
-    __slots__ = ("change", "wake")
+    __slots__ = ("changes", "wake", "wanted")
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
-        self.change: Change | None = None
+        self.changes: dict[str, Change] = {}
+        self.wanted = 1
 
 
 class Consequences:
@@ -48,7 +49,7 @@ class Consequences:
         timers: Timers,
         cleanup: Cleanup,
         logbook: LogBook,
-        tally: Tally,
+        accounts: Accounts,
     ) -> None:
         self._registry = registry
         self._scheduler = scheduler
@@ -57,8 +58,8 @@ class Consequences:
         self._timers = timers
         self._cleanup = cleanup
         self._logbook = logbook
-        self._tally = tally
-        self._waiters: dict[str, set[Ending]] = defaultdict(set)
+        self._accounts = accounts
+        self._waiters: dict[str, set[Endings]] = defaultdict(set)
         self._put: list[Task] = []
         self._drop: list[str] = []
         self._by_status: Mapping[TaskStatus, Callable[[Change], None]] = {
@@ -71,6 +72,7 @@ class Consequences:
 
     def follow(self, changes: Sequence[Change]) -> None:
         """Let memory follow a commit."""
+        self._accounts.count(changes)
         self._put, self._drop = [], []
         for change in changes:
             if change.superseded is not None:
@@ -79,22 +81,24 @@ class Consequences:
         self._registry.swap(put=self._put, drop=self._drop)
 
     @contextmanager
-    def end_of(self, task_id: str) -> Iterator[Ending]:
-        """Hear of a task's end, from now until the context is left."""
-        ending = Ending()
-        self._waiters[task_id].add(ending)
+    def ends_of(self, task_ids: Collection[str]) -> Iterator[Endings]:
+        """Hear of the ends of tasks, from now until the context is left."""
+        endings = Endings()
+        for task_id in task_ids:
+            self._waiters[task_id].add(endings)
         try:
-            yield ending
+            yield endings
         finally:
-            self._waiters[task_id].discard(ending)
-            if not self._waiters[task_id]:
-                del self._waiters[task_id]
+            for task_id in task_ids:
+                self._waiters[task_id].discard(endings)
+                if not self._waiters[task_id]:
+                    del self._waiters[task_id]
 
-    def close(self) -> None:
+    def wake_waiters(self) -> None:
         """Let everybody look once more who waits for an end."""
-        for endings in self._waiters.values():
-            for ending in endings:
-                ending.wake.set()
+        for waiting in self._waiters.values():
+            for endings in waiting:
+                endings.wake.set()
 
     def _scheduled(self, change: Change) -> None:
         self._timers.delayed(change.task)
@@ -138,19 +142,8 @@ class Consequences:
             session = self._agents.session(task.attempt.agent_id)
             if session is not None:
                 session.answered((task.ref,))
-        self._count(change)
         self._logbook.wake(task.id)
-        for ending in self._waiters.get(task.id, ()):
-            ending.change = change
-            ending.wake.set()
-
-    def _count(self, change: Change) -> None:
-        task, tally = change.task, self._tally
-        kind = tally.kind(task.spec.type, task.spec.pool)
-        tally.finished[(*kind, task.status.value)] += 1
-        assert task.finished_at is not None
-        tally.total_seconds[kind].observe((task.finished_at - task.created_at) / 1000)
-        if change.finished is not None and task.attempt is not None:
-            tally.run_seconds[kind].observe(change.finished.run_seconds)
-            queued_since = task.ready_at if task.ready_at is not None else task.created_at
-            tally.queue_seconds[kind].observe(max(0, task.attempt.sent_at - queued_since) / 1000)
+        for endings in self._waiters.get(task.id, ()):
+            endings.changes[task.id] = change
+            if len(endings.changes) >= endings.wanted:
+                endings.wake.set()

@@ -1,23 +1,30 @@
 """Who hears what. A listener has a bounded queue of its own, so that none delays the loop or another listener.
 
 Revisions are in order of commit. A listener that resumes first reads what is kept behind its revision, then goes over
-to what comes; it misses nothing and hears nothing twice, or it is told to `reset`.
+to what comes; it misses nothing and hears nothing twice, or it is told to `reset`. One for whom nothing comes is told
+now and then how far everything was looked at, so that it can resume from there however long the silence was.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from nodelink.errors import Overloaded
 from nodelink_server.core.ports import Clock, EventName, Store, TaskEvent
 from nodelink_server.core.tally import Tally
 
 MOST_QUEUED = 4_096
+MOST_QUEUED_CHARS = 16 << 20
+"""How much output may wait for one listener, beside the events themselves."""
+MOST_LISTENERS = 5_000
 PAGE = 1_000
+BOOKMARK_SECONDS = 5.0
+OVERLOADED_SECONDS = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +37,9 @@ _AS_AGENT_EVENT = {
     EventName.TASK_CANCELLED: "agent.failed",
     EventName.TASK_LOST: "agent.failed",
 }
+
+EVENT_NAMES = frozenset({*map(str, EventName), *_AS_AGENT_EVENT.values()} - {EventName.HELLO, EventName.RESET})
+"""What a filter may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,52 +76,96 @@ def _as_agent_event(event: TaskEvent) -> TaskEvent | None:
     return event._replace(name=name) if name else None
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a listener is told at once: events, in order.
+
+    `upto`: with these it has been told everything that matches up to this revision, and may resume behind it.
+    0: nothing new is said about that; the events' own revisions tell enough.
+    """
+
+    events: Sequence[TaskEvent] = ()
+    upto: int = 0
+
+    def __iter__(self) -> Iterator[TaskEvent]:
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
 class _Listener:
     """One listener's queue. Too slow: it is told to begin again, and ends."""
 
-    __slots__ = ("filter", "overflowed", "queue", "since", "wake")
+    __slots__ = ("_chars", "_queue", "_told", "_upto", "filter", "overflowed", "since", "wake")
 
     def __init__(self, filter: EventFilter, since: int) -> None:
         self.filter = filter
         self.since = since
-        self.queue: deque[TaskEvent] = deque()
         self.overflowed = False
         self.wake = asyncio.Event()
+        self._queue: list[TaskEvent] = []
+        self._chars = 0
+        self._told = 0
+        self._upto = 0
 
-    def put(self, events: Sequence[TaskEvent]) -> int:
-        """Queue what matches. Returns how many events were dropped with an overflow."""
-        chosen = self.filter.select(events)
-        if not chosen or self.overflowed:
+    def put(self, chosen: Sequence[TaskEvent], chars: int) -> int:
+        """Queue what matches, with so much output. Returns how many events were dropped with an overflow."""
+        if self.overflowed:
             return len(chosen)
-        dropped = 0
-        if len(self.queue) + len(chosen) > MOST_QUEUED:
-            dropped = len(self.queue) + len(chosen)
-            self.queue.clear()
-            self.overflowed = True
-        else:
-            self.queue.extend(chosen)
+        self._chars += chars
         self.wake.set()
-        return dropped
+        if len(self._queue) + len(chosen) > MOST_QUEUED or self._chars > MOST_QUEUED_CHARS:
+            dropped = len(self._queue) + len(chosen)
+            self._queue.clear()
+            self.overflowed = True
+            return dropped
+        self._queue.extend(chosen)
+        self._told = max(self._told, chosen[-1].revision)
+        return 0
+
+    def mark(self, revision: int) -> None:
+        """Everything up to this revision has been looked at: say so, unless an event says as much."""
+        if self._told < revision and not self.overflowed:
+            self._told = self._upto = revision
+            self.wake.set()
+
+    def take(self) -> Heard:
+        """Everything that waits."""
+        self.wake.clear()
+        events, upto = self._queue, self._upto
+        self._queue, self._chars, self._upto = [], 0, 0
+        return Heard(events, upto if upto > max((event.revision for event in events), default=0) else 0)
+
+
+def _chars(event: TaskEvent) -> int:
+    """How much text an event carries that is its own alone."""
+    if event.revision or event.data is None:
+        return 0
+    return len(str(event.data.get("text", "")))
 
 
 class EventBus:
-    """The fan-out of events to listeners, by room (one task), by agent, or all."""
+    """The fan-out of events to listeners, by room (one task), by agent, or all. Those who want the same share it."""
 
-    def __init__(self, *, store: Store, clock: Clock, tally: Tally) -> None:
+    def __init__(self, *, store: Store, clock: Clock, tally: Tally, most_listeners: int = MOST_LISTENERS) -> None:
         self._store = store
         self._clock = clock
         self._tally = tally
-        self._rooms: dict[str, set[_Listener]] = defaultdict(set)
-        self._everywhere: set[_Listener] = set()
+        self._most_listeners = most_listeners
+        self._rooms: dict[str, dict[EventFilter, set[_Listener]]] = {}
+        self._everywhere: dict[EventFilter, set[_Listener]] = {}
         self._callbacks: dict[str, list[Callable[[TaskEvent], None]]] = defaultdict(list)
         self._closing = False
+        self.listeners = 0
+        """How many listeners there are."""
         self.newest = 0
         """The revision of the newest event that was published."""
 
     @property
-    def listeners(self) -> int:
-        """How many listeners there are."""
-        return len(self._everywhere) + sum(map(len, self._rooms.values()))
+    def is_closing(self) -> bool:
+        """Whether listeners end because the bus has closed, and no new ones stay."""
+        return self._closing
 
     def has_room(self, task_id: str) -> bool:
         """Whether anybody listens to this very task."""
@@ -124,8 +178,7 @@ class EventBus:
         self.newest = max(self.newest, events[-1].revision)
         if self._callbacks:
             self._call_back(events)
-        for listener in self._everywhere:
-            self._tally.events_dropped += listener.put(events)
+        self._tell(self._everywhere, events)
         if self._rooms:
             self._publish_in_rooms(events)
 
@@ -142,44 +195,73 @@ class EventBus:
 
         return unsubscribe
 
-    async def watch(self, filter: EventFilter, *, after: int | None) -> AsyncGenerator[Sequence[TaskEvent], None]:
-        """Events that match, in batches; the first is one `hello`.
+    async def watch(self, filter: EventFilter, *, after: int | None) -> AsyncGenerator[Heard, None]:
+        """Events that match, in batches; the first is one `hello`, and comes before anything is awaited.
 
         `after` None: from now, or the whole history of the filter's task. Ends when the bus closes, and after a
         `reset` for a listener that was too slow. A `reset` at the beginning says that what was asked for is kept no
-        more; what comes goes on.
+        more; what comes goes on. An empty batch says how far everything was looked at although nothing matched.
+
+        Raises `Overloaded` at once if there are too many listeners, `StoreUnavailable` if what is kept cannot be read.
         """
+        if self.listeners >= self._most_listeners:
+            raise Overloaded(f"there are {self._most_listeners} listeners already", retry_after=OVERLOADED_SECONDS)
         listener = _Listener(filter, self.newest)
-        room = self._rooms[filter.task_id] if filter.task_id is not None else self._everywhere
-        room.add(listener)
+        self._add(listener)
         try:
-            yield [self._notice(EventName.HELLO)]
-            async for batch in self._replay(listener, after):
-                yield batch
-            async for batch in self._live(listener):
-                yield batch
+            from_now = after is None and filter.task_id is None
+            yield Heard([self._notice(EventName.HELLO)], listener.since if from_now else 0)
+            async for heard in self._replay(listener, after):
+                yield heard
+            async for heard in self._live(listener):
+                yield heard
         finally:
-            room.discard(listener)
-            if filter.task_id is not None and not room:
-                self._rooms.pop(filter.task_id, None)
+            self._remove(listener)
+
+    async def run(self) -> None:
+        """Tell those for whom nothing comes how far everything was looked at, for ever."""
+        while True:
+            await self._clock.sleep(BOOKMARK_SECONDS)
+            for listener in self._all():
+                listener.mark(self.newest)
 
     def close(self) -> None:
         """End every listener, cleanly."""
         self._closing = True
-        for listener in [*self._everywhere, *(one for room in self._rooms.values() for one in room)]:
+        for listener in self._all():
             listener.wake.set()
 
-    async def _replay(self, listener: _Listener, after: int | None) -> AsyncGenerator[Sequence[TaskEvent], None]:
+    def _add(self, listener: _Listener) -> None:
+        task_id = listener.filter.task_id
+        groups = self._everywhere if task_id is None else self._rooms.setdefault(task_id, {})
+        groups.setdefault(listener.filter, set()).add(listener)
+        self.listeners += 1
+
+    def _remove(self, listener: _Listener) -> None:
+        task_id = listener.filter.task_id
+        groups = self._everywhere if task_id is None else self._rooms[task_id]
+        groups[listener.filter].discard(listener)
+        self.listeners -= 1
+        if not groups[listener.filter]:
+            del groups[listener.filter]
+        if task_id is not None and not groups:
+            del self._rooms[task_id]
+
+    def _all(self) -> list[_Listener]:
+        places = [self._everywhere, *self._rooms.values()]
+        return [listener for groups in places for group in groups.values() for listener in group]
+
+    async def _replay(self, listener: _Listener, after: int | None) -> AsyncGenerator[Heard, None]:
         """What is kept behind `after` up to the listener's beginning."""
         if after is None:
             if listener.filter.task_id is not None:
                 history = await self._store.history(listener.filter.task_id)
                 chosen = listener.filter.select([e for e in history if e.revision <= listener.since])
                 if chosen:
-                    yield chosen
+                    yield Heard(chosen)
             return
         if after > listener.since or after < await self._store.oldest_revision():
-            yield [self._notice(EventName.RESET)]
+            yield Heard([self._notice(EventName.RESET)], listener.since)
             return
         while after < listener.since and not self._closing:
             events = await self._store.events(after, PAGE)
@@ -187,20 +269,18 @@ class EventBus:
                 return
             chosen = listener.filter.select([e for e in events if after < e.revision <= listener.since])
             if chosen:
-                yield chosen
+                yield Heard(chosen)
             after = events[-1].revision
 
-    async def _live(self, listener: _Listener) -> AsyncGenerator[Sequence[TaskEvent], None]:
+    async def _live(self, listener: _Listener) -> AsyncGenerator[Heard, None]:
         while not self._closing:
             await listener.wake.wait()
-            listener.wake.clear()
             if listener.overflowed:
-                yield [self._notice(EventName.RESET)]
+                yield Heard([self._notice(EventName.RESET)])
                 return
-            batch = [e for e in listener.queue if e.revision == 0 or e.revision > listener.since]
-            listener.queue.clear()
-            if batch:
-                yield batch
+            heard = listener.take()
+            if heard.events or heard.upto:
+                yield heard
 
     def _notice(self, name: EventName) -> TaskEvent:
         return TaskEvent(0, name, self._clock.now(), data={"revision": self.newest})
@@ -211,8 +291,16 @@ class EventBus:
             if event.task_id in self._rooms:
                 by_task[event.task_id].append(event)
         for task_id, chosen in by_task.items():
-            for listener in self._rooms[task_id]:
-                self._tally.events_dropped += listener.put(chosen)
+            self._tell(self._rooms[task_id], chosen)
+
+    def _tell(self, groups: dict[EventFilter, set[_Listener]], events: Sequence[TaskEvent]) -> None:
+        for filter, group in groups.items():
+            chosen = filter.select(events)
+            if not chosen:
+                continue
+            chars = sum(map(_chars, chosen))
+            for listener in group:
+                self._tally.events_dropped += listener.put(chosen, chars)
 
     def _call_back(self, events: Sequence[TaskEvent]) -> None:
         for event in events:

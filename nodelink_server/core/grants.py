@@ -7,7 +7,8 @@ database fails.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 import structlog
@@ -66,6 +67,10 @@ class Grants:
         self._counter = count(1)
         self._vain: dict[AttemptRef, None] = {}
         self._wake = asyncio.Event()
+        self._loads = count(1)
+        self._loading: dict[int, float] = {}
+        self.rounds = 0
+        """How often grants that came to nothing were taken back."""
 
     def restore(self, start_number: int) -> None:
         """Draw fences above those of every earlier start."""
@@ -117,7 +122,15 @@ class Grants:
             self.take_back([task.ref])
             return
         assert task.payload is not None
-        session.deliver(TaskRequest(ref=task.ref, spec=task.spec, payload=task.payload, execution=task.execution))
+        session.deliver(
+            TaskRequest(
+                ref=task.ref,
+                spec=task.spec,
+                payload=task.payload,
+                execution=task.execution,
+                traceparent=task.traceparent,
+            )
+        )
         if len(task.payload) > KEPT_PAYLOAD_BYTES:
             drop_payload(task)
 
@@ -128,6 +141,14 @@ class Grants:
         if refs:
             self._wake.set()
 
+    def feeding_since(self) -> float | None:
+        """When the oldest grant that is being prepared was begun, in monotonic seconds; None: none is."""
+        return min(self._loading.values(), default=None)
+
+    def nudge(self) -> None:
+        """Have it looked for what was granted in vain."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Take back what was granted in vain, for ever."""
         while True:
@@ -135,6 +156,7 @@ class Grants:
             self._wake.clear()
             try:
                 await self._take_back_all()
+                self.rounds += 1
             except StoreError as error:
                 log.warning("take_back_failed", tasks=len(self._vain), error=error.message)
                 await self._clock.sleep(RETRY_SECONDS)
@@ -187,12 +209,25 @@ class Grants:
         missing = [task for task in tasks if task.payload is None]
         if not missing:
             return
-        found = await self._store.payloads([task.key for task in missing])
+        with self._timed():
+            found = await self._store.payloads([task.key for task in missing])
         for task in missing:
             object.__setattr__(task, "payload", found[task.key])
 
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Let it be known since when this goes on."""
+        number = next(self._loads)
+        self._loading[number] = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            del self._loading[number]
+
     async def _take_back_all(self) -> None:
         refs = list(self._vain)
+        if not refs:
+            return
         tasks = {task.id: task for task in await self._store.find([ref.task_id for ref in refs])}
         changes = []
         for ref in refs:

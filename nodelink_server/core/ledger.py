@@ -16,8 +16,20 @@ from typing import NamedTuple
 import structlog
 
 from nodelink.errors import Overloaded, StoreError, StoreUnavailable
+from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.clock import ControlTime
-from nodelink_server.core.ports import AgentRecord, Batch, Change, Clock, Notice, Receipt, Replay, Store, TaskEvent
+from nodelink_server.core.ports import (
+    AgentRecord,
+    AgentSessionRecord,
+    Batch,
+    Change,
+    Clock,
+    Notice,
+    Receipt,
+    Replay,
+    Store,
+    TaskEvent,
+)
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import stamp
 
@@ -45,12 +57,13 @@ class Entry:
     changes: Sequence[Change]
     agents: Sequence[AgentRecord]
     notices: Sequence[Notice]
+    sessions: Sequence[AgentSessionRecord]
     done: Done | None
 
     @property
     def weight(self) -> int:
         """How many operations it stands for."""
-        return len(self.changes) + len(self.agents) + len(self.notices)
+        return len(self.changes) + len(self.agents) + len(self.notices) + len(self.sessions)
 
 
 class Ledger:
@@ -63,6 +76,7 @@ class Ledger:
         clock: Clock,
         control: ControlTime,
         tally: Tally,
+        accounts: Accounts,
         follow: Callable[[Sequence[Change]], None],
         publish: Callable[[Sequence[TaskEvent]], None],
     ) -> None:
@@ -70,18 +84,28 @@ class Ledger:
         self._clock = clock
         self._control = control
         self._tally = tally
+        self._accounts = accounts
         self._follow = follow
         self._publish = publish
         self._gathered: deque[Entry] = deque()
         self._weight = 0
         self._wake = asyncio.Event()
+        self.rounds = 0
+        """How many commits have been tried."""
         self.failing: str = ""
         """Why the last commit failed; empty: it did not."""
+        self.failing_since = 0
+        """Since when commits fail, in milliseconds since the epoch."""
 
     @property
     def queue_depth(self) -> int:
         """How many operations wait for the next commit."""
         return self._weight
+
+    def nudge(self) -> None:
+        """Have something committed, if only the control time."""
+        if not self._gathered:
+            self.post()
 
     def check_room(self) -> None:
         """Raise `Overloaded` if too much is waiting already: for callers from outside, who can come again."""
@@ -94,10 +118,11 @@ class Ledger:
         *,
         agents: Sequence[AgentRecord] = (),
         notices: Sequence[Notice] = (),
+        sessions: Sequence[AgentSessionRecord] = (),
         done: Done | None = None,
     ) -> None:
         """Have something committed, and `done` called on the loop with what became of it."""
-        entry = Entry(changes, agents, notices, done)
+        entry = Entry(changes, agents, notices, sessions, done)
         self._gathered.append(entry)
         self._weight += entry.weight
         self._wake.set()
@@ -108,6 +133,7 @@ class Ledger:
         *,
         agents: Sequence[AgentRecord] = (),
         notices: Sequence[Notice] = (),
+        sessions: Sequence[AgentSessionRecord] = (),
         first: Done | None = None,
     ) -> Committed:
         """Have something committed. Raises `StoreUnavailable`. Cancelled: it is committed all the same.
@@ -126,7 +152,7 @@ class Ledger:
             else:
                 future.set_result(outcome)
 
-        self.post(changes, agents=agents, notices=notices, done=done)
+        self.post(changes, agents=agents, notices=notices, sessions=sessions, done=done)
         return await future
 
     async def run(self) -> None:
@@ -139,6 +165,7 @@ class Ledger:
             except asyncio.CancelledError:
                 self._fail(entries, StoreUnavailable("the server is stopping"))
                 raise
+            self.rounds += 1
 
     def close(self) -> None:
         """Answer everybody who still waits: it is not durable."""
@@ -169,19 +196,24 @@ class Ledger:
             changes=[change for entry in entries for change in entry.changes],
             agents=[agent for entry in entries for agent in entry.agents],
             notices=[notice for entry in entries for notice in entry.notices],
+            sessions=[session for entry in entries for session in entry.sessions],
+            statistics=self._accounts.take(),
         )
         began = self._clock.monotonic()
         try:
             receipt = await self._store.apply(batch)
         except StoreError as error:
+            self.failing_since = self.failing_since if self.failing else batch.now
             self.failing = error.message
             log.error("commit_failed", changes=len(batch.changes), error=error.message)
+            self._accounts.not_written()
             self._fail(entries, error)
             return
         self._tally.commit_seconds.observe(self._clock.monotonic() - began)
         self._tally.commit_rows.observe(len(batch.changes))
         self.failing = ""
         self._control.committed()
+        self._accounts.written()
         self._settle(entries, batch.changes, receipt)
 
     def _settle(self, entries: list[Entry], changes: Sequence[Change], receipt: Receipt) -> None:

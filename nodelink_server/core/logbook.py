@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -40,6 +41,14 @@ class LogPage:
 
     rows: Sequence[LogRow]
     next_offset: int
+    complete: bool
+    attempt: int
+
+
+class LogExtent(NamedTuple):
+    """How much output of an attempt is stored. `complete`: nothing more will come."""
+
+    total: int
     complete: bool
     attempt: int
 
@@ -219,15 +228,21 @@ class LogBook:
         number = self._number(record, attempt)
         rows = await self._store.read_logs(record.task.key, number, stream, offset, limit) if number else ()
         behind = offset + sum(row.length for row in rows)
-        return LogPage(rows, behind, await self._is_complete(record, number, stream, behind), number)
+        return LogPage(rows, behind, self._is_complete(record, number, stream, behind), number)
+
+    async def extent(self, task_id: str, *, stream: LogStream | None = None, attempt: int = 0) -> LogExtent:
+        """How much is stored, in bytes, of a stream or of both together. Raises `TaskNotFound`, `InvalidTask`."""
+        record = await self._record(task_id)
+        number = self._number(record, attempt)
+        ends = await self._store.log_ends(record.task.key, number) if number else LogEnds()
+        total = _end_of(ends, stream)
+        return LogExtent(total, self._is_complete(record, number, stream, total), number)
 
     async def read_tail(self, task_id: str, *, stream: LogStream | None = None, attempt: int = 0, tail: int) -> LogPage:
         """The last `tail` bytes that are stored."""
-        record = await self._record(task_id)
-        number = self._number(record, attempt)
-        ends = await self._store.log_ends(record.task.key, number)
-        offset = max(0, _end_of(ends, stream) - tail)
-        return await self.read(task_id, stream=stream, attempt=number, offset=offset, limit=tail)
+        extent = await self.extent(task_id, stream=stream, attempt=attempt)
+        offset = max(0, extent.total - tail)
+        return await self.read(task_id, stream=stream, attempt=extent.attempt, offset=offset, limit=tail)
 
     async def follow(
         self, task_id: str, *, stream: LogStream | None = None, attempt: int = 0, offset: int = 0
@@ -286,7 +301,7 @@ class LogBook:
             raise InvalidTask(FieldError("attempt", f"the task has had {record.task.grants} attempt(s)"))
         return attempt or record.task.grants
 
-    async def _is_complete(self, record: TaskRecord, attempt: int, stream: LogStream | None, behind: int) -> bool:
+    def _is_complete(self, record: TaskRecord, attempt: int, stream: LogStream | None, behind: int) -> bool:
         """Whether everything that was printed stands before an offset."""
         if record.task.is_terminal and record.task.grants == 0:
             return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 
 import structlog
 
@@ -27,53 +26,35 @@ from nodelink.task import (
 )
 from nodelink_server.core.agents import Hello
 from nodelink_server.core.assembly import Options, assemble
-from nodelink_server.core.clock import set_within
-from nodelink_server.core.ports import Change, Clock, EventName, Store, TaskQuery
+from nodelink_server.core.lookup import SchedulerStatus
+from nodelink_server.core.observer import Observer
+from nodelink_server.core.ports import AgentSessionRecord, Change, Clock, EventName, Store, TaskPage, TaskQuery
 from nodelink_server.core.session import AgentSession
-from nodelink_server.core.submissions import Accepted
+from nodelink_server.core.statistics import Stats, StatsQuery
+from nodelink_server.core.submissions import Accepted, repetition
 from nodelink_server.core.task import Stop, Task, TaskRecord, cancelled, stopping
+from nodelink_server.core.vitals import STOPPING, Health
 
 MAX_GRACE_MS = 3600 * 1000
-MAX_WAIT_MS = 24 * 3600 * 1000
 TRIES = 20
-HEALTHY_SECONDS = 10.0
-COUNTS_FRESH_SECONDS = 1.0
-STOPPING = "the server is stopping"
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """Whether the server can do its work."""
-
-    database: bool
-    dispatch: bool
-    draining: bool
-    message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerStatus:
-    """What waits and what runs. `queue_by_priority` is by band: CRITICAL, HIGH, NORMAL, LOW."""
-
-    state: str
-    queued_tasks: int
-    running_tasks: int
-    max_concurrent_tasks: int
-    available_slots: int
-    queue_by_priority: Mapping[str, int]
-    last_checkpoint_at: int | None = None
 
 
 class TaskManager:
     """Accepts tasks, has them run, and tells what became of them."""
 
     def __init__(
-        self, *, store: Store, clock: Clock, new_id: Callable[[], str], options: Options | None = None
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        new_id: Callable[[], str],
+        options: Options | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.options = options or Options()
-        rooms = assemble(store, clock, new_id, self.options)
+        rooms = assemble(store, clock, new_id, self.options, observer)
         self._store = store
         self._clock = clock
         self.rooms = rooms
@@ -85,8 +66,8 @@ class TaskManager:
         self.registry = rooms.registry
         self.scheduler = rooms.scheduler
         self.tally = rooms.tally
+        self.vitals = rooms.vitals
         self._draining = False
-        self._counts: tuple[float, Mapping[tuple[str, str], int]] = (float("-inf"), {})
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -95,6 +76,7 @@ class TaskManager:
         boot = await self._store.boot(self._clock.now())
         self.rooms.control.resume(boot.control_ms)
         self.rooms.grants.restore(boot.start_number)
+        self.rooms.accounts.restore(boot.start_number)
         self.events.newest = boot.revision
         self.agents.restore(boot.agents)
         self.registry.swap(put=boot.granted)
@@ -117,11 +99,15 @@ class TaskManager:
             "logbook": self.logs.run(),
             "timers": self.rooms.timers.run(),
             "clean-up": self.rooms.cleanup.run(),
+            "archive": self.rooms.archive.run(),
+            "events": self.events.run(),
+            "vitals": self.vitals.run(),
         }
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop, name=name) for name, loop in loops.items()]
             try:
                 yield
+                await self.rooms.archive.flush()
             finally:
                 for task in tasks:
                     task.cancel()
@@ -130,22 +116,18 @@ class TaskManager:
     async def drain(self) -> None:
         """Take no more work, and end every listener and every session on purpose. Agents keep what they run."""
         self._draining = True
-        self.scheduler.paused = True
+        self.vitals.drain()
         self.events.close()
+        self.scheduler.paused = True
         self.logs.close()
-        self.rooms.consequences.close()
+        self.rooms.waiting.close()
+        self.rooms.contacts.stopping = True
         for session in self.agents.sessions():
             session.say_goodbye(STOPPING)
 
     def health(self) -> Health:
-        """Whether the server can commit and its loops turn."""
-        dispatch = self._clock.monotonic() - self.rooms.timers.last_tick < HEALTHY_SECONDS
-        return Health(
-            database=not self.ledger.failing,
-            dispatch=dispatch,
-            draining=self._draining,
-            message=self.ledger.failing,
-        )
+        """Whether the server can commit and its loops turn. `vitals.changed` waits for another answer."""
+        return self.vitals.health()
 
     # -- for callers --------------------------------------------------------------------------------------------------
 
@@ -160,36 +142,40 @@ class TaskManager:
             await self.rooms.submissions.check_live(await self.counts(), self.options.max_live_tasks, len(submissions))
         return await self.rooms.submissions.submit(submissions, caller=caller)
 
+    async def retry(
+        self, task_id: str, *, idempotency_key: str | None = None, traceparent: str = "", caller: str = "local"
+    ) -> Accepted:
+        """Run a finished task again, as a new task that is due now: what has ended never changes.
+
+        Raises `TaskNotFound`, `TaskNotFinished`, `IdempotencyConflict`, `StoreUnavailable`, `Overloaded`.
+        """
+        again = repetition(await self.get(task_id), idempotency_key=idempotency_key, traceparent=traceparent)
+        [outcome] = await self.submit([again], caller=caller)
+        if isinstance(outcome, CallerError):
+            raise outcome
+        return outcome
+
     async def get(self, task_id: str) -> TaskRecord:
         """A task. A waiting one says why it waits. Raises `TaskNotFound`."""
-        record = await self._store.read(task_id)
-        if record is None:
-            raise TaskNotFound(f"there is no task {task_id[:64]}")
-        return self._explained(record)
+        return await self.rooms.lookup.get(task_id)
 
-    async def list(self, query: TaskQuery) -> Sequence[TaskRecord]:
-        """A page of tasks, newest first."""
-        return [self._explained(record) for record in await self._store.list(query)]
+    async def list(self, query: TaskQuery) -> TaskPage:
+        """A page of tasks, newest first. Raises `InvalidTask` for a `q` that means nothing."""
+        return await self.rooms.lookup.list(query)
 
     async def wait(self, task_id: str, timeout_ms: int | None) -> TaskRecord:
         """A task when it has ended, or as it stands when the time is up. Raises `TaskNotFound`."""
-        longest = MAX_WAIT_MS if timeout_ms is None else min(timeout_ms, MAX_WAIT_MS)
-        deadline = self._clock.monotonic() + longest / 1000
-        payload = None
-        with self.rooms.consequences.end_of(task_id) as ending:
-            while ending.change is None:
-                left = deadline - self._clock.monotonic()
-                over = left <= 0 or self._draining
-                shown = self.registry.get(task_id)
-                if over or shown is None or shown.is_terminal:
-                    record = await self.get(task_id)
-                    if over or record.task.is_terminal:
-                        return record
-                else:
-                    payload = shown.payload
-                await set_within(ending.wake, self._clock, left)
-                ending.wake.clear()
-        return _record_of(ending.change, payload) or await self.get(task_id)
+        return await self.rooms.waiting.for_one(task_id, timeout_ms)
+
+    async def wait_many(
+        self, task_ids: Sequence[str], timeout_ms: int | None, *, all: bool = False
+    ) -> Sequence[TaskRecord]:
+        """Those that have ended, in the order asked, as soon as one (`all`: every one) has, or when the time is up.
+
+        As many as may be loaded at once (`ports.PAGE_BYTES`); ask again for the others. Raises `TaskNotFound` if one
+        is unknown, `InvalidTask` for none or more than 1,000.
+        """
+        return await self.rooms.waiting.for_some(task_ids, timeout_ms, all=all)
 
     async def cancel(self, task_id: str, *, message: str = "", grace_ms: int = DEFAULT_GRACE_MS) -> TaskRecord:
         """Ask for a task to be stopped.
@@ -215,11 +201,28 @@ class TaskManager:
         return self.registry.progress(task_id)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many live tasks there are by (status, pool), at most a second old."""
-        now = self._clock.monotonic()
-        if now - self._counts[0] >= COUNTS_FRESH_SECONDS:
-            self._counts = (now, await self._store.counts())
-        return self._counts[1]
+        """How many live tasks there are by (status, pool), as of a moment ago."""
+        return await self.rooms.lookup.counts()
+
+    async def queued(self) -> Mapping[tuple[str, str], int]:
+        """How many tasks are pending by (pool, priority band), as of a moment ago."""
+        return await self.rooms.lookup.queued()
+
+    async def scheduler_status(self) -> SchedulerStatus:
+        """What waits and what runs."""
+        return await self.rooms.lookup.scheduler_status()
+
+    async def agent_sessions(self, agent_id: str, *, before: int = 0, limit: int = 50) -> Sequence[AgentSessionRecord]:
+        """The sessions of an agent with a number below `before` (0: any), newest first. Raises `AgentNotFound`."""
+        return await self.rooms.lookup.agent_sessions(agent_id, before=before, limit=limit)
+
+    async def clean_up(self, older_than_ms: int) -> int:
+        """Let tasks that finished longer ago than this leave the database now, with their output. Returns how many."""
+        return await self.rooms.cleanup.clean_up(older_than_ms)
+
+    async def stats(self, query: StatsQuery) -> Stats:
+        """What was done over a time, how fast and how well. Raises `InvalidTask`, which names the wrong field."""
+        return await self.rooms.reports.stats(query)
 
     # -- for agents ---------------------------------------------------------------------------------------------------
 
@@ -261,18 +264,3 @@ class TaskManager:
             stop = Stop(reason=Reason.CANCELLED_BY_CALLER, message=message, grace_ms=grace_ms, asked_at=now)
             after, event = stopping(task, stop=stop), EventName.TASK_CANCELLING
         return Change(task=after, expected=task.revision, events=(event,))
-
-    def _explained(self, record: TaskRecord) -> TaskRecord:
-        task = record.task
-        if task.status is not TaskStatus.PENDING or task.message:
-            return record
-        why = self.agents.why_nobody(task.spec.pool, task.spec.type)
-        return replace(record, task=replace(task, message=why))
-
-
-def _record_of(end: Change, payload: bytes | None) -> TaskRecord | None:
-    """Everything about a task as its end tells it; None if there is more to it than memory knows."""
-    task = end.task
-    if payload is None or task.finished_at is None or task.grants != 1:
-        return None
-    return TaskRecord(task=task, payload=payload, updated_at=task.finished_at, finished=end.finished)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, overload
 
 from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
+from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
 from nodelink_server.core.task import Superseded, Task, TaskRecord
 
 
@@ -140,12 +141,39 @@ class AgentRecord:
     left: bool = False
 
 
+class SessionEnding(StrEnum):
+    """Why a session of an agent ended. The names are public."""
+
+    GOODBYE = "goodbye"
+    LOST = "lost"
+    SILENT = "silent"
+    REPLACED = "replaced"
+    SERVER_STOPPED = "server_stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSessionRecord:
+    """One connection of an agent, as the database keeps it. `disconnected_at` None: it goes on.
+
+    `reason` is a `SessionEnding`, or empty while it goes on.
+    """
+
+    agent_id: str
+    number: int
+    connected_at: int
+    disconnected_at: int | None = None
+    reason: str = ""
+    software_version: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What one commit makes durable.
 
     `agents` are upserted: a record whose session is not greater than the stored one is refused, except that an equal
-    session updates the other columns. `control_ms` is control time (`core/clock.py`).
+    session updates the other columns. `sessions` are begun or ended: none of a refused agent is begun, and what has
+    ended stays as it is. `control_ms` is control time (`core/clock.py`). `statistics` are written over older values of
+    the same rows.
     """
 
     now: int
@@ -153,6 +181,8 @@ class Batch:
     changes: Sequence[Change] = ()
     agents: Sequence[AgentRecord] = ()
     notices: Sequence[Notice] = ()
+    sessions: Sequence[AgentSessionRecord] = ()
+    statistics: Sequence[StatsRow] = ()
 
 
 class Replay(NamedTuple):
@@ -206,16 +236,37 @@ class TaskQuery:
     q: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentSessionRecord:
-    """One connection of an agent, as the database keeps it. `disconnected_at` None: it goes on."""
+PAGE_BYTES = 8 * 1024 * 1024
+"""About how many bytes of payloads and results are loaded for one answer; it ends behind the task that reaches it."""
 
-    agent_id: str
-    number: int
-    connected_at: int
-    disconnected_at: int | None = None
-    reason: str = ""
-    software_version: str = ""
+
+@dataclass(frozen=True, slots=True)
+class TaskPage(Sequence[TaskRecord]):
+    """A page of tasks, newest first. It may be shorter than was asked for, if its tasks are large.
+
+    `next_key`: the next page is what is before this key (`TaskQuery.before_key`); 0: there is none.
+    """
+
+    records: Sequence[TaskRecord]
+    next_key: int = 0
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> TaskRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TaskRecord]: ...
+    def __getitem__(self, index: int | slice) -> TaskRecord | Sequence[TaskRecord]:
+        return self.records[index]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveCounts:
+    """How many live tasks there are by (status, pool), and how many pending ones by (pool, priority band)."""
+
+    by_status: Mapping[tuple[str, str], int]
+    queued: Mapping[tuple[str, str], int]
 
 
 class LogRow(NamedTuple):
@@ -273,11 +324,17 @@ class Store(Protocol):
     async def read(self, task_id: str) -> TaskRecord | None:
         """Everything about one task."""
 
-    async def list(self, query: TaskQuery) -> Sequence[TaskRecord]:
-        """A page of tasks, with payloads; `finished` and `earlier` are left out."""
+    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskRecord]:
+        """Everything about those of these tasks that have ended, in the order asked, until `PAGE_BYTES` are loaded."""
 
-    async def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many live tasks there are, by (status, pool)."""
+    async def list(self, query: TaskQuery) -> TaskPage:
+        """A page of tasks, with payloads, until `PAGE_BYTES` are loaded; `finished` and `earlier` are left out."""
+
+    async def agent_sessions(self, agent_id: str, before: int, limit: int) -> Sequence[AgentSessionRecord]:
+        """Sessions of an agent with a number below `before` (0: any), the newest first."""
+
+    async def counts(self) -> LiveCounts:
+        """How many live tasks there are."""
 
     async def events(self, after: int, limit: int) -> Sequence[TaskEvent]:
         """Kept events behind a revision, whole blocks, at least one if there is any, about `limit` events at most."""
@@ -302,7 +359,21 @@ class Store(Protocol):
     ) -> Sequence[LogRow]:
         """Stored output from an offset (a position, without a stream), rows cut to fit, about `limit` bytes at most."""
 
-    async def sweep(self, *, finished_before: int, events_before: int, keys_before: int, limit: int) -> int:
-        """Delete up to `limit` tasks that finished before a moment, with all that hangs on them, and old events;
-        forget old idempotency keys. Returns how many tasks were deleted.
+    async def sweep(
+        self, *, finished_before: int, events_before: int, keys_before: int, sessions_before: int, limit: int
+    ) -> int:
+        """Delete up to `limit` tasks that finished before a moment, with all that hangs on them, old events, and
+        sessions that ended long ago; forget old idempotency keys. Returns how many tasks were deleted.
+        """
+
+    async def statistics(self, wanted: StatsRange) -> Mapping[tuple[int, str], Counts]:
+        """What the rows of a range add up to, by (start of the bucket, name of the group).
+
+        Raises `InvalidTask` if that would be more than `MOST_GROUPS`.
+        """
+
+    async def coarsen(self, *, before: int, series: int, forget_before: int, limit: int) -> int:
+        """Merge up to about `limit` rows of minutes before a moment, of this series or an earlier one, into rows of
+        hours; and delete as many that ended before `forget_before`. Returns how many rows it found; fewer than
+        `limit`: none are left.
         """

@@ -88,8 +88,12 @@ class ResponseChannel:
             self._tally.channel_full += 1
         self._wake.set()
 
+    def nudge(self) -> None:
+        """Have whoever takes frames look, though there may be none."""
+        self._wake.set()
+
     async def take(self, most: int) -> list[Frame]:
-        """Wait for frames, and return them up to about so many responses."""
+        """Wait for frames, and return them up to about so many responses. None: it was only nudged."""
         await self._wake.wait()
         frames: list[Frame] = []
         count = 0
@@ -149,6 +153,12 @@ class ResponseProcessor:
         self._publish = publish
         self.is_idle = True
         """Whether nothing is being settled right now."""
+        self.rounds = 0
+        """How often frames were taken and settled."""
+
+    def nudge(self) -> None:
+        """Have it turn once, through its channel."""
+        self._channel.nudge()
 
     async def run(self) -> None:
         """Settle what comes, for ever."""
@@ -158,6 +168,7 @@ class ResponseProcessor:
             await self._settle([(frame.session, response) for frame in frames for response in frame.responses])
             self._channel.settle(frames)
             self.is_idle = True
+            self.rounds += 1
 
     async def _settle(self, responses: Sequence[tuple[AgentSession, TaskResponse]]) -> None:
         """Settle responses until each has been carried out or found to be stale, however often the database fails."""

@@ -4,13 +4,18 @@ ageing costs nothing.
 
 from __future__ import annotations
 
-from nodelink.task import TaskSpec
+from nodelink.task import PRIORITIES, TaskSpec
 from nodelink_server.core.clock import ControlTime
 
 AGEING_MS = 60_000
 """A task that is one point more important goes before one that has waited a minute longer."""
 CRITICAL = 100
 _ABOVE_ALL = 1 << 52
+
+
+def band_of(priority: int) -> str:
+    """The name that stands for a priority: of the names with a number, the first that is not below it."""
+    return next(name for name, number in PRIORITIES.items() if priority <= number)
 
 
 class Ranking:

@@ -68,6 +68,8 @@ class Scheduler:
         self._granting: set[str] = set()
         self._thirsty = asyncio.Event()
         self.paused = False
+        self.rounds = 0
+        """How often the fronts were looked over and refilled."""
 
     def restore(self, shapes: Iterable[Shape]) -> None:
         """Know that tasks of these shapes wait in the database."""
@@ -281,16 +283,21 @@ class Scheduler:
             and place_of(task) == front.first
         )
 
+    def nudge(self) -> None:
+        """Have the fronts looked over."""
+        self._thirsty.set()
+
     async def run(self) -> None:
         """Refill the fronts from the database as they run low, for ever."""
         while True:
             await self._thirsty.wait()
             self._thirsty.clear()
-            for shape, front in list(self._fronts.items()):
-                if front.wants_refill:
-                    await self._refill(shape, front)
+            fronts = list(self._fronts.items())
+            refilled = [await self._refill(shape, front) for shape, front in fronts if front.wants_refill]
+            self.rounds += all(refilled)
 
-    async def _refill(self, shape: Shape, front: Front[str]) -> None:
+    async def _refill(self, shape: Shape, front: Front[str]) -> bool:
+        """Returns whether the database has answered."""
         after, limit = front.begin_refill()
         try:
             found = await self._store.waiting(shape, after, limit)
@@ -299,10 +306,12 @@ class Scheduler:
             log.warning("refill_failed", pool=shape.pool, type=shape.type, error=error.message)
             await self._clock.sleep(RETRY_SECONDS)
             self._thirsty.set()
-            return
+            return False
+        self.rounds += 1
         joined = front.end_refill([(place_of(task), task.id) for task in found])
         self._registry.swap(put=found[:joined])
         if front.wants_refill:
             self._thirsty.set()
         for _ in range(joined):
             self._wake_one(shape)
+        return True

@@ -17,7 +17,7 @@ MOST_TASKS_PER_FRAME = 256
 MOST_BYTES_PER_FRAME = 256 * 1024
 RESPONSE_WINDOW_FRAMES = 8
 LOG_WINDOW_BYTES = 4 * 1024 * 1024
-BYTES_PER_TASK = 256
+BYTES_PER_TASK = 336
 """More than a task takes on its way beside its payload and its metadata."""
 BYTES_PER_CHARACTER = 4
 

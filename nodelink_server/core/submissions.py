@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nodelink.errors import CallerError, IdempotencyConflict, NoAgent, Overloaded, StoreError
+from nodelink.errors import CallerError, IdempotencyConflict, NoAgent, Overloaded, StoreError, TaskNotFinished
 from nodelink.task import TERMINAL, Execution, Submission
+from nodelink.values import evolve
 from nodelink_server.core.grants import Grants
 from nodelink_server.core.ledger import Committed, Ledger
+from nodelink_server.core.observer import Submitting
 from nodelink_server.core.ports import Change, Clock, EventName, IdempotencyKey, Replay, Store
 from nodelink_server.core.ranking import Ranking
 from nodelink_server.core.scheduler import Scheduler, shape_of
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.tally import Tally
-from nodelink_server.core.task import Task, ready, scheduled
+from nodelink_server.core.task import Task, TaskRecord, ready, scheduled
 from nodelink_server.core.validation import digest, validate
 
 _GRANTED = (EventName.TASK_CREATED, EventName.TASK_SENT)
@@ -39,6 +41,20 @@ class _Placed(NamedTuple):
     session: AgentSession | None
 
 
+def repetition(record: TaskRecord, *, idempotency_key: str | None, traceparent: str) -> Submission:
+    """A finished task as it is handed in once more, due at once. Raises `TaskNotFinished`."""
+    task = record.task
+    if not task.is_terminal:
+        raise TaskNotFinished(f"the task has not finished yet: it is {task.status}")
+    return Submission(
+        spec=evolve(task.spec, scheduled_at=None, delay_ms=None),
+        payload=record.payload,
+        idempotency_key=idempotency_key,
+        traceparent=traceparent,
+        retry_of=task.id,
+    )
+
+
 class Submissions:
     """Turns what callers hand in into tasks."""
 
@@ -54,6 +70,7 @@ class Submissions:
         new_id: Callable[[], str],
         types: Mapping[str, Execution],
         tally: Tally,
+        submitting: Submitting | None = None,
     ) -> None:
         self._store = store
         self._ledger = ledger
@@ -64,6 +81,7 @@ class Submissions:
         self._new_id = new_id
         self._types = types
         self._tally = tally
+        self._submitting = submitting
 
     async def check_live(self, counts: Mapping[tuple[str, str], int], most: int, more: int) -> None:
         """Raise `Overloaded` if there are too many live tasks already."""
@@ -73,6 +91,12 @@ class Submissions:
 
     async def submit(self, submissions: Sequence[Submission], *, caller: str) -> list[Accepted | CallerError]:
         """One outcome each, in order. Raises `StoreUnavailable` or `Overloaded` if nothing was accepted."""
+        if self._submitting is None:
+            return await self._submit(submissions, caller)
+        with self._submitting(submissions) as kept:
+            return await self._submit(kept, caller)
+
+    async def _submit(self, submissions: Sequence[Submission], caller: str) -> list[Accepted | CallerError]:
         self._ledger.check_room()
         outcomes: list[Accepted | CallerError | _Placed] = []
         for submission in submissions:
@@ -135,7 +159,10 @@ class Submissions:
             replay = committed.replays.get(index)
             if replay is None:
                 task = one.change.task
-                self._tally.submitted[self._tally.kind(task.spec.type, task.spec.pool)] += 1
+                kind = self._tally.kind(task.spec.type, task.spec.pool)
+                self._tally.submitted[kind] += 1
+                if task.retry_of:
+                    self._tally.retries[kind] += 1
                 answers.append(Accepted(task, replayed=False))
             elif replay.same and replay.task_id in before:
                 answers.append(Accepted(before[replay.task_id], replayed=True))

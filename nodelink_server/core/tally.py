@@ -28,6 +28,11 @@ class Buckets:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def add(self, other: Buckets) -> None:
+        """Count what another histogram with the same bounds has counted."""
+        self.counts = [mine + more for mine, more in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
+
 
 class Tally:
     """The counts of one server. Written by its loop only; other threads may read, and see each number whole.
@@ -38,6 +43,8 @@ class Tally:
     def __init__(self) -> None:
         self._kinds: set[tuple[str, str]] = set()
         self.submitted: dict[tuple[str, str], int] = defaultdict(int)
+        self.retries: dict[tuple[str, str], int] = defaultdict(int)
+        """Finished tasks that were run again as new ones, by the kind of the new one."""
         self.finished: dict[tuple[str, str, str], int] = defaultdict(int)
         self.queue_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)
         self.run_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)

@@ -64,7 +64,8 @@ class Timers:
         self._most_runs = LEAST_RUNS
         self._is_troubled = False
         self._wake = asyncio.Event()
-        self.last_tick = clock.monotonic()
+        self.rounds = 0
+        """How many steps of ticks have been done."""
 
     # -- what is to be timed ------------------------------------------------------------------------------------------
 
@@ -91,6 +92,9 @@ class Timers:
 
     # -- the tick -----------------------------------------------------------------------------------------------------
 
+    def nudge(self) -> None:
+        """It ticks each second by itself."""
+
     async def run(self) -> None:
         """Tick each second, and when something is due, for ever."""
         while True:
@@ -106,8 +110,6 @@ class Timers:
 
     async def tick(self) -> None:
         """Do everything that is due now."""
-        self.last_tick = self._clock.monotonic()
-        self._ledger.post()
         self._close_silent()
         self._is_troubled = False
         for step in (self._wake_due, self._expire_queued, self._stop_overdue):
@@ -117,6 +119,7 @@ class Timers:
         """A database that is away delays what is due; nothing is forgotten."""
         try:
             await step()
+            self.rounds += 1
         except StoreError as error:
             self._is_troubled = True
             log.warning("timer_failed", step=step.__name__, error=error.message)

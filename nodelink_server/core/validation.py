@@ -44,6 +44,7 @@ UNBUILT_FIELDS: Mapping[str, str] = {
 }
 """Published fields that this version does not know yet, and what they will be for. They are refused by name."""
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.IGNORECASE)
 
 
@@ -67,21 +68,21 @@ def validate(submission: Submission, known_types: Mapping[str, Execution]) -> Ex
 def digest(submission: Submission) -> bytes:
     """What was asked, in 32 bytes: equal for equal requests, whatever the order of their JSON members."""
     spec = submission.spec
-    canonical = json.dumps(
-        [
-            spec.type,
-            spec.pool,
-            spec.priority,
-            spec.timeout_ms,
-            spec.queue_timeout_ms,
-            spec.scheduled_at,
-            spec.delay_ms,
-            spec.execution,
-            dict(spec.metadata),
-            json.loads(submission.payload),
-        ],
-        sort_keys=True,
-    )
+    asked = [
+        spec.type,
+        spec.pool,
+        spec.priority,
+        spec.timeout_ms,
+        spec.queue_timeout_ms,
+        spec.scheduled_at,
+        spec.delay_ms,
+        spec.execution,
+        dict(spec.metadata),
+        json.loads(submission.payload),
+    ]
+    if submission.retry_of:
+        asked.append(submission.retry_of)
+    canonical = json.dumps(asked, sort_keys=True)
     return hashlib.sha256(canonical.encode()).digest()
 
 
@@ -119,17 +120,18 @@ def _number_errors(spec: TaskSpec) -> list[FieldError]:
 def _metadata_errors(spec: TaskSpec) -> list[FieldError]:
     if len(spec.metadata) > MAX_METADATA:
         return [FieldError("metadata", f"has {len(spec.metadata)} entries; at most {MAX_METADATA} are allowed")]
-    return [
-        FieldError(
-            f"metadata.{name[:64]}", f"names and values have at most {MAX_METADATA_CHARS} characters, names at least 1"
-        )
-        for name, value in spec.metadata.items()
-        if not name or len(name) > MAX_METADATA_CHARS or len(value) > MAX_METADATA_CHARS
-    ]
+    errors = []
+    for name, value in spec.metadata.items():
+        if not name or len(name) > MAX_METADATA_CHARS or len(value) > MAX_METADATA_CHARS:
+            allowed = f"names and values have at most {MAX_METADATA_CHARS} characters, names at least 1"
+            errors.append(FieldError(f"metadata.{name[:64]}", allowed))
+        elif _SURROGATE.search(name) or _SURROGATE.search(value):
+            errors.append(FieldError("metadata", "has a half of a surrogate pair, which is no character"))
+    return errors
 
 
 def _key_errors(key: str | None) -> list[FieldError]:
-    if key is None or 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
+    if key is None or (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS and not _SURROGATE.search(key)):
         return []
     return [FieldError("idempotency_key", f"must have 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters")]
 

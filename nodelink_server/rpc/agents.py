@@ -188,7 +188,7 @@ def _frame_of(outgoing: Outgoing) -> agent_pb2.ConnectResponse:
     tasks, acks = frame.tasks, frame.result_acks
     for request in outgoing.tasks:
         spec = wire.spec_bytes(request.spec, request.payload)
-        wire.put_task_request(tasks.add(), request.ref, spec, request.execution)
+        wire.put_task_request(tasks.add(), request.ref, spec, request.execution, request.traceparent)
     for ack in outgoing.result_acks:
         wire.put_result_ack(acks.add(), ack)
     for command in outgoing.cancels:

@@ -1,53 +1,60 @@
-"""Runs of events and of output as the frames that carry them."""
+"""Runs of events as the frames of one call of WatchTasks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 
 from nodelink.v1 import task_pb2
-from nodelink_server.core.logbook import LogPage
+from nodelink_server.core.events import EventBus, EventFilter, Heard
 from nodelink_server.core.ports import EventName, TaskEvent
-from nodelink_server.rpc.views import put_event, put_log_part
+from nodelink_server.rpc.requests import revision_of
+from nodelink_server.rpc.views import put_event
 
 EVENTS_PER_FRAME = 500
+BYTES_PER_FRAME = 1 << 20
+"""About how large a frame may get: one more event, which may hold a run of output, still fits into a message."""
 
 
-def frames_of(events: Sequence[TaskEvent], bookmark: int, *, from_now: bool) -> list[task_pb2.WatchTasksResponse]:
-    """A run of events as frames. `hello` and `reset` are not events here: they become a bookmark."""
-    frames = []
-    for first in range(0, len(events), EVENTS_PER_FRAME):
-        frame = task_pb2.WatchTasksResponse()
-        for event in events[first : first + EVENTS_PER_FRAME]:
-            if event.name == EventName.RESET:
-                frame.reset = True
-                bookmark = _revision_told(event)
-            elif event.name == EventName.HELLO:
-                bookmark = _revision_told(event) if from_now else bookmark
-            else:
-                put_event(frame.events.add(), event)
-                bookmark = max(bookmark, event.revision)
-        frame.bookmark = bookmark
-        frames.append(frame)
-    return frames
+async def watch_events(
+    events: EventBus, request: task_pb2.WatchTasksRequest
+) -> AsyncGenerator[task_pb2.WatchTasksResponse, None]:
+    """Events that match, as they happen, each frame with the bookmark to resume from. The first comes at once."""
+    wanted = EventFilter(
+        task_id=request.task_id or None,
+        agent_id=request.agent_id or None,
+        pool=request.pool or None,
+        type=request.type or None,
+        names=frozenset(request.names),
+    )
+    bookmark = revision_of(request.after_revision)
+    async with aclosing(events.watch(wanted, after=request.after_revision or None)) as watched:
+        async for heard in watched:
+            for frame in frames_of(heard, bookmark):
+                bookmark = frame.bookmark
+                yield frame
+
+
+def frames_of(heard: Heard, bookmark: int) -> Iterator[task_pb2.WatchTasksResponse]:
+    """What a listener is told at once, as at least one frame. `hello` and `reset` are not events here."""
+    frame, size = task_pb2.WatchTasksResponse(bookmark=bookmark), 0
+    for event in heard:
+        if event.name == EventName.HELLO:
+            continue
+        if len(frame.events) == EVENTS_PER_FRAME or size > BYTES_PER_FRAME:
+            yield frame
+            frame, size = task_pb2.WatchTasksResponse(bookmark=frame.bookmark), 0
+        if event.name == EventName.RESET:
+            frame.reset = True
+            frame.bookmark = heard.upto or _revision_told(event)
+            continue
+        put_event(frame.events.add(), event)
+        size += frame.events[-1].ByteSize()
+        frame.bookmark = max(frame.bookmark, event.revision)
+    frame.bookmark = max(frame.bookmark, heard.upto)
+    yield frame
 
 
 def _revision_told(event: TaskEvent) -> int:
     revision = event.data.get("revision", 0) if event.data else 0
     return revision if isinstance(revision, int) else 0
-
-
-def logs_of(page: LogPage, *, of_one_stream: bool, at_most: int | None) -> task_pb2.ReadTaskLogsResponse:
-    """A page of output, cut at a number of bytes."""
-    response = task_pb2.ReadTaskLogsResponse(next_offset=page.next_offset, complete=page.complete)
-    left = at_most
-    for row in page.rows:
-        if left is not None and len(row.data) > left:
-            if left:
-                put_log_part(response.parts.add(), row._replace(data=row.data[:left]), of_one_stream=of_one_stream)
-            begin = row.offset if of_one_stream else row.position
-            response.next_offset = begin + left
-            response.complete = False
-            break
-        put_log_part(response.parts.add(), row, of_one_stream=of_one_stream)
-        left = None if left is None else left - len(row.data)
-    return response

@@ -1,150 +1,136 @@
-"""Errors on their way out: what a handler raises becomes a `google.rpc.Status`, in this one place.
+"""What every call passes before its handler, in this one place: it is named, its messages are read and written within
+their limits, and whatever goes wrong leaves as a `google.rpc.Status`.
 
-The status carries `ErrorInfo` (reason = our code, domain = `nodelink`), and, where they apply, `BadRequest` with the
-fields that are wrong, `RetryInfo` and `ResourceInfo`. What was not expected is logged, and the caller learns nothing of
-our insides.
+A request's id comes from its metadata or is made here. It returns in the initial metadata of a stream and in the
+trailing metadata of every call, it is in every line of the log, and in the `ErrorInfo` of an error. What was not
+expected is logged, and the caller learns nothing of our insides.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, NoReturn, cast
 
 import grpc
 import structlog
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from nodelink.errors import (
-    AgentNotFound,
-    ErrorCode,
-    HandshakeRefused,
-    InvalidTask,
-    Malformed,
-    NodelinkError,
-    TaskNotFound,
-)
+from nodelink.errors import Malformed, NodelinkError, NotBuilt
+from nodelink.request_id import REQUEST_ID_KEY, request_id_or_new
+from nodelink_server.rpc.messages import Read, Write, reader, writer
+from nodelink_server.rpc.statuses import own_metadata, rich_status
 
-DOMAIN = "nodelink"
-LONGEST_MESSAGE = 1_000
-LONGEST_DESCRIPTION = 300
-MOST_VIOLATIONS = 10
-LAST_SESSION_KEY = "nodelink-last-session"
-"""Trailing metadata of a refused hello: the number that the next session's must exceed."""
-
-STATUS_CODES: Mapping[ErrorCode, grpc.StatusCode] = {
-    ErrorCode.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
-    ErrorCode.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    ErrorCode.NOT_BUILT: grpc.StatusCode.UNIMPLEMENTED,
-    ErrorCode.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
-    ErrorCode.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    ErrorCode.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
-    ErrorCode.NOT_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
-    ErrorCode.ALREADY_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
-    ErrorCode.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
-    ErrorCode.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
-    ErrorCode.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
-    ErrorCode.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    ErrorCode.NO_AGENT: grpc.StatusCode.UNAVAILABLE,
-    ErrorCode.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    ErrorCode.HANDSHAKE_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
-    ErrorCode.SESSION_REPLACED: grpc.StatusCode.ABORTED,
-    ErrorCode.INTERNAL: grpc.StatusCode.INTERNAL,
-}
-"""Our codes in gRPC's language."""
-
-_SHAPE = {False: "unary", True: "stream"}
+LONGEST_NAME = 200
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Any]
 
 log = structlog.get_logger(__name__)
 
 
-def rich_status(error: NodelinkError) -> status_pb2.Status:
-    """An error as callers see it."""
-    code: int = STATUS_CODES[error.code].value[0]
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN)]
-    if isinstance(error, InvalidTask) and error.errors:
-        details.append(_bad_request(error))
-    if error.retry_after is not None:
-        details.append(_retry_info(error.retry_after))
-    if isinstance(error, TaskNotFound | AgentNotFound):
-        kind = "task" if isinstance(error, TaskNotFound) else "agent"
-        text = error.message[:LONGEST_DESCRIPTION]
-        details.append(error_details_pb2.ResourceInfo(resource_type=kind, description=text))
-    return status_pb2.Status(code=code, message=error.message[:LONGEST_MESSAGE], details=map(_packed, details))
-
-
-class ErrorsToStatus(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Runs every handler of the server so that what it raises leaves as a status."""
+class EveryCall(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Runs every handler of the server, and answers the calls that have none."""
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        """The same handler, guarded. None (no such method) stays None, which gRPC answers by itself."""
+        """The same handler, guarded."""
+        method = str(handler_call_details.method)
         handler: Any = await continuation(handler_call_details)
-        if handler is not None:
-            handler = _guarded(str(handler_call_details.method), handler)
-        return cast("grpc.RpcMethodHandler[Any, Any]", handler)
+        return cast("grpc.RpcMethodHandler[Any, Any]", _guarded(method, handler or _unknown(method)))
+
+
+def metadata_of(context: Context, wanted: str) -> str:
+    """One text of a call's metadata; empty: it is not there, or not a text."""
+    for key, value in context.invocation_metadata() or ():
+        if key == wanted and isinstance(value, str):
+            return value
+    return ""
+
+
+def _unknown(method: str) -> Any:
+    """Answers a call that nobody serves, whatever its shape is with the caller."""
+
+    async def refuse(_requests: object, _context: Context) -> None:
+        raise NotBuilt(message=f"there is no call {method[:LONGEST_NAME]}")
+
+    return grpc.stream_stream_rpc_method_handler(cast("Any", refuse), bytes, bytes)
 
 
 def _guarded(method: str, handler: Any) -> Any:
-    shape = f"{_SHAPE[handler.request_streaming]}_{_SHAPE[handler.response_streaming]}"
-    guard = _guard_stream if handler.response_streaming else _guard_unary
-    make: Any = getattr(grpc, f"{shape}_rpc_method_handler")
-    behaviour, read = getattr(handler, shape), _reader(handler.request_deserializer)
-    if handler.request_streaming:
-        return make(guard(method, behaviour), read, handler.response_serializer)
+    """The handler as one that reads its request by itself.
 
-    def read_first(request: bytes, context: Context) -> Any:
-        return behaviour(read(request), context)
-
-    return make(guard(method, read_first), None, handler.response_serializer)  # or gRPC would answer what is malformed
-
-
-def _reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Read a message, or raise our own error for bytes that are none."""
-
-    def read(request: bytes) -> Any:
-        try:
-            return deserialize(request)
-        except DecodeError as error:
-            raise Malformed("the request is not a message of this call's type") from error
-
-    return read
+    Else gRPC would answer bytes that are no message in its own words, and a request that never comes not at all.
+    """
+    read, write = reader(handler.request_deserializer), writer(handler.response_serializer)
+    behaviour: Behaviour
+    match handler.request_streaming, handler.response_streaming:
+        case False, False:
+            behaviour = _guard_unary(method, _reading_first(handler.unary_unary, read), write)
+            return grpc.stream_unary_rpc_method_handler(behaviour, None, None)
+        case True, False:
+            behaviour = _guard_unary(method, handler.stream_unary, write)
+            return grpc.stream_unary_rpc_method_handler(behaviour, read, None)
+        case False, True:
+            behaviour = _guard_stream(method, _reading_first(handler.unary_stream, read))
+            return grpc.stream_stream_rpc_method_handler(behaviour, None, write)
+        case _:
+            behaviour = _guard_stream(method, handler.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(behaviour, read, write)
 
 
-def _guard_unary(
-    method: str, behaviour: Callable[[Any, Context], Awaitable[Any]]
-) -> Callable[[Any, Context], Awaitable[Any]]:
-    async def guarded(request: Any, context: Context) -> Any:
-        try:
-            return await behaviour(request, context)
-        except Exception as error:  # noqa: BLE001 - the top of every call: whatever it is, it becomes an answer
-            await _abort(method, error, context)
+def _reading_first(behaviour: Behaviour, read: Read) -> Callable[[Any, Context], Awaitable[Any]]:
+    """A handler of one request as one of a stream of them."""
+
+    async def with_first(_requests: object, context: Context) -> Any:
+        raw = await context.read()
+        if not isinstance(raw, bytes):
+            raise Malformed("the call ended before its request came")
+        answer = behaviour(read(raw), context)
+        return answer if isinstance(answer, AsyncIterator) else await answer
+
+    return with_first
+
+
+def _guard_unary(method: str, behaviour: Behaviour, write: Write) -> Callable[[Any, Context], Awaitable[bytes]]:
+    async def guarded(request: Any, context: Context) -> bytes:
+        with _named(context) as request_id:
+            try:
+                return write(await behaviour(request, context))
+            except Exception as error:  # noqa: BLE001 - the top of every call: whatever it is, it becomes an answer
+                await _abort(method, error, context, request_id)
 
     return guarded
 
 
-def _guard_stream(method: str, behaviour: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Awaitable[None]]:
+def _guard_stream(method: str, behaviour: Behaviour) -> Callable[[Any, Context], Awaitable[None]]:
     """The answers are either yielded, or written by the handler itself."""
 
     async def guarded(request: Any, context: Context) -> None:
-        try:
-            answers = behaviour(request, context)
-            if isinstance(answers, AsyncIterator):
-                await _write_all(answers, context)
-            else:
-                await answers
-        except Exception as error:  # noqa: BLE001 - the top of every call: whatever it is, it becomes an answer
-            await _abort(method, error, context)
+        with _named(context) as request_id:
+            try:
+                await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
+                answers = behaviour(request, context)
+                if not isinstance(answers, AsyncIterator):
+                    answers = await answers
+                if answers is not None:
+                    await _write_all(answers, context)
+            except Exception as error:  # noqa: BLE001 - the top of every call: whatever it is, it becomes an answer
+                await _abort(method, error, context, request_id)
 
     return guarded
+
+
+@contextmanager
+def _named(context: Context) -> Iterator[str]:
+    """Give a call its id, in its answer and in the log, until it is left."""
+    request_id = request_id_or_new(metadata_of(context, REQUEST_ID_KEY))
+    context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        yield request_id
 
 
 async def _write_all(answers: Any, context: Context) -> None:
@@ -153,36 +139,12 @@ async def _write_all(answers: Any, context: Context) -> None:
             await context.write(answer)
 
 
-async def _abort(method: str, error: Exception, context: Context) -> NoReturn:
+async def _abort(method: str, error: Exception, context: Context, request_id: str) -> NoReturn:
     if isinstance(error, grpc.aio.BaseError):  # the handler has answered by itself, or the caller is gone
         raise error
     if not isinstance(error, NodelinkError):
         log.error("request_failed", method=method, exc_info=error)
         error = NodelinkError("the server failed to answer; its log says why")
-    status = rpc_status.to_status(rich_status(error))
-    await context.abort(status.code, status.details, (*status.trailing_metadata, *_own_metadata(error)))
-
-
-def _own_metadata(error: NodelinkError) -> tuple[tuple[str, str], ...]:
-    if isinstance(error, HandshakeRefused) and error.last_session is not None:
-        return ((LAST_SESSION_KEY, str(error.last_session)),)
-    return ()
-
-
-def _bad_request(error: InvalidTask) -> error_details_pb2.BadRequest:
-    message = error_details_pb2.BadRequest()
-    for wrong in error.errors[:MOST_VIOLATIONS]:
-        message.field_violations.add(field=wrong.field, description=wrong.message[:LONGEST_DESCRIPTION])
-    return message
-
-
-def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
-    message = error_details_pb2.RetryInfo()
-    message.retry_delay.FromMilliseconds(round(seconds * 1000))
-    return message
-
-
-def _packed(detail: Message) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(detail)
-    return packed
+    status = rpc_status.to_status(rich_status(error, request_id))
+    trailing = (*status.trailing_metadata, (REQUEST_ID_KEY, request_id), *own_metadata(error))
+    await context.abort(status.code, status.details, trailing)

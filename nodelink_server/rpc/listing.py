@@ -1,47 +1,72 @@
-"""Lists of tasks: what is asked for, and where a page ends."""
+"""Pages: what is asked for, and where a page ends."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from nodelink.errors import FieldError, InvalidTask, Malformed
+from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import TaskStatus
-from nodelink.v1 import task_pb2
-from nodelink.wire import STATUS_FROM_PB, ms_of
-from nodelink_server.core.ports import TaskQuery
+from nodelink.v1 import admin_pb2, task_pb2
+from nodelink.wire import STATUS_FROM_PB
+from nodelink_server.core.ports import AgentSessionRecord, TaskPage, TaskQuery
 from nodelink_server.core.task import TaskRecord
-
-DEFAULT_PAGE_SIZE = 50
-LARGEST_PAGE_SIZE = 1_000
-PAGE_BYTES = 2 << 20
-"""About how large a page of tasks may get before it ends early: a message has a limit."""
+from nodelink_server.rpc.messages import PAGE_BYTES
+from nodelink_server.rpc.requests import moment_ms, page_size_of, place_of, token_of
+from nodelink_server.rpc.views import put_result, put_session
 
 
 def query_of(request: task_pb2.ListTasksRequest) -> TaskQuery:
     """What a request asks for. Raises `InvalidTask` or `Malformed`."""
+    after = moment_ms(request.created_after, "created_after") if request.HasField("created_after") else None
+    before = moment_ms(request.created_before, "created_before") if request.HasField("created_before") else None
     return TaskQuery(
-        page_size=_page_size_of(request.page_size),
-        before_key=_key_of(request.page_token),
+        page_size=page_size_of(request.page_size),
+        before_key=place_of(request.page_token),
         statuses=frozenset(map(_status_of, request.statuses)),
         type=request.type or None,
         pool=request.pool or None,
         agent_id=request.agent_id or None,
-        created_after=ms_of(request.created_after) if request.HasField("created_after") else None,
-        created_before=ms_of(request.created_before) if request.HasField("created_before") else None,
+        created_after=after,
+        created_before=before,
+        labels=frozenset(request.labels.items()),
+        q=request.q,
     )
 
 
-def _page_size_of(asked: int) -> int:
-    if asked > LARGEST_PAGE_SIZE:
-        raise InvalidTask(FieldError("page_size", f"{asked} is too large; ask for at most {LARGEST_PAGE_SIZE:,}"))
-    return asked or DEFAULT_PAGE_SIZE
+def put_page(
+    response: task_pb2.ListTasksResponse, page: TaskPage, put: Callable[[task_pb2.Task, TaskRecord], None]
+) -> None:
+    """Write one page of tasks, and the token of the next one if there is one. Large tasks end it early."""
+    taken, next_key = 0, page.next_key
+    for number, record in enumerate(page, start=1):
+        task = response.tasks.add()
+        put(task, record)
+        taken += task.ByteSize()
+        if taken > PAGE_BYTES and number < len(page):
+            next_key = record.task.key
+            break
+    response.next_page_token = token_of(next_key) if next_key else ""
 
 
-def _key_of(page_token: str) -> int:
-    try:
-        return int(page_token, 16) if page_token else 0
-    except ValueError as error:
-        raise Malformed("page_token is not one that a page has given") from error
+def put_results(response: task_pb2.WaitTasksResponse, records: Sequence[TaskRecord]) -> None:
+    """Write results, in order, as many as fit; at least one if there is any."""
+    taken = 0
+    for record in records:
+        result = response.results.add()
+        put_result(result, record)
+        taken += result.ByteSize()
+        if taken > PAGE_BYTES:
+            return
+
+
+def put_sessions(
+    response: admin_pb2.ListAgentSessionsResponse, records: Sequence[AgentSessionRecord], size: int
+) -> None:
+    """Write one page of an agent's sessions, and the token of the next one if there is one."""
+    for record in records[:size]:
+        put_session(response.sessions.add(), record)
+    if len(records) > size:
+        response.next_page_token = token_of(records[size - 1].number)
 
 
 def _status_of(number: int) -> TaskStatus:
@@ -49,13 +74,3 @@ def _status_of(number: int) -> TaskStatus:
     if status is None:
         raise InvalidTask(FieldError("statuses", f"{number} is not known"))
     return status
-
-
-def cut_page(records: Sequence[TaskRecord], query: TaskQuery) -> tuple[Sequence[TaskRecord], str]:
-    """The tasks of one page, and the token of the next one; empty if there is none."""
-    size = 0
-    for position, record in enumerate(records, start=1):
-        size += len(record.payload)
-        if position == query.page_size or (size > PAGE_BYTES and position < len(records)):
-            return records[:position], f"{record.task.key:x}"
-    return records, ""

@@ -1,4 +1,4 @@
-"""The gRPC server: agents, tasks and administration on one port."""
+"""The gRPC server: agents, tasks and administration on one port, with its health and its own description."""
 
 from __future__ import annotations
 
@@ -7,23 +7,34 @@ from contextlib import asynccontextmanager
 
 import grpc
 import structlog
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from nodelink.address import Address
 from nodelink.errors import CannotListen
-from nodelink.v1 import admin_pb2_grpc, agent_pb2_grpc, task_pb2_grpc
+from nodelink.v1 import admin_pb2, admin_pb2_grpc, agent_pb2, agent_pb2_grpc, task_pb2, task_pb2_grpc
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import Clock
 from nodelink_server.rpc.admin import AgentAdminService
 from nodelink_server.rpc.agents import HELLO_SECONDS, AgentService
-from nodelink_server.rpc.interceptors import ErrorsToStatus
+from nodelink_server.rpc.figures import SchedulerService, StatsService
+from nodelink_server.rpc.health import HealthService
+from nodelink_server.rpc.interceptors import EveryCall
+from nodelink_server.rpc.messages import MAX_MESSAGE_BYTES, READABLE_BYTES
 from nodelink_server.rpc.tasks import TaskService
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 STOP_SECONDS = 5.0
+
+SERVICES: Sequence[str] = tuple(
+    service.full_name
+    for file in (agent_pb2, task_pb2, admin_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+)
+"""Every service of ours."""
 
 OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.so_reuseport", 0),  # or a second server would share the port in silence
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", READABLE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.http2.ping_timeout_ms", 10_000),  # keepalive_timeout_ms alone does nothing below 60 s
@@ -49,19 +60,28 @@ async def grpc_server(
     hello_seconds: float = HELLO_SECONDS,
 ) -> AsyncIterator[Address]:
     """Serve gRPC while open; gives the address it listens on (port 0: any free one). Raises `CannotListen`."""
-    server = grpc.aio.server(interceptors=[ErrorsToStatus()], options=options)
+    server = grpc.aio.server(interceptors=[EveryCall()], options=options)
     agents = AgentService(manager, clock=clock, server_id=server_id, version=version, hello_seconds=hello_seconds)
     agent_pb2_grpc.add_AgentServiceServicer_to_server(agents, server)
-    task_pb2_grpc.add_TaskServiceServicer_to_server(TaskService(manager), server)
-    admin_pb2_grpc.add_AgentAdminServiceServicer_to_server(AgentAdminService(manager.agents), server)
+    _add_services(manager, server)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(manager.vitals, SERVICES), server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     try:
         port = server.add_insecure_port(str(address))
     except RuntimeError as error:
         raise CannotListen(f"gRPC cannot listen on {address}: is another server running there?") from error
-    await server.start()
     bound = Address(address.host, port)
+    await server.start()
     log.info("grpc_listening", address=str(bound))
     try:
         yield bound
     finally:
         await server.stop(STOP_SECONDS)
+
+
+def _add_services(manager: TaskManager, server: grpc.aio.Server) -> None:
+    """What callers and operators ask for."""
+    task_pb2_grpc.add_TaskServiceServicer_to_server(TaskService(manager), server)
+    admin_pb2_grpc.add_AgentAdminServiceServicer_to_server(AgentAdminService(manager), server)
+    admin_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerService(manager), server)
+    admin_pb2_grpc.add_StatsServiceServicer_to_server(StatsService(manager), server)

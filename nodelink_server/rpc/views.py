@@ -9,7 +9,7 @@ from nodelink.task import ErrorCategory, Finished, Progress, TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
 from nodelink.wire import EXECUTION_TO_PB, STATUS_TO_PB, STREAM_TO_PB, put_ms, put_spec
 from nodelink_server.core.agents import AgentView
-from nodelink_server.core.ports import LogRow, TaskEvent
+from nodelink_server.core.ports import AgentSessionRecord, LogRow, TaskEvent
 from nodelink_server.core.task import Attempt, Superseded, Task, TaskRecord
 
 AGENT_STATUS_TO_PB: Mapping[str, admin_pb2.AgentStatus] = {
@@ -45,6 +45,8 @@ def put_task(
     pb.spec.execution = EXECUTION_TO_PB[task.execution]
     pb.revision = task.revision
     pb.may_have_run = task.may_have_run
+    pb.retry_of = task.retry_of
+    pb.traceparent = task.traceparent
     put_ms(pb.created_at, task.created_at)
     put_ms(pb.updated_at, record.updated_at)
     if task.finished_at is not None:
@@ -161,7 +163,18 @@ def put_agent(pb: admin_pb2.Agent, view: AgentView) -> None:
     pb.status = AGENT_STATUS_TO_PB.get(view.status, admin_pb2.AGENT_STATUS_UNSPECIFIED)
     pb.labels.update(view.labels)
     pb.slots = view.slots
+    pb.free_slots = view.free_slots
     pb.current_tasks.extend(view.current_tasks)
     put_ms(pb.last_heartbeat_at, view.last_heartbeat_at)
     pb.types.extend(view.types)
     pb.software_version = view.software_version
+
+
+def put_session(pb: admin_pb2.AgentSession, record: AgentSessionRecord) -> None:
+    """Write one connection of an agent."""
+    pb.number = record.number
+    put_ms(pb.connected_at, record.connected_at)
+    if record.disconnected_at is not None:
+        put_ms(pb.disconnected_at, record.disconnected_at)
+    pb.reason = record.reason
+    pb.software_version = record.software_version

@@ -15,13 +15,13 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt, Replay
-from nodelink_server.store import rows
+from nodelink_server.store import rows, sessions, statistics
 from nodelink_server.store.audit import audit_entries, audit_hash
 from nodelink_server.store.blocks import CommittedEvents, encode_block
 from nodelink_server.store.numbering import Counters, Numbering, Writes
 from nodelink_server.store.queries import parts
 from nodelink_server.store.statements import guarded_update, insert
-from nodelink_server.store.tables import agents, attempts, audit, events, meta, tasks
+from nodelink_server.store.tables import KEYS_IN_SPAN, agents, attempts, audit, events, meta, tasks
 
 _INSERT_TASKS = {
     (False, False): insert("tasks", rows.BASE_COLUMNS),
@@ -33,6 +33,14 @@ _INSERT_SPECS = {
     False: insert("task_specs", rows.SPEC_COLUMNS),
     True: insert("task_specs", rows.SPEC_COLUMNS, rows.SPEC_RARE_COLUMNS),
 }
+_INSERT_LABELS = insert("task_labels", rows.LABEL_COLUMNS)
+_WIDEN_SPAN = insert(
+    "task_spans",
+    rows.SPAN_COLUMNS,
+    after="ON CONFLICT (span) DO UPDATE SET"
+    " earliest = min(earliest, excluded.earliest), latest = max(latest, excluded.latest),"
+    " first_id = min(first_id, excluded.first_id), last_id = max(last_id, excluded.last_id)",
+)
 _INSERT_RESULTS = {
     False: insert("task_results", rows.RESULT_COLUMNS, verb="INSERT OR REPLACE"),
     True: insert("task_results", rows.RESULT_COLUMNS, rows.RESULT_RARE_COLUMNS, verb="INSERT OR REPLACE"),
@@ -44,6 +52,7 @@ _WRITE_META = update(meta).values(
     revision=bindparam("revision_"),
     last_key=bindparam("last_key_"),
     commits=bindparam("commits_"),
+    committed_at=bindparam("committed_at_"),
 )
 
 
@@ -72,9 +81,12 @@ class Commit:
     def _write(self, refused: frozenset[int], replays: Mapping[int, Replay]) -> tuple[Receipt, Counters]:
         numbering = Numbering(self._batch, self._counters, refused)
         self._write_tasks(numbering.writes)
+        self._widen_spans(numbering)
         refused_agents = frozenset(index for index, agent in enumerate(self._batch.agents) if not self._keep(agent))
+        self._write_sessions(refused_agents)
         made = CommittedEvents(numbering.told, self._batch.now)
         self._write_events(numbering, made)
+        statistics.keep(self._connection, self._batch.statistics)
         counters = self._write_audit(numbering, refused_agents)
         self._connection.execute(
             _WRITE_META,
@@ -83,6 +95,7 @@ class Commit:
                 "revision_": counters.revision,
                 "last_key_": counters.last_key,
                 "commits_": counters.commits,
+                "committed_at_": self._batch.now,
             },
         )
         receipt = Receipt(
@@ -100,6 +113,7 @@ class Commit:
             _INSERT_TASKS[form].run(connection, values)
         for rare, values in writes.specs.items():
             _INSERT_SPECS[rare].run(connection, values)
+        _INSERT_LABELS.run(connection, writes.labels)
         for change, ended in writes.superseded:
             self._leave_behind(change, ended)
         for statement, values in ((_ADVANCE, writes.advanced), (_REWRITE, writes.rewritten)):
@@ -107,6 +121,20 @@ class Commit:
                 raise _GuardFailed
         for rare, values in writes.results.items():
             _INSERT_RESULTS[rare].run(connection, values)
+
+    def _widen_spans(self, numbering: Numbering) -> None:
+        """Let the spans of the new keys know of the new tasks. What is true of all of them is true of each span."""
+        first, last = self._counters.last_key + 1, numbering.last_key
+        if first > last:
+            return
+        new = [what.task for what, _ in numbering.told if isinstance(what, Change) and what.expected == 0]
+        for span in range(first // KEYS_IN_SPAN, last // KEYS_IN_SPAN + 1):
+            _WIDEN_SPAN.run(self._connection, list(rows.span_row(span, new)))
+
+    def _write_sessions(self, refused_agents: frozenset[int]) -> None:
+        if self._batch.sessions:
+            refused = {(self._batch.agents[index].id, self._batch.agents[index].session) for index in refused_agents}
+            sessions.keep(self._connection, self._batch.sessions, refused)
 
     def _leave_behind(self, change: Change, ended: int) -> None:
         """Keep the attempt that a change leaves behind, with the steps that the task's row knows of it."""

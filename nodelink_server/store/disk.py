@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from nodelink.task import TERMINAL, Finished
-from nodelink_server.core.ports import AgentRecord, Batch, Change, LogRow, Receipt, Replay, TaskEvent
+from nodelink_server.core.ports import (
+    AgentRecord,
+    AgentSessionRecord,
+    Batch,
+    Change,
+    LogRow,
+    Receipt,
+    Replay,
+    TaskEvent,
+)
+from nodelink_server.core.statistics import Counts, StatsKey
 from nodelink_server.core.task import Task
 from nodelink_server.store.history import (
     Past,
@@ -17,6 +27,8 @@ from nodelink_server.store.history import (
     revisions_of,
     steps_of,
 )
+
+MOST_PER_AGENT = 1_000
 
 
 @dataclass(slots=True)
@@ -47,6 +59,7 @@ class Disk:
     cluster_id: str = "cluster"
     start_number: int = 0
     control_ms: int = 0
+    committed_at: int = 0
     revision: int = 0
     last_key: int = 0
     rows: dict[int, Row] = field(default_factory=dict)
@@ -55,7 +68,10 @@ class Disk:
     idempotency: dict[tuple[str, str], Kept] = field(default_factory=dict)
     blocks: list[tuple[int, int, list[TaskEvent]]] = field(default_factory=list)
     agents: dict[str, AgentRecord] = field(default_factory=dict)
+    sessions: dict[tuple[str, int], AgentSessionRecord] = field(default_factory=dict)
     output: dict[tuple[int, int], dict[int, LogRow]] = field(default_factory=dict)
+    minutes: dict[StatsKey, Counts] = field(default_factory=dict)
+    hours: dict[StatsKey, Counts] = field(default_factory=dict)
 
 
 class Commit:
@@ -72,10 +88,13 @@ class Commit:
         disk, batch = self._disk, self._batch
         places = [self._change(index, change) for index, change in enumerate(batch.changes)]
         refused = frozenset(index for index, agent in enumerate(batch.agents) if not self._upsert(agent))
+        self._keep_sessions({(batch.agents[index].id, batch.agents[index].session) for index in refused})
         for notice in batch.notices:
             disk.revision += 1
             self._events.append(event_of(notice, disk.revision, batch.now))
+        disk.minutes.update(batch.statistics)
         disk.control_ms = batch.control_ms
+        disk.committed_at = batch.now
         if self._events:
             disk.blocks.append((disk.revision, batch.now, self._events))
         return Receipt(
@@ -142,6 +161,19 @@ class Commit:
             return False
         self._disk.agents[agent.id] = agent
         return True
+
+    def _keep_sessions(self, refused: set[tuple[str, int]]) -> None:
+        kept = self._disk.sessions
+        for session in self._batch.sessions:
+            name = (session.agent_id, session.number)
+            stored = kept.get(name)
+            begins = session.disconnected_at is None and stored is None
+            ends = session.disconnected_at is not None and stored is not None and stored.disconnected_at is None
+            if name not in refused and (begins or ends):
+                kept[name] = session
+            of_agent = sorted(number for agent_id, number in kept if agent_id == session.agent_id)
+            for number in of_agent[:-MOST_PER_AGENT]:
+                del kept[session.agent_id, number]
 
 
 def _started_step(steps: Steps) -> int:

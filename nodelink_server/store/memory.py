@@ -11,24 +11,34 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from nodelink.task import LogStream, TaskStatus
 from nodelink_server.core.ports import (
+    AgentSessionRecord,
     Batch,
     Boot,
+    LiveCounts,
     LogEnds,
     LogRow,
     Place,
     Receipt,
+    SessionEnding,
     Shape,
     TaskEvent,
+    TaskPage,
     TaskQuery,
 )
+from nodelink_server.core.ranking import band_of
 from nodelink_server.core.states import GRANTED
+from nodelink_server.core.statistics import HOUR_MS, MINUTE_MS, Counts, StatsKey, StatsRange
 from nodelink_server.core.task import Task, TaskRecord
 from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
+from nodelink_server.store.gathering import gather, hour_of
 from nodelink_server.store.history import rebuilt
+from nodelink_server.store.memory_listing import listed
+from nodelink_server.store.pages import fitting
 
 PAYLOAD_AT_HAND_BYTES = 1024
 
@@ -64,6 +74,12 @@ class MemoryStore:
         await self._begin("boot")
         disk = self._disk
         disk.start_number += 1
+        for name, session in disk.sessions.items():
+            if session.disconnected_at is None:
+                ended_at = max(session.connected_at, disk.committed_at)
+                disk.sessions[name] = replace(
+                    session, disconnected_at=ended_at, reason=SessionEnding.SERVER_STOPPED.value
+                )
         granted = [row.task for _, row in sorted(disk.live.items()) if row.task.status in GRANTED]
         pending = [row.task for row in disk.live.values() if row.task.status is TaskStatus.PENDING]
         return Boot(
@@ -128,29 +144,37 @@ class MemoryStore:
         """Everything about one task."""
         await self._begin("read")
         row = self._row(task_id)
-        if row is None:
-            return None
-        earlier = tuple(past.superseded for past in row.past)
-        return TaskRecord(
-            task=row.task, payload=row.payload, updated_at=row.updated_at, finished=row.finished, earlier=earlier
-        )
+        return None if row is None else _record(row)
 
-    async def list(self, query: TaskQuery) -> Sequence[TaskRecord]:
+    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskRecord]:
+        """Everything about those of these tasks that have ended, until enough is loaded."""
+        await self._begin("read")
+        found = [row for task_id in task_ids if (row := self._row(task_id)) is not None and row.task.is_terminal]
+        size = fitting(len(row.payload) + len(row.finished.output if row.finished else b"") for row in found)
+        return [_record(row) for row in found[:size]]
+
+    async def list(self, query: TaskQuery) -> TaskPage:
         """A page of tasks, newest first."""
         await self._begin("read")
-        found: list[TaskRecord] = []
-        for key in sorted(self._disk.rows, reverse=True):
-            row = self._disk.rows[key]
-            if (query.before_key == 0 or key < query.before_key) and _matches(row.task, query):
-                found.append(TaskRecord(task=row.task, payload=row.payload, updated_at=row.updated_at))
-            if len(found) >= query.page_size:
-                break
-        return found
+        return listed(self._disk, query)
 
-    async def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many live tasks there are, by (status, pool)."""
+    async def agent_sessions(self, agent_id: str, before: int, limit: int) -> Sequence[AgentSessionRecord]:
+        """Sessions of an agent, the newest first."""
         await self._begin("read")
-        return Counter((str(row.task.status), row.task.spec.pool) for row in self._disk.live.values())
+        found = [one for one in self._disk.sessions.values() if one.agent_id == agent_id]
+        below = [one for one in found if not before or one.number < before]
+        return heapq.nlargest(limit, below, key=lambda one: one.number)
+
+    async def counts(self) -> LiveCounts:
+        """How many live tasks there are."""
+        await self._begin("read")
+        tasks = [row.task for row in self._disk.live.values()]
+        return LiveCounts(
+            by_status=Counter((str(task.status), task.spec.pool) for task in tasks),
+            queued=Counter(
+                (task.spec.pool, band_of(task.spec.priority)) for task in tasks if task.status is TaskStatus.PENDING
+            ),
+        )
 
     async def events(self, after: int, limit: int) -> Sequence[TaskEvent]:
         """Kept events behind a revision, whole blocks."""
@@ -203,9 +227,12 @@ class MemoryStore:
         behind = [row for row in in_order if _end(row, by_stream=stream is not None) > offset]
         return cut(behind, by_stream=stream is not None, offset=offset, limit=limit)
 
-    async def sweep(self, *, finished_before: int, events_before: int, keys_before: int, limit: int) -> int:
+    async def sweep(
+        self, *, finished_before: int, events_before: int, keys_before: int, sessions_before: int, limit: int
+    ) -> int:
         """Delete what is old; how many tasks that were."""
         await self._begin("sweep")
+        self._forget_sessions(sessions_before)
         self._forget_keys(keys_before)
         self._forget_events(events_before)
         ended = sorted(
@@ -216,6 +243,22 @@ class MemoryStore:
         for _, key in ended[:limit]:
             self._delete(key)
         return len(ended[:limit])
+
+    async def statistics(self, wanted: StatsRange) -> Mapping[tuple[int, str], Counts]:
+        """What the rows of a range add up to."""
+        await self._begin("read")
+        rows = chain(self._disk.minutes.items(), self._disk.hours.items())
+        return gather((row for row in rows if wanted.since <= row[0].start < wanted.until), wanted, Counts.add)
+
+    async def coarsen(self, *, before: int, series: int, forget_before: int, limit: int) -> int:
+        """Merge old rows of minutes into rows of hours, and delete the oldest; how many rows were found."""
+        await self._begin("sweep")
+        minutes, hours = self._disk.minutes, self._disk.hours
+        forgotten = _forget_rows(minutes, forget_before - MINUTE_MS) + _forget_rows(hours, forget_before - HOUR_MS)
+        old = sorted(key for key in minutes if key.start < before and key.series <= series)[:limit]
+        for key in old:
+            hours.setdefault(hour_of(key), Counts()).add(minutes.pop(key))
+        return forgotten + len(old)
 
     async def _begin(self, kind: str) -> None:
         await self._pause(kind)
@@ -228,6 +271,11 @@ class MemoryStore:
     def _forget_keys(self, before: int) -> None:
         kept = self._disk.idempotency
         for name in [name for name, entry in kept.items() if entry.at < before]:
+            del kept[name]
+
+    def _forget_sessions(self, before: int) -> None:
+        kept = self._disk.sessions
+        for name in [name for name, one in kept.items() if (one.disconnected_at or before) < before]:
             del kept[name]
 
     def _forget_events(self, before: int) -> None:
@@ -255,17 +303,20 @@ def _page(places: Iterable[Place], after: Place | None, limit: int) -> list[Plac
     return heapq.nsmallest(limit, (place for place in places if after is None or place > after))
 
 
+def _forget_rows(rows: dict[StatsKey, Counts], last: int) -> int:
+    """Delete the rows that start at a moment or before; how many those were."""
+    old = [key for key in rows if key.start <= last]
+    for key in old:
+        del rows[key]
+    return len(old)
+
+
 def _end(row: LogRow, *, by_stream: bool) -> int:
     return (row.offset if by_stream else row.position) + row.length
 
 
-def _matches(task: Task, query: TaskQuery) -> bool:
-    attempt = task.attempt
-    return (
-        (not query.statuses or task.status in query.statuses)
-        and query.type in {None, task.spec.type}
-        and query.pool in {None, task.spec.pool}
-        and (query.agent_id is None or (attempt is not None and attempt.agent_id == query.agent_id))
-        and (query.created_after is None or task.created_at >= query.created_after)
-        and (query.created_before is None or task.created_at < query.created_before)
+def _record(row: Row) -> TaskRecord:
+    earlier = tuple(past.superseded for past in row.past)
+    return TaskRecord(
+        task=row.task, payload=row.payload, updated_at=row.updated_at, finished=row.finished, earlier=earlier
     )

@@ -39,6 +39,7 @@ class Writes:
 
     tasks: dict[tuple[bool, bool], Values] = field(default_factory=_by_attempt_and_rare)
     specs: dict[bool, Values] = field(default_factory=_by_rare)
+    labels: Values = field(default_factory=list)
     results: dict[bool, Values] = field(default_factory=_by_rare)
     advanced: Values = field(default_factory=list)
     rewritten: Values = field(default_factory=list)
@@ -85,6 +86,8 @@ class Numbering:
         self.writes.tasks[bool(attempt), bool(rare)] += base + attempt + rare
         rare = rows.spec_rare_part(change)
         self.writes.specs[bool(rare)] += (key, change.task.payload or b"", *rare)
+        if change.task.spec.metadata:
+            self.writes.labels.extend(rows.label_rows(change, key))
         if not rows.is_plain(change):
             self.writes.rewritten.extend(rows.rewritten_row(change, key, revision, first, revision, self._now))
         return key

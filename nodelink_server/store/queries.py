@@ -5,25 +5,25 @@ The condition of a partial index must stand in the query word for word, so statu
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, null, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, case, func, null, select, text, tuple_
 
-from nodelink.task import LIVE, Finished, TaskStatus
-from nodelink_server.core.ports import AgentRecord, Place, Shape, TaskEvent, TaskQuery
+from nodelink.task import LIVE, PRIORITIES, Finished, TaskStatus
+from nodelink_server.core.ports import AgentRecord, LiveCounts, Place, Shape, TaskEvent
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.task import Task, TaskRecord
 from nodelink_server.store.blocks import decode_block
 from nodelink_server.store.history import Past, rebuilt
+from nodelink_server.store.pages import fitting
 from nodelink_server.store.records import agent_of, finished_of, past_of, steps_in, task_of
 from nodelink_server.store.tables import UNCOMPLETED, agents, attempts, events, meta, task_results, task_specs, tasks
 
 PAYLOAD_AT_HAND_BYTES = 1024
 MOST_NAMES = 500
-NEWEST_KEY = 2**63 - 1
 
 T = TypeVar("T")
 
@@ -37,6 +37,8 @@ _SPEC = (
     task_specs.c.queue_timeout_ms,
     task_specs.c.scheduled_at,
     task_specs.c.delay_ms,
+    task_specs.c.traceparent,
+    task_specs.c.retry_of,
 )
 
 
@@ -150,33 +152,48 @@ def _finished(connection: Connection, key: int) -> Finished | None:
     return None if row is None else finished_of(row)
 
 
-def listed(connection: Connection, query: TaskQuery) -> list[TaskRecord]:
-    """A page of tasks. Those of several statuses are merged from a page of each."""
-    conditions = tuple(_conditions(query))
-    if not query.statuses:
-        return [_record(row) for row in _newest(connection, query, *conditions)]
-    pages = [_newest(connection, query, _of_status(status), *conditions) for status in sorted(query.statuses)]
-    merged = heapq.merge(*pages, key=lambda row: -row.key)
-    return [_record(row) for row, _ in zip(merged, range(query.page_size), strict=False)]
+def records(connection: Connection, keys: Sequence[int]) -> list[TaskRecord]:
+    """Tasks by key, in the order of the keys, without their ends and earlier attempts."""
+    found = (connection.execute(_WHOLE.where(tasks.c.key.in_(part))) for part in parts(keys))
+    by_key = {row.key: _record(row) for rows in found for row in rows}
+    return [by_key[key] for key in keys]
 
 
-def _newest(connection: Connection, query: TaskQuery, *conditions: ColumnElement[bool]) -> Sequence[Row[Any]]:
-    before = query.before_key or NEWEST_KEY
-    page = _WHOLE.where(tasks.c.key < before, *conditions).order_by(tasks.c.key.desc()).limit(query.page_size)
-    return connection.execute(page).all()
+def read_ended(connection: Connection, task_ids: Sequence[str]) -> list[TaskRecord]:
+    """Everything about those tasks that have ended, until enough is loaded."""
+    sizes = _ended_sizes(connection, task_ids)
+    ended = [sizes[task_id] for task_id in task_ids if task_id in sizes]
+    keys = [key for key, _ in ended[: fitting(size for _, size in ended)]]
+    finished = {row.task_key: finished_of(row) for row in _of_keys(connection, task_results, keys)}
+    past = defaultdict(list)
+    for row in _of_keys(connection, attempts, keys):
+        past[row.task_key].append(past_of(row).superseded)
+    return [
+        replace(
+            record,
+            finished=finished.get(record.task.key),
+            earlier=tuple(sorted(past[record.task.key], key=lambda one: one.attempt.number)),
+        )
+        for record in records(connection, keys)
+    ]
 
 
-def _conditions(query: TaskQuery) -> Iterator[ColumnElement[bool]]:
-    if query.type is not None:
-        yield tasks.c.type == query.type
-    if query.pool is not None:
-        yield tasks.c.pool == query.pool
-    if query.agent_id is not None:
-        yield tasks.c.agent_id == query.agent_id
-    if query.created_after is not None:
-        yield tasks.c.created_at >= query.created_after
-    if query.created_before is not None:
-        yield tasks.c.created_at < query.created_before
+def _ended_sizes(connection: Connection, task_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """For each task that has ended, its key, and the bytes of its payload and its result."""
+    size = func.length(task_specs.c.payload) + func.coalesce(func.length(task_results.c.output), 0)
+    query = (
+        select(tasks.c.id, tasks.c.key, size.label("size"))
+        .join_from(tasks, task_specs, task_specs.c.task_key == tasks.c.key)
+        .outerjoin(task_results, task_results.c.task_key == tasks.c.key)
+        .where(tasks.c.finished_at.is_not(None))
+    )
+    found = (connection.execute(query.where(tasks.c.id.in_(part))) for part in parts(task_ids))
+    return {row.id: (row.key, row.size) for rows in found for row in rows}
+
+
+def _of_keys(connection: Connection, table: Table, keys: Sequence[int]) -> Iterator[Row[Any]]:
+    for part in parts(keys):
+        yield from connection.execute(select(table).where(table.c.task_key.in_(part)))
 
 
 def _of_status(status: TaskStatus) -> ColumnElement[bool]:
@@ -185,15 +202,23 @@ def _of_status(status: TaskStatus) -> ColumnElement[bool]:
     return and_(same) if status is TaskStatus.COMPLETED else and_(same, text(f"tasks.{UNCOMPLETED}"))
 
 
-def counts(connection: Connection) -> Counter[tuple[str, str]]:
-    """Live tasks by (status, pool). Those that wait, by far the most, are counted along an index in order of pools."""
-    total = func.count()
-    waiting_ones = select(tasks.c.pool, total).where(_PENDING).group_by(tasks.c.pool)
-    found = Counter({(str(TaskStatus.PENDING), pool): number for pool, number in connection.execute(waiting_ones)})
+def counts(connection: Connection) -> LiveCounts:
+    """Live tasks. Those that wait, by far the most, are counted along an index in order of pools."""
+    bands = [func.count().filter(_in_band(band)).label(band) for band in PRIORITIES]
+    by_status: dict[tuple[str, str], int] = {}
+    queued: dict[tuple[str, str], int] = {}
+    for pool, *numbers in connection.execute(select(tasks.c.pool, *bands).where(_PENDING).group_by(tasks.c.pool)):
+        by_status[str(TaskStatus.PENDING), pool] = sum(numbers)
+        queued.update({(pool, band): number for band, number in zip(PRIORITIES, numbers, strict=True) if number})
     for status in sorted(LIVE - {TaskStatus.PENDING}):
-        others = select(tasks.c.pool, total).where(_of_status(status)).group_by(tasks.c.pool)
-        found.update({(str(status), pool): number for pool, number in connection.execute(others)})
-    return found
+        others = select(tasks.c.pool, func.count()).where(_of_status(status)).group_by(tasks.c.pool)
+        by_status.update({(str(status), pool): number for pool, number in connection.execute(others)})
+    return LiveCounts(by_status=by_status, queued=queued)
+
+
+def _in_band(band: str) -> ColumnElement[bool]:
+    below = [number for name, number in PRIORITIES.items() if number < PRIORITIES[band]]
+    return tasks.c.priority.between(max(below, default=0) + 1, PRIORITIES[band])
 
 
 def events_behind(connection: Connection, after: int, limit: int) -> list[TaskEvent]:

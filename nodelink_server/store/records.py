@@ -19,7 +19,7 @@ from nodelink.task import (
     TaskSpec,
     TaskStatus,
 )
-from nodelink_server.core.ports import AgentRecord
+from nodelink_server.core.ports import AgentRecord, AgentSessionRecord
 from nodelink_server.core.task import Attempt, Stop, Superseded, Task
 from nodelink_server.store.history import Past, Steps
 from nodelink_server.store.rows import STEP_COLUMNS
@@ -47,6 +47,8 @@ def task_of(row: Row[Any]) -> Task:
         finished_at=row.finished_at,
         may_have_run=row.may_have_run,
         payload=row.payload,
+        traceparent=row.traceparent or "",
+        retry_of=row.retry_of or "",
         key=row.key,
         revision=row.revision,
     )
@@ -147,6 +149,31 @@ def agent_of(row: Row[Any]) -> AgentRecord:
         last_seen_at=row.last_seen_at,
         left=row.left,
     )
+
+
+def session_of(row: Row[Any]) -> AgentSessionRecord:
+    """A session of an agent from its row."""
+    return AgentSessionRecord(
+        agent_id=row.agent_id,
+        number=row.number,
+        connected_at=row.connected_at,
+        disconnected_at=row.disconnected_at,
+        reason=row.reason,
+        software_version=row.software_version,
+    )
+
+
+def labels_in(metadata: str) -> list[tuple[str, str]]:
+    """The entries of a task's metadata that are kept as labels: all, but for halves of surrogate pairs."""
+    return [entry for entry in _texts(metadata).items() if all(map(_is_text, entry))]
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _texts(encoded: str | None) -> Mapping[str, str]:

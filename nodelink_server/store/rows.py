@@ -7,10 +7,12 @@ more than to bind a value, and most columns of most tasks are NULL.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from nodelink.task import Finished, LogStream
-from nodelink_server.core.ports import AgentRecord, Change
-from nodelink_server.core.task import Attempt, Stop
+from nodelink_server.core.ports import AgentRecord, AgentSessionRecord, Change
+from nodelink_server.core.task import Attempt, Stop, Task
 from nodelink_server.store.history import Steps, places_of, steps_of
 
 BASE_COLUMNS = (
@@ -37,7 +39,11 @@ STATE_COLUMNS = (
 )  # fmt: skip
 STEP_COLUMNS = tuple(f"{step}_revision" for step in Steps._fields)
 SPEC_COLUMNS = ("task_key", "payload")
-SPEC_RARE_COLUMNS = ("metadata", "execution", "timeout_ms", "queue_timeout_ms", "scheduled_at", "delay_ms")
+SPEC_RARE_COLUMNS = (
+    "metadata", "execution", "timeout_ms", "queue_timeout_ms", "scheduled_at", "delay_ms", "traceparent", "retry_of",
+)  # fmt: skip
+LABEL_COLUMNS = ("name", "value", "task_key")
+SPAN_COLUMNS = ("span", "earliest", "latest", "first_id", "last_id")
 RESULT_COLUMNS = (
     "task_key", "outcome", "reason", "output", "run_seconds", "cpu_seconds", "max_rss_bytes", "tree_gone",
 )  # fmt: skip
@@ -124,11 +130,29 @@ def _stop_row(stop: Stop | None) -> Row:
 
 def spec_rare_part(change: Change) -> Row:
     """What few ask for; empty: nothing of it."""
-    spec = change.task.spec
+    task, spec = change.task, change.task.spec
     rare = (spec.execution, spec.timeout_ms, spec.queue_timeout_ms, spec.scheduled_at, spec.delay_ms)
-    if not spec.metadata and rare == (None, None, None, None, None):
+    if not (spec.metadata or task.traceparent or task.retry_of) and rare == (None, None, None, None, None):
         return ()
-    return (json.dumps(dict(spec.metadata)) if spec.metadata else None, *rare)
+    metadata = json.dumps(dict(spec.metadata)) if spec.metadata else None
+    return (metadata, *rare, task.traceparent or None, task.retry_of or None)
+
+
+def label_rows(change: Change, key: int) -> Iterator[object]:
+    """The values of the rows of a task's labels, one row after the other."""
+    for name, value in change.task.spec.metadata.items():
+        yield from (name, value, key)
+
+
+def span_row(span: int, tasks: Sequence[Task]) -> Row:
+    """Within what bounds the times and ids of some new tasks lie."""
+    times, ids = [task.created_at for task in tasks], [task.id for task in tasks]
+    return (span, min(times), max(times), min(ids), max(ids))
+
+
+def session_row(session: AgentSessionRecord) -> dict[str, object]:
+    """A session of an agent as a row of its table."""
+    return asdict(session)
 
 
 def result_part(finished: Finished, key: int) -> Row:

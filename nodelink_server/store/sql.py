@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,9 +11,23 @@ from functools import partial
 from sqlalchemy import Connection, select, update
 
 from nodelink.task import LogStream
-from nodelink_server.core.ports import Batch, Boot, LogEnds, LogRow, Place, Receipt, Shape, TaskEvent, TaskQuery
+from nodelink_server.core.ports import (
+    AgentSessionRecord,
+    Batch,
+    Boot,
+    LiveCounts,
+    LogEnds,
+    LogRow,
+    Place,
+    Receipt,
+    Shape,
+    TaskEvent,
+    TaskPage,
+    TaskQuery,
+)
+from nodelink_server.core.statistics import Counts, StatsRange
 from nodelink_server.core.task import Task, TaskRecord
-from nodelink_server.store import output, queries, sweeping
+from nodelink_server.store import listing, output, queries, sessions, statistics, sweeping
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import reading_engine, writing_engine
 from nodelink_server.store.files import Files, files_of, held
@@ -24,6 +39,7 @@ from nodelink_server.store.writer import Work, Writer
 
 PAGE_BYTES = 4096
 ROWS_PER_PAGE = 2
+MOST_FORGOTTEN = 1_000
 
 
 @asynccontextmanager
@@ -47,6 +63,7 @@ class SqlStore:
 
     def __init__(self, files: Files, counters: Counters) -> None:
         self._counters = counters
+        self._forgotten: deque[int] = deque(maxlen=MOST_FORGOTTEN)
         self._writer = Writer("store-writer", writing_engine(files.tasks))
         self._log_writer = Writer("log-writer", writing_engine(files.logs))
         self._readers = Readers("store-reader", reading_engine(files.tasks))
@@ -101,12 +118,20 @@ class SqlStore:
         """Everything about one task."""
         return await self._readers.read(lambda connection: queries.read(connection, task_id))
 
-    async def list(self, query: TaskQuery) -> Sequence[TaskRecord]:
-        """A page of tasks, newest first."""
-        return await self._readers.read(lambda connection: queries.listed(connection, query))
+    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskRecord]:
+        """Everything about those of these tasks that have ended, until enough is loaded."""
+        return await self._readers.read(lambda connection: queries.read_ended(connection, task_ids))
 
-    async def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many live tasks there are, by (status, pool)."""
+    async def list(self, query: TaskQuery) -> TaskPage:
+        """A page of tasks, newest first."""
+        return await self._readers.read(lambda connection: listing.listed(connection, query))
+
+    async def agent_sessions(self, agent_id: str, before: int, limit: int) -> Sequence[AgentSessionRecord]:
+        """Sessions of an agent, the newest first."""
+        return await self._readers.read(lambda connection: sessions.of_agent(connection, agent_id, before, limit))
+
+    async def counts(self) -> LiveCounts:
+        """How many live tasks there are."""
         return await self._readers.read(queries.counts)
 
     async def events(self, after: int, limit: int) -> Sequence[TaskEvent]:
@@ -143,23 +168,54 @@ class SqlStore:
             lambda connection: output.read(connection, task_key, attempt, stream, offset, limit)
         )
 
-    async def sweep(self, *, finished_before: int, events_before: int, keys_before: int, limit: int) -> int:
+    async def sweep(
+        self, *, finished_before: int, events_before: int, keys_before: int, sessions_before: int, limit: int
+    ) -> int:
         """Delete what is old; how many tasks that were."""
         await self._swept(partial(sweeping.forget_idempotency, before=keys_before))
+        await self._swept(partial(sessions.forget, before=sessions_before))
+        await self._swept(sweeping.forget_spans)
+        await self._forget_output(
+            tuple(self._forgotten)
+        )  # once more: a little may have come just behind the first time
         last = await self._readers.read(partial(sweeping.last_old_block, before=events_before))
         await self._swept(partial(sweeping.forget_events, last=last))
         keys = await self._readers.read(partial(queries.finished_keys, before=finished_before, limit=limit))
         for part in sweeping.portions(keys):
             # Output first: a task without its output is swept again, output without its task would stay for ever.
-            await self._log_writer.write(Work(partial(output.forget, task_keys=part), _never, pages=len(part)))
+            await self._forget_output(part)
             await self._swept(partial(sweeping.forget_tasks, keys=part))
+        self._forgotten.extend(keys)
         return len(keys)
+
+    async def _forget_output(self, keys: Sequence[int]) -> None:
+        for part in sweeping.portions(keys):
+            await self._log_writer.write(Work(partial(output.forget, task_keys=part), _never, pages=len(part)))
+
+    async def statistics(self, wanted: StatsRange) -> Mapping[tuple[int, str], Counts]:
+        """What the rows of a range add up to."""
+        return await self._readers.read(lambda connection: statistics.grouped(connection, wanted))
+
+    async def coarsen(self, *, before: int, series: int, forget_before: int, limit: int) -> int:
+        """Merge old rows of minutes into rows of hours, and delete the oldest; how many rows were found."""
+        forgotten = await self._in_portions(partial(statistics.forget, before=forget_before), limit)
+        return forgotten + await self._in_portions(partial(statistics.merge, before=before, series=series), limit)
+
+    async def _in_portions(self, deed: Callable[[Connection], int], limit: int) -> int:
+        found = 0
+        while found < limit:
+            portion = await self._writer.write(Work(deed, _never, pages=statistics.PORTION))
+            found += portion
+            if portion < statistics.PORTION:
+                break
+        return found
 
     async def _swept(self, deed: Callable[[Connection], int]) -> None:
         await self._writer.write(Work(deed, _never, pages=sweeping.PORTION))
 
 
 def _raise_start_number(connection: Connection) -> int:
+    sessions.end_left_open(connection)
     raised = update(meta).values(start_number=meta.c.start_number + 1).returning(meta.c.start_number)
     return int(connection.execute(raised).scalar_one())
 

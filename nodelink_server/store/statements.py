@@ -40,10 +40,10 @@ class RowsStatement:
         return len(values) // self._width
 
 
-def insert(table: str, *columns: Sequence[str], verb: str = "INSERT") -> RowsStatement:
-    """Insert rows of these columns."""
+def insert(table: str, *columns: Sequence[str], verb: str = "INSERT", after: str = "") -> RowsStatement:
+    """Insert rows of these columns. `after`: what else is said behind them."""
     names = list(chain(*columns))
-    return RowsStatement(f"{verb} INTO {table} ({', '.join(names)}) VALUES", width=len(names))
+    return RowsStatement(f"{verb} INTO {table} ({', '.join(names)}) VALUES", width=len(names), after=after)
 
 
 def guarded_update(table: str, plain: Sequence[str], greatest: Sequence[str]) -> RowsStatement:

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, delete, select, update
 
-from nodelink_server.store.tables import attempts, events, task_results, task_specs, tasks
+from nodelink_server.store.records import labels_in
+from nodelink_server.store.tables import (
+    KEYS_IN_SPAN,
+    attempts,
+    events,
+    task_labels,
+    task_results,
+    task_spans,
+    task_specs,
+    tasks,
+)
 
 PORTION = 100
 MOST_BLOCKS = 10_000
@@ -21,9 +31,29 @@ def portions(keys: Sequence[int]) -> Iterator[Sequence[int]]:
 
 def forget_tasks(connection: Connection, keys: Sequence[int]) -> int:
     """Delete finished tasks with all that hangs on them."""
+    _forget_labels(connection, keys)
     for table in (task_specs, task_results, attempts):
         connection.execute(delete(table).where(table.c.task_key.in_(keys)))
     return connection.execute(delete(tasks).where(tasks.c.key.in_(keys))).rowcount
+
+
+def _forget_labels(connection: Connection, keys: Sequence[int]) -> None:
+    """Delete the labels of tasks: they are found by the metadata that they were made from."""
+    metadata = task_specs.c["metadata"]
+    query = select(task_specs.c.task_key, metadata).where(task_specs.c.task_key.in_(keys), metadata.is_not(None))
+    for key, encoded in connection.execute(query).all():
+        for name, value in labels_in(encoded):
+            entry = (task_labels.c.name == name, task_labels.c.value == value, task_labels.c.task_key == key)
+            connection.execute(delete(task_labels).where(*entry))
+
+
+def forget_spans(connection: Connection) -> int:
+    """Delete what is known of keys that are older than those of all tasks."""
+    first = select(tasks.c.key).where(tasks.c.key > 0).order_by(tasks.c.key).limit(1)
+    oldest = connection.execute(first).scalar_one_or_none()
+    if oldest is None:
+        return 0
+    return connection.execute(delete(task_spans).where(task_spans.c.span < oldest // KEYS_IN_SPAN)).rowcount
 
 
 def last_old_block(connection: Connection, before: int) -> int:

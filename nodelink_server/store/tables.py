@@ -86,12 +86,12 @@ tasks = Table(
 )
 
 
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    """An index on the tasks for which a condition holds: the others do not pay for it."""
+def _partial(name: str, *columns: str, where: str, unique: bool = False, table: Table = tasks) -> Index:
+    """An index on the tasks (or other rows) for which a condition holds: the others do not pay for it."""
     condition = text(where)
     return Index(
         name,
-        *(tasks.c[column] for column in columns),
+        *(table.c[column] for column in columns),
         unique=unique,
         sqlite_where=condition,
         postgresql_where=condition,
@@ -101,7 +101,8 @@ def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Inde
 UNCOMPLETED = "status <> 'completed'"
 
 # The status comes first, though it is the same in all: so counting needs no look at the table, and planning no luck.
-_partial("ix_tasks_waiting", "status", "pool", "type", "rank", "key", where="status = 'pending'")
+# The priority is there to be counted.
+_partial("ix_tasks_waiting", "status", "pool", "type", "rank", "key", "priority", where="status = 'pending'")
 _partial("ix_tasks_due", "due_at", "key", where="status = 'scheduled'")
 _partial(
     "ix_tasks_expiring", "status", "queue_deadline", "key", where="status = 'pending' AND queue_deadline IS NOT NULL"
@@ -127,6 +128,31 @@ task_specs = Table(
     _number("queue_timeout_ms"),
     _number("scheduled_at"),
     _number("delay_ms"),
+    _optional_text("traceparent"),
+    Column("retry_of", String(36), nullable=True),
+)
+
+# For each run of so many keys, within what bounds the times and ids of its tasks lie: keys follow the order of arrival,
+# so that a time or the beginning of an id leads to few spans, and stays right if the clock has gone back.
+KEYS_IN_SPAN = 4_096
+task_spans = Table(
+    "task_spans",
+    tasks_metadata,
+    Column("span", Key, primary_key=True, autoincrement=False),
+    Column("earliest", BigInteger, nullable=False),
+    Column("latest", BigInteger, nullable=False),
+    Column("first_id", String(36), nullable=False),
+    Column("last_id", String(36), nullable=False),
+)
+
+# The metadata of tasks, to find them by: one row for each entry.
+task_labels = Table(
+    "task_labels",
+    tasks_metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, primary_key=True),
+    Column("task_key", Key, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 task_results = Table(
@@ -207,6 +233,36 @@ agents = Table(
     Column("left", Boolean, nullable=False),
 )
 
+# Each connection of an agent, up to a number for each.
+agent_sessions = Table(
+    "agent_sessions",
+    tasks_metadata,
+    Column("agent_id", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("connected_at", BigInteger, nullable=False),
+    _number("disconnected_at"),
+    Column("reason", String(16), nullable=False, server_default=text("''")),
+    _text("software_version"),
+    sqlite_with_rowid=False,
+)
+_partial("ix_agent_sessions_open", "agent_id", where="disconnected_at IS NULL", table=agent_sessions)
+_partial("ix_agent_sessions_ended", "disconnected_at", where="disconnected_at IS NOT NULL", table=agent_sessions)
+
+# What was done in each minute or hour, by kind of task and agent. The key begins with how long the row's time is, so
+# that minutes and hours are two ranges of it.
+statistics = Table(
+    "statistics",
+    tasks_metadata,
+    Column("span_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("series", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", String, primary_key=True),
+    Column("pool", String, primary_key=True),
+    Column("agent_id", String, primary_key=True),
+    Column("counts", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # One row, written by every commit: what must never go back.
 meta = Table(
     "meta",
@@ -218,6 +274,7 @@ meta = Table(
     Column("revision", BigInteger, nullable=False),
     Column("last_key", BigInteger, nullable=False),
     Column("commits", BigInteger, nullable=False),
+    _number("committed_at", default=0),
 )
 
 log_chunks = Table(

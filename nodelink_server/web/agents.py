@@ -1,40 +1,51 @@
-"""`/agents`: who is there."""
+"""`/agents`: who is there, what each has run, and when it was connected."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, StrictStr
 
-from nodelink_server.web.shapes import AgentJson, AgentPage
-from nodelink_server.web.views import agent_json
+from nodelink_server.core.agents import AgentView
+from nodelink_server.web.filters import AgentFilters, Pages, TaskFilters
+from nodelink_server.web.paging import position_of, token_at
+from nodelink_server.web.shapes import AgentJson, AgentPage, SessionPage, TaskPage
+from nodelink_server.web.tasks import task_page
+from nodelink_server.web.views import agent_json, session_json
 from nodelink_server.web.wiring import Manager, no_parameters
 
 router = APIRouter(tags=["agents"])
 
 
-class AgentFilters(BaseModel):
-    """Which agents to list; every given filter must match."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: StrictStr | None = None
-    pool: StrictStr | None = None
-
-
 @router.get("/agents")
 async def list_agents(filters: Annotated[AgentFilters, Query()], manager: Manager) -> AgentPage:
-    """The agents that are known, by name."""
-    chosen = [
-        agent
-        for agent in manager.agents.views()
-        if filters.status in {None, agent.status} and filters.pool in {None, agent.pool}
-    ]
-    return AgentPage(agents=[agent_json(agent) for agent in sorted(chosen, key=lambda agent: (agent.name, agent.id))])
+    """List the agents that are known, by name."""
+    chosen = sorted(filter(filters.match, manager.agents.views()), key=_by_name)
+    return AgentPage(agents=list(map(agent_json, chosen)))
 
 
 @router.get("/agents/{agent_id}", dependencies=[Depends(no_parameters)])
 async def get_agent(agent_id: str, manager: Manager) -> AgentJson:
-    """One agent."""
+    """Show one agent."""
     return agent_json(manager.agents.view(agent_id))
+
+
+@router.get("/agents/{agent_id}/tasks")
+async def list_agent_tasks(agent_id: str, filters: Annotated[TaskFilters, Query()], manager: Manager) -> TaskPage:
+    """List the tasks whose current attempt is with an agent, newest first, page by page."""
+    manager.agents.view(agent_id)
+    return await task_page(filters.query(agent_id), manager)
+
+
+@router.get("/agents/{agent_id}/sessions")
+async def list_agent_sessions(agent_id: str, pages: Annotated[Pages, Query()], manager: Manager) -> SessionPage:
+    """List an agent's connections, newest first, page by page."""
+    before = position_of(pages.page_token, agent_id) if pages.page_token else 0
+    sessions = await manager.agent_sessions(agent_id, before=before, limit=pages.page_size)
+    is_full = len(sessions) >= pages.page_size
+    token = token_at(sessions[-1].number, agent_id) if is_full else ""
+    return SessionPage(sessions=list(map(session_json, sessions)), next_page_token=token)
+
+
+def _by_name(agent: AgentView) -> tuple[str, str]:
+    return agent.name, agent.id

@@ -6,6 +6,7 @@ The first table maps our codes to HTTP; the second gives a code to what only HTT
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -47,19 +48,36 @@ HTTP_CODES: Mapping[int, str] = {
     403: ErrorCode.FORBIDDEN,
     404: ErrorCode.NOT_FOUND,
     405: "METHOD_NOT_ALLOWED",
+    408: "REQUEST_TIMEOUT",
     406: "NOT_ACCEPTABLE",
     413: ErrorCode.TOO_LARGE,
+    414: ErrorCode.TOO_LARGE,
     415: "UNSUPPORTED_MEDIA_TYPE",
+    416: "RANGE_NOT_SATISFIABLE",
+    426: "UPGRADE_REQUIRED",
     431: ErrorCode.TOO_LARGE,
     503: ErrorCode.UNAVAILABLE,
 }
 """Codes of what goes wrong in HTTP itself, before the request reaches us."""
+
+_PHRASES: Mapping[int, str] = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+"""As RFC 9110 has them; the standard library's depend on its version."""
 
 PROBLEM_TYPE = "application/problem+json"
 RETRY_SECONDS = 5.0
 """What a caller is told to wait when nobody knows better."""
 MOST_FIELD_ERRORS = 20
 LONGEST_DETAIL = 1_000
+
+
+def phrase(status: int) -> str:
+    """A status in words."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 class Problem(JSONResponse):
@@ -114,7 +132,7 @@ def problem(
         retry_after = RETRY_SECONDS
     content: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": phrase(status),
         "status": status,
         "detail": detail[:LONGEST_DETAIL],
         "code": str(code),
@@ -127,6 +145,16 @@ def problem(
         answer = Problem({**content, "retry_after": seconds}, status_code=status, headers=headers)
         answer.headers["retry-after"] = str(seconds)
     return answer
+
+
+def bare_problem(status: int, detail: str) -> bytes:
+    """A whole answer of HTTP/1.1, for what goes wrong before there is a request. The connection ends with it."""
+    request_id = uuid.uuid4().hex
+    answer = problem(status, HTTP_CODES[status], detail, request_id, headers={"connection": "close"})
+    answer.headers["x-request-id"] = request_id
+    lines = [f"HTTP/1.1 {status} {phrase(status)}".encode()]
+    lines += [name + b": " + value for name, value in answer.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(answer.body)])
 
 
 def field_errors(fields: Sequence[FieldError]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""What every request passes before a route sees it, as plain ASGI: an id, the right address, an honest body.
+"""What every request passes before a route sees it, as plain ASGI: the right address, an honest body.
 
 Loopback is no boundary for browsers: any page that somebody opens can send requests to this machine. So the Host must
 be one of ours (against names that are re-bound to us), the Origin too (against other sites), and a body must say that
@@ -8,78 +8,22 @@ it is JSON (which a form cannot).
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nodelink.errors import Malformed, NodelinkError, NotAllowed, TooLarge
-from nodelink_server.web.errors import problem_of
+from nodelink.errors import Malformed, NotAllowed, TooLarge
 from nodelink_server.web.jsontext import read_json
 
 MAX_BODY_BYTES = 1 << 20
 MAX_HEADER_BYTES = 32 << 10
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-INSECURE_HEADER = "x-nodelink-insecure"
-INSECURE_WARNING = "remote-code-execution"
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
-_SAFE_HEADERS = {
-    "cache-control": "no-store",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
-
-log = structlog.get_logger(__name__)
-
-
-class Frame:
-    """The outermost: names the request, marks every answer, and turns whatever escapes into a problem."""
-
-    def __init__(self, app: ASGIApp, *, insecure: bool) -> None:
-        self._app = app
-        self._insecure = insecure
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Carry a request in and its answer out."""
-        if scope["type"] != "http":  # nothing else is served; the framework refuses it
-            await self._app(scope, receive, send)
-            return
-        request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
-        started = False
-
-        async def send_marked(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                self._mark(message, request_id)
-            await send(message)
-
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_marked)
-            except ClientDisconnect:
-                log.debug("caller_left", path=scope["path"])
-            except Exception as error:  # noqa: BLE001 - the last place where an error can become an answer
-                _note(error, scope)
-                if not started:
-                    await problem_of(error, request_id)(scope, receive, send_marked)
-
-    def _mark(self, message: Message, request_id: str) -> None:
-        headers = MutableHeaders(scope=message)
-        headers["x-request-id"] = request_id
-        for name, value in _SAFE_HEADERS.items():
-            headers.setdefault(name, value)
-        if self._insecure:
-            headers[INSECURE_HEADER] = INSECURE_WARNING
 
 
 class AddressGate:
@@ -92,8 +36,8 @@ class AddressGate:
         self._any_address = any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on. Raises `NotAllowed`, `Malformed`."""
-        if scope["type"] == "http":
+        """Pass a request on, or a WebSocket, which browsers open to any site. Raises `NotAllowed`, `Malformed`."""
+        if scope["type"] in {"http", "websocket"}:
             self._check(Headers(scope=scope))
         await self._app(scope, receive, send)
 
@@ -193,18 +137,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-def _request_id(scope: Scope) -> str:
-    """The caller's own name for the request if it is a sane one, else a new one."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _note(error: Exception, scope: Scope) -> None:
-    """Log what nobody expected, with its traceback. Refusals are the caller's affair."""
-    if not isinstance(error, NodelinkError | HTTPException):
-        log.error("request_failed", method=scope["method"], path=scope["path"], exc_info=error)
 
 
 def _is_number(host: str) -> bool:

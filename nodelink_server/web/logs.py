@@ -7,37 +7,31 @@ left out.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import AsyncGenerator, Callable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import LogStream
 from nodelink_server.core.logbook import LogBook, LogPage
-from nodelink_server.core.ports import LogRow
+from nodelink_server.web.accept import preferred
 from nodelink_server.web.bodies import json_bytes
 from nodelink_server.web.events import BEAT, RETRY, LastEventId, event_frame
 from nodelink_server.web.lasting import LastingResponse
+from nodelink_server.web.logforms import Encoder, Form, encoder, exact_bytes
+from nodelink_server.web.ranges import ByteRange, parse_range
+from nodelink_server.web.values import MAX_WHOLE, Flag, Whole
 from nodelink_server.web.wiring import Closing, Manager
 
 MOST_BYTES = 1 << 20
-MAX_OFFSET = (1 << 63) - 1
+_RANGE_ABOUT = "one range of bytes of text/plain, as bytes=0-99, bytes=100- or bytes=-100; others are passed over"
 
 router = APIRouter(tags=["tasks"])
-
-
-class Form(StrEnum):
-    """How output is written, by media type."""
-
-    TEXT = "text/plain"
-    LINES = "application/x-ndjson"
-    EVENTS = "text/event-stream"
 
 
 class LogRange(BaseModel):
@@ -46,15 +40,15 @@ class LogRange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     stream: LogStream | None = Field(default=None, description="only this stream; else both, in order of arrival")
-    attempt: int = Field(default=0, ge=0, le=1 << 31, description="0: the current one")
-    offset: int = Field(default=0, ge=0, le=MAX_OFFSET, description="the byte to begin with")
-    limit: int = Field(
+    attempt: Whole = Field(default=0, ge=0, le=1 << 31, description="0: the current one")
+    offset: Whole = Field(default=0, ge=0, le=MAX_WHOLE, description="the byte to begin with")
+    limit: Whole = Field(
         default=MOST_BYTES, ge=1, le=MOST_BYTES, description="at most about so many bytes; not with follow"
     )
-    tail: int | None = Field(
+    tail: Whole | None = Field(
         default=None, ge=1, le=MOST_BYTES, description="only the last so many bytes; not with offset"
     )
-    follow: bool = Field(default=False, description="go on until the output is complete")
+    follow: Flag = Field(default=False, description="go on until the output is complete")
 
     def check(self) -> None:
         """Raise `InvalidTask` for what cannot be asked together."""
@@ -63,52 +57,84 @@ class LogRange(BaseModel):
         if self.follow and "limit" in self.model_fields_set:
             raise InvalidTask(FieldError("limit", "cannot be given together with follow"))
 
+    def check_beside_range(self) -> None:
+        """Raise `InvalidTask` for what a Range header says already."""
+        said = [name for name in ("tail", "offset", "limit") if name in self.model_fields_set]
+        if said:
+            raise InvalidTask(*(FieldError(name, "cannot be given together with a Range") for name in said))
 
-Encoder = Callable[[LogPage], Iterator[bytes]]
 
-
-@router.get(
-    "/tasks/{task_id}/logs",
-    response_class=Response,
-    responses={
-        200: {
-            "description": "What the task printed",
-            "content": {form.value: {} for form in Form},
-            "headers": {
-                "X-Next-Offset": {"schema": {"type": "integer"}, "description": "the offset to go on from"},
-                "X-Log-Complete": {"schema": {"type": "boolean"}, "description": "nothing more will come"},
-            },
-        }
-    },
-)
+@router.get("/tasks/{task_id}/logs", response_class=Response)
 async def read_logs(
     task_id: str,
     asked: Annotated[LogRange, Query()],
+    request: Request,
     manager: Manager,
     closing: Closing,
-    accept: Annotated[str, Header()] = "*/*",
+    byte_range: Annotated[str, Header(alias="Range", description=_RANGE_ABOUT)] = "",
     last_event_id: LastEventId = None,
 ) -> Response:
-    """What a task printed. While it follows, the headers hold what was known at the beginning."""
+    """Read what a task printed, as the `Accept` header wants it. With `follow`, until nothing more comes.
+
+    While it follows, the headers hold what was known at the beginning.
+    """
     asked.check()
-    form = _form(accept)
+    form = _form(request)
+    wanted = parse_range(byte_range) if form is Form.TEXT and not asked.follow else None
+    if wanted is not None:
+        return await _partial(manager.logs, task_id, asked, wanted)
     if form is Form.EVENTS and last_event_id is not None:
         asked = asked.model_copy(update={"offset": last_event_id, "tail": None})
     page = await _first_page(manager.logs, task_id, asked)
-    headers = {"x-next-offset": str(page.next_offset), "x-log-complete": str(page.complete).lower()}
-    encode = _encoder(form, asked.stream)
-    media_type = f"{form}; charset=utf-8" if form is Form.TEXT else form.value
-    if not asked.follow and form is not Form.EVENTS:
-        return Response(b"".join(encode(page)), media_type=media_type, headers=headers)
-    chunks = _chunks(manager.logs, task_id, asked, page, encode, ends_with_event=form is Form.EVENTS)
-    beat = BEAT if form is Form.EVENTS else b""
-    return LastingResponse(chunks, closing=closing, media_type=media_type, headers=headers, beat=beat)
+    if asked.follow or form is Form.EVENTS:
+        return _lasting(manager.logs, task_id, asked, page, form, closing)
+    body = b"".join(encoder(form, asked.stream)(page))
+    return Response(body, media_type=form.content_type, headers=_headers(page, form))
+
+
+def _form(request: Request) -> Form:
+    """The form that the caller would rather have. 406: none of ours."""
+    chosen = preferred(", ".join(request.headers.getlist("accept")), list(Form))
+    if chosen is None:
+        raise HTTPException(406, f"output can be read as {', '.join(Form)}; name one of them in Accept")
+    return Form(chosen)
 
 
 async def _first_page(logs: LogBook, task_id: str, asked: LogRange) -> LogPage:
     if asked.tail is not None:
         return await logs.read_tail(task_id, stream=asked.stream, attempt=asked.attempt, tail=asked.tail)
     return await logs.read(task_id, stream=asked.stream, attempt=asked.attempt, offset=asked.offset, limit=asked.limit)
+
+
+def _headers(page: LogPage, form: Form) -> dict[str, str]:
+    headers = {"x-next-offset": str(page.next_offset), "x-log-complete": str(page.complete).lower()}
+    return {**headers, "accept-ranges": "bytes"} if form is Form.TEXT else headers
+
+
+async def _partial(logs: LogBook, task_id: str, asked: LogRange, wanted: ByteRange) -> Response:
+    """206 with the bytes of a range, or the first of them if they are many. Raises 416 if there are none."""
+    asked.check_beside_range()
+    extent = await logs.extent(task_id, stream=asked.stream, attempt=asked.attempt)
+    bounds = wanted.within(extent.total)
+    if bounds is None:
+        known = {"Content-Range": f"bytes */{extent.total}", "Accept-Ranges": "bytes"}
+        raise HTTPException(416, f"there are {extent.total} bytes of output", headers=known)
+    first, end = bounds
+    limit = min(end - first, MOST_BYTES)
+    page = await logs.read(task_id, stream=asked.stream, attempt=extent.attempt, offset=first, limit=limit)
+    body = exact_bytes(page)[:limit]
+    total = str(extent.total) if extent.complete else "*"  # more may come
+    place = {"content-range": f"bytes {first}-{first + len(body) - 1}/{total}"}
+    return Response(body, 206, media_type=Form.TEXT.content_type, headers={**_headers(page, Form.TEXT), **place})
+
+
+def _lasting(
+    logs: LogBook, task_id: str, asked: LogRange, page: LogPage, form: Form, closing: asyncio.Event
+) -> LastingResponse:
+    chunks = _chunks(logs, task_id, asked, page, encoder(form, asked.stream), ends_with_event=form is Form.EVENTS)
+    beat = BEAT if form is Form.EVENTS else b""
+    headers = {name: value for name, value in _headers(page, form).items() if name != "accept-ranges"}
+    return LastingResponse(chunks, closing=closing, media_type=form.content_type, headers=headers, beat=beat)
 
 
 async def _chunks(
@@ -135,49 +161,3 @@ async def _pages(logs: LogBook, task_id: str, asked: LogRange, first: LogPage) -
     async with aclosing(following) as pages:
         async for page in pages:
             yield page
-
-
-def _form(accept: str) -> Form:
-    """The form that the caller would rather have. 406: none of ours."""
-    wanted = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
-    for media_type in wanted:
-        if media_type in {"*/*", "text/*", ""}:
-            return Form.TEXT
-        if media_type in set(Form):
-            return Form(media_type)
-    raise HTTPException(406, f"logs are written as {', '.join(Form)}")
-
-
-def _encoder(form: Form, stream: LogStream | None) -> Encoder:
-    match form:
-        case Form.TEXT:
-            return lambda page: (_text(row) for row in page.rows)
-        case Form.LINES:
-            return lambda page: (json_bytes(_row_json(row, stream)) + b"\n" for row in page.rows)
-        case Form.EVENTS:
-            return lambda page: (_row_event(row, stream) for row in page.rows)
-
-
-def _text(row: LogRow) -> bytes:
-    return row.data or b"\n[%d bytes are missing here]\n" % row.gap
-
-
-def _row_event(row: LogRow, stream: LogStream | None) -> bytes:
-    behind = _offset(row, stream) + row.length
-    return event_frame("task.output", json_bytes(_row_json(row, stream)), event_id=behind)
-
-
-def _row_json(row: LogRow, stream: LogStream | None) -> dict[str, Any]:
-    """A run of output: `data` if it is UTF-8, else `base64`; or a `gap` of so many bytes."""
-    shown: dict[str, Any] = {"stream": row.stream, "attempt": row.attempt, "offset": _offset(row, stream)}
-    if not row.data:
-        return {**shown, "gap": row.gap}
-    try:
-        return {**shown, "data": row.data.decode()}
-    except UnicodeDecodeError:
-        return {**shown, "base64": base64.b64encode(row.data).decode()}
-
-
-def _offset(row: LogRow, stream: LogStream | None) -> int:
-    """Where a row begins, counted in what was chosen."""
-    return row.position if stream is None else row.offset

@@ -16,30 +16,45 @@ _TOKEN = struct.Struct(f">q{_DIGEST_BYTES}s")
 
 def page_token(query: TaskQuery, *, before_key: int) -> str:
     """The token of the page that begins before a task."""
-    return base64.urlsafe_b64encode(_TOKEN.pack(before_key, _digest(query))).decode().rstrip("=")
+    return token_at(before_key, *_filters(query))
 
 
 def turned(query: TaskQuery, token: str) -> TaskQuery:
     """The query at the page of a token. InvalidTask: it is no token, or one of other filters."""
+    return replace(query, before_key=position_of(token, *_filters(query)))
+
+
+def token_at(position: int, *filters: object) -> str:
+    """The token of the page that begins before a position in what the filters choose."""
+    return base64.urlsafe_b64encode(_TOKEN.pack(position, _digest(filters))).decode().rstrip("=")
+
+
+def position_of(token: str, *filters: object) -> int:
+    """Where the page of a token begins. InvalidTask: it is no token, or one of other filters."""
     try:
-        before_key, digest = _TOKEN.unpack(
+        position, digest = _TOKEN.unpack(
             base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         )
     except (ValueError, struct.error) as error:
         raise InvalidTask(FieldError("page_token", "is not one that this server gave")) from error
-    if before_key < 1 or digest != _digest(query):
+    if position < 1 or digest != _digest(filters):
         raise InvalidTask(FieldError("page_token", "belongs to other filters; begin again without it"))
-    return replace(query, before_key=before_key)
+    return int(position)
 
 
-def _digest(query: TaskQuery) -> bytes:
-    """A digest of the filters alone: pages may change their size."""
-    filters = (
+def _filters(query: TaskQuery) -> tuple[object, ...]:
+    """The filters alone: pages may change their size."""
+    return (
         sorted(query.statuses),
         query.type,
         query.pool,
         query.agent_id,
         query.created_after,
         query.created_before,
+        sorted(query.labels),
+        query.q,
     )
+
+
+def _digest(filters: tuple[object, ...]) -> bytes:
     return hashlib.sha256(repr(filters).encode()).digest()[:_DIGEST_BYTES]

@@ -12,21 +12,55 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_LINES = {
-    408: b"HTTP/1.1 408 Request Timeout\r\n",
-    431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
+from nodelink_server.web.errors import bare_problem
+
+SOCKET_PATH = b"/api/v1/ws"
+
+_REFUSALS = {
+    400: "this is not HTTP/1.1",
+    408: "the request did not come in time",
+    431: "the request line and the headers are too long",
+    503: "there are too many connections",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionLimits:
-    """How long a caller may take, and how long its headers may be."""
+    """How long a caller may take, and how long its headers may be. A WebSocket's peer is pinged, and must answer."""
 
     headers_seconds: float = 10.0
     body_seconds: float = 30.0
     stall_seconds: float = 10.0
     linger_seconds: float = 0.5
+    ping_seconds: float = 15.0
     header_bytes: int = 64 << 10
+
+
+class ReaderWatch:
+    """Cuts off a reader that takes nothing of what waits for it; one that is merely slow goes on."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Something waits to be read."""
+        self.end()
+        self._timer = self._loop.call_later(self._seconds, self._check, transport, transport.get_write_buffer_size())
+
+    def end(self) -> None:
+        """Nothing waits any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self, transport: asyncio.Transport, before: int) -> None:
+        waiting = transport.get_write_buffer_size()
+        if waiting >= before:
+            transport.abort()
+        elif waiting:
+            self.begin(transport)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -37,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
-        self._stall: asyncio.TimerHandle | None = None
+        self._reader = ReaderWatch(self.loop, self.limits.stall_seconds)
         self._begun = False
         self._in_headers = True
         self._answering = False
@@ -64,15 +98,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun = True
         self._in_headers = True
         if not self.flow.write_paused:
-            self._cancel_stall()  # what the next response writes says nothing of how the last one is read
+            self._reader.end()  # what the next response writes says nothing of how the last one is read
         self._expect_within(self.limits.headers_seconds)
 
     def on_headers_complete(self) -> None:
         """The headers are there; the body follows."""
         self._in_headers = False
-        self._answering = True
         self._expect_within(self.limits.body_seconds)
         super().on_headers_complete()
+        self._answering = True
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
@@ -101,53 +135,57 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if not self._answering:  # else it would land in the middle of an answer
-            self.transport.write(_LINES[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.write(bare_problem(status, _REFUSALS[status]))
         self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no request."""
+        self._refuse(400)
+
+    # -- a WebSocket is a connection of another kind ------------------------------------------------------------------
+
+    def _should_upgrade(self) -> bool:
+        """Whether the request becomes a WebSocket. Anywhere else the wish is ignored, as HTTP allows."""
+        return self.url.partition(b"?")[0] == SOCKET_PATH and super()._should_upgrade()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over, unless there are too many of them."""
+        self._let_go()
+        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
+            self._answering = False
+            self._refuse(503)
+        else:
+            super().handle_websocket_upgrade()
 
     # -- a response must be read in time ------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         """More waits to be sent than may wait."""
         super().pause_writing()
-        self._watch_reader()
+        self._reader.begin(self.transport)
 
     def resume_writing(self) -> None:
         """The reader has caught up."""
         super().resume_writing()
-        self._cancel_stall()
+        self._reader.end()
 
     def on_response_complete(self) -> None:
         """The response is written, if not sent."""
         self._answering = bool(self.pipeline)
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
-            self._watch_reader()
-
-    def _watch_reader(self) -> None:
-        self._cancel_stall()
-        waiting = self.transport.get_write_buffer_size()
-        self._stall = self.loop.call_later(self.limits.stall_seconds, self._check_reader, waiting)
-
-    def _check_reader(self, before: int) -> None:
-        """Cut off a reader that has taken nothing; one that is merely slow goes on."""
-        waiting = self.transport.get_write_buffer_size()
-        if waiting >= before:
-            self.transport.abort()
-        elif waiting:
-            self._watch_reader()
-
-    def _cancel_stall(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+            self._reader.begin(self.transport)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and its timers with it."""
-        self._cancel_deadline()
-        self._cancel_stall()
+        self._let_go()
         super().connection_lost(exc)
+
+    def _let_go(self) -> None:
+        self._cancel_deadline()
+        self._reader.end()
 
     def shutdown(self) -> None:
         """The server stops. A request that has not come is not waited for, nor a reader that does not read."""

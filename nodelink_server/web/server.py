@@ -16,10 +16,12 @@ from nodelink.errors import CannotListen
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.web.app import create_app
 from nodelink_server.web.protocol import BoundedProtocol, ConnectionLimits
+from nodelink_server.web.socket_protocol import BoundedSocket
 
 BACKLOG = 1_024
 MOST_CONNECTIONS = 6_000
 KEEP_ALIVE_SECONDS = 30
+MAX_MESSAGE_BYTES = 64 << 10
 STOP_SECONDS = 5
 """The backstop: whatever still lasts when the server stops is cancelled after this."""
 UNSPECIFIED_HOSTS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
@@ -88,7 +90,11 @@ def _config(app: FastAPI, limits: ConnectionLimits) -> Config:
     return Config(
         app,
         http=type("_Protocol", (BoundedProtocol,), {"limits": limits}),
-        ws="none",
+        ws=type("_Socket", (BoundedSocket,), {"limits": limits}),
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_ping_interval=limits.ping_seconds,
+        ws_ping_timeout=limits.ping_seconds,
+        ws_per_message_deflate=False,  # its buffers cost more memory than the listener itself
         lifespan="off",
         loop="none",
         log_config=None,

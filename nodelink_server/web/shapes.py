@@ -52,6 +52,8 @@ class TaskJson(BaseModel):
     execution: Execution
     last_contact: str | None = Field(description="when its agent was last heard of")
     may_have_run: bool
+    retry_of: str | None = Field(description="the finished task that this one runs once more")
+    traceparent: str | None = Field(description="the trace context that was given with it")
     progress: ProgressJson | None
     payload: Any
     metadata: dict[str, str]
@@ -69,6 +71,12 @@ class TaskPage(BaseModel):
 
     tasks: list[TaskJson]
     next_page_token: str = Field(description="empty: this was the last page")
+
+
+class RemovedJson(BaseModel):
+    """What a clean-up did."""
+
+    removed: int = Field(description="how many tasks left the database")
 
 
 class FieldErrorJson(BaseModel):
@@ -158,6 +166,23 @@ class AgentPage(BaseModel):
     """Agents, by name."""
 
     agents: list[AgentJson]
+
+
+class SessionJson(BaseModel):
+    """One connection of an agent."""
+
+    number: int = Field(description="greater than that of the one before")
+    connected_at: str
+    disconnected_at: str | None = Field(description="null: it goes on")
+    reason: str = Field(description="why it ended: goodbye, lost, silent, replaced or server_stopped")
+    software_version: str
+
+
+class SessionPage(BaseModel):
+    """Connections, newest first."""
+
+    sessions: list[SessionJson]
+    next_page_token: str = Field(description="empty: this was the last page")
 
 
 class HealthJson(BaseModel):

@@ -25,8 +25,13 @@ def moment_or_none(ms: int | None) -> str | None:
     return None if ms is None else moment(ms)
 
 
+def duration(ms: int) -> str:
+    """A duration as people write it: `1h30m`."""
+    return format_duration_ms(ms)
+
+
 def duration_or_none(ms: int | None) -> str | None:
-    """A duration as people write it: `1h30m`; None stays None."""
+    """As `duration`; None stays None."""
     return None if ms is None else format_duration_ms(ms)
 
 

@@ -11,16 +11,12 @@ from nodelink.errors import FieldError, NotBuilt
 
 UNBUILT_PARAMETERS: Mapping[str, str] = {
     "workspace": "tasks of one workspace",
-    "label": "filtering by label",
-    "q": "searching",
 }
 """Query parameters, and what they will be for."""
 
 UNBUILT_PATHS: tuple[str, ...] = (
     "/tasks/docker",
     "/tasks/bulk",
-    "/tasks/cleanup",
-    "/tasks/{task_id}/retry",
     "/tasks/{task_id}/approve",
     "/tasks/{task_id}/reject",
     "/tasks/{task_id}/extend",
@@ -29,18 +25,13 @@ UNBUILT_PATHS: tuple[str, ...] = (
     "/tasks/{task_id}/why",
     "/tasks/{task_id}/artifacts",
     "/tasks/{task_id}/artifacts/{name}",
-    "/agents/{agent_id}/tasks",
-    "/agents/{agent_id}/sessions",
     "/agents/{agent_id}/why",
     "/agents/{agent_id}/drain",
     "/agents/{agent_id}/undrain",
     "/agents/{agent_id}/schedule",
     "/agents/{agent_id}/schedule/run",
-    "/stats",
-    "/scheduler/status",
     "/scheduler/pause",
     "/scheduler/resume",
-    "/ws",
 )
 """Below the prefix."""
 
@@ -59,7 +50,7 @@ UNBUILT_TREES: tuple[str, ...] = (
 )
 """Below the prefix, with everything beneath them."""
 
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 async def _refuse(request: Request) -> None:
@@ -78,6 +69,5 @@ def unbuilt_routes() -> APIRouter:
 def unbuilt_pages() -> APIRouter:
     """The same for what will stand outside the prefix."""
     router = APIRouter(include_in_schema=False)
-    for path in ("/", "/debug/profile"):
-        router.add_api_route(path, _refuse, methods=["GET"])
+    router.add_api_route("/", _refuse, methods=["GET"])
     return router

@@ -6,6 +6,8 @@ from typing import Any
 
 from nodelink.task import ErrorCategory, Finished, Progress, TaskError, TaskStatus
 from nodelink_server.core.agents import AgentView
+from nodelink_server.core.manager import TaskManager
+from nodelink_server.core.ports import AgentSessionRecord
 from nodelink_server.core.task import Attempt, Superseded, Task, TaskRecord
 from nodelink_server.web.jsontext import read_json
 from nodelink_server.web.shapes import (
@@ -15,6 +17,7 @@ from nodelink_server.web.shapes import (
     MetricsJson,
     ProgressJson,
     ResultJson,
+    SessionJson,
     TaskJson,
 )
 from nodelink_server.web.times import duration_or_none, moment, moment_or_none
@@ -48,11 +51,22 @@ def task_json(record: TaskRecord, *, progress: Progress | None = None, last_cont
         execution=task.execution,
         last_contact=moment_or_none(last_contact),
         may_have_run=task.may_have_run,
+        retry_of=task.retry_of or None,
+        traceparent=task.traceparent or None,
         progress=ProgressJson(fraction=progress.fraction, message=progress.message) if progress else None,
         payload=json_value(record.payload),
         metadata=dict(task.spec.metadata),
         revision=task.revision,
     )
+
+
+def live_task_json(record: TaskRecord, manager: TaskManager) -> TaskJson:
+    """A task with what only memory knows: its progress, and when its agent was last heard of."""
+    task = record.task
+    if task.is_terminal or task.attempt is None:
+        return task_json(record)
+    last_contact = manager.agents.last_contact(task.attempt.agent_id)
+    return task_json(record, progress=manager.progress(task.id), last_contact=last_contact)
 
 
 def _attempts(record: TaskRecord) -> list[AttemptJson]:
@@ -145,6 +159,17 @@ def agent_json(agent: AgentView) -> AgentJson:
         last_heartbeat_at=moment(agent.last_heartbeat_at),
         types=list(agent.types),
         software_version=agent.software_version,
+    )
+
+
+def session_json(session: AgentSessionRecord) -> SessionJson:
+    """One connection of an agent as it is shown."""
+    return SessionJson(
+        number=session.number,
+        connected_at=moment(session.connected_at),
+        disconnected_at=moment_or_none(session.disconnected_at),
+        reason=session.reason,
+        software_version=session.software_version,
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, cast
 
-from fastapi import Depends
+from fastapi import Depends, Header
 from starlette.requests import Request
 
 from nodelink.errors import FieldError, InvalidTask, NotBuilt
+from nodelink.traceparent import traceparent_or_empty
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.web.unbuilt import UNBUILT_PARAMETERS
 
@@ -33,5 +34,14 @@ async def no_parameters(request: Request) -> None:
         raise InvalidTask(*(FieldError(name, "there is no such parameter") for name in names[:10]))
 
 
+async def _traceparent(
+    traceparent: Annotated[
+        str, Header(description="the W3C trace context that the task's spans join; a wrong one is ignored")
+    ] = "",
+) -> str:
+    return traceparent_or_empty(traceparent)
+
+
 Manager = Annotated[TaskManager, Depends(_manager)]
 Closing = Annotated[asyncio.Event, Depends(_closing)]
+TraceParent = Annotated[str, Depends(_traceparent)]

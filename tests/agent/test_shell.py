@@ -39,8 +39,10 @@ ENVIRONMENT = {
     "NODELINK_POOL_TOKEN": "secret",
     "GRPC_VERBOSITY": "ERROR",
     "SSH_AUTH_SOCK": "/secret",
+    "TRACEPARENT": "of the agent",
 }
 OUT = LogStream.STDOUT
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Attempt:
@@ -146,6 +148,23 @@ async def test_a_wrong_payload_is_invalid_input(attempt: Attempt, tmp_path: Path
     assert finished.error.category is ErrorCategory.INVALID_INPUT
     assert finished.error.message.startswith("env.NODELINK_SERVER: ")
     assert not (tmp_path / "attempts").exists()
+
+
+async def test_a_command_is_given_the_trace_of_its_attempt(attempt: Attempt) -> None:
+    attempt.context.traceparent = TRACEPARENT
+    await attempt.run(command=["printenv", "TRACEPARENT"])
+    assert attempt.text().decode() == TRACEPARENT + "\n"
+
+
+async def test_a_trace_that_a_task_brings_in_its_own_environment_goes_before(attempt: Attempt) -> None:
+    attempt.context.traceparent = TRACEPARENT
+    await attempt.run(command=["printenv", "TRACEPARENT"], env={"TRACEPARENT": "mine"})
+    assert attempt.text() == b"mine\n"
+
+
+async def test_a_command_whose_task_has_no_trace_is_given_none(attempt: Attempt) -> None:
+    await attempt.run(command="env")
+    assert b"TRACEPARENT" not in attempt.text()
 
 
 async def test_the_environment_holds_what_is_allowed_and_who_it_is(attempt: Attempt) -> None:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from nodelink.cli.app import execute, nodelink
-from nodelink.cli.connect import local_server
+from nodelink.server_address import local_server
 from nodelink.cli.exit_codes import OF_ERRORS, code_of_error, code_of_result
 from nodelink.cli.forms import moment, task_form
 from nodelink.cli.submit import read_payload, with_process

@@ -56,12 +56,19 @@ async def test_what_was_asked_for_comes_back_as_it_was_asked(client: AsyncClient
     assert found.spec.metadata == {"ticket": "7"}
 
 
-async def test_a_submission_may_wait_for_the_end(door: GrpcDoor, client: AsyncClient) -> None:
+async def test_a_run_gives_the_result(door: GrpcDoor, client: AsyncClient) -> None:
     async with door.agent() as agent:
-        asked = asyncio.create_task(client.submit(new_task("echo"), wait=WAIT_SECONDS))
-        agent.finish((await agent.take()).ref)
+        asked = asyncio.create_task(client.run("echo", {"a": 1}, wait=WAIT_SECONDS))
+        agent.finish((await agent.take()).ref, output=b'{"a":1}')
+        result = await asked
 
-        assert (await asked).is_terminal
+    assert result.succeeded
+    assert result.value == {"a": 1}
+
+
+async def test_a_run_that_takes_too_long_says_so(client: AsyncClient) -> None:
+    with pytest.raises(TaskNotFinished, match=r"within 0\.1 s"):
+        await client.run("echo", wait=0.1)
 
 
 async def test_many_tasks_have_an_outcome_each(client: AsyncClient) -> None:
@@ -105,12 +112,12 @@ async def test_output_can_be_followed_and_read_again(door: GrpcDoor, client: Asy
         task = await client.submit(new_task("shell", {"command": ["true"]}))
         ref = (await agent.take()).ref
         agent.write(ref, LogStream.STDOUT, b"out")
-        async with asyncio.timeout(WAIT_SECONDS), aclosing(client.follow(task.id)) as pages:
+        async with asyncio.timeout(WAIT_SECONDS), aclosing(client.log_pages(task.id)) as pages:
             first = await anext(pages)
             agent.write(ref, LogStream.STDERR, b"err")
             agent.finish(ref)
             rest = [part async for page in pages for part in page.parts]
-    again = [part async for page in client.logs(task.id, offset=1, limit=4) for part in page.parts]
+    again = [part async for part in client.logs(task.id, offset=1, limit=4)]
 
     assert list(first.parts) == [LogPart(LogStream.STDOUT, 0, b"out")]
     assert rest == [LogPart(LogStream.STDERR, 3, b"err")]
@@ -144,9 +151,10 @@ async def test_what_does_not_exist_is_told_apart(client: AsyncClient) -> None:
 async def test_a_refusal_carries_its_fields_and_the_time_to_come_again(door: GrpcDoor, client: AsyncClient) -> None:
     with pytest.raises(InvalidTask) as refused:
         await client.submit(new_task("nosuch"))
+    task = await client.submit("echo")
     door.switch.error = StoreUnavailable(retry_after=2.5)
     with pytest.raises(StoreUnavailable) as away:
-        await client.submit(new_task("echo"))
+        await client.cancel(task.id)
     door.switch.error = None
 
     assert [error.field for error in refused.value.errors] == ["type"]
@@ -188,7 +196,7 @@ async def test_output_that_is_followed_over_a_restart_comes_once() -> None:
         task = await client.submit(new_task("shell", {"command": ["true"]}))
         ref = (await agent.take()).ref
         agent.write(ref, LogStream.STDOUT, b"before ")
-        pages = client.follow(task.id)
+        pages = client.log_pages(task.id)
         first = await anext(pages)
     async with client, grpc_door(disk=disk, address=address) as door, door.agent(session=2, running=[ref]) as agent:
         agent.write(ref, LogStream.STDOUT, b"before after")
@@ -266,3 +274,57 @@ async def _cancel(client: AsyncClient, task_id: str) -> None:
             return
         except LinkLost:
             await asyncio.sleep(0.01)
+
+
+async def test_a_finished_task_is_run_again_as_a_new_one_and_once_a_key(client: AsyncClient) -> None:
+    first = await client.submit("echo", 1)
+    with pytest.raises(TaskNotFinished):
+        await client.retry(first.id)
+    await first.cancel()
+    again = await client.retry(first.id, idempotency_key="k")
+
+    assert (again.retry_of, again.payload) == (first.id, b"1")
+    assert (await client.retry(first.id, idempotency_key="k")).id == again.id
+    assert (await client.retry(first.id)).id != again.id
+
+
+async def test_tasks_are_found_by_their_labels_and_by_words(client: AsyncClient) -> None:
+    green = await client.submit("echo", metadata={"team": "green"})
+    await client.submit("echo", metadata={"team": "red"})
+
+    assert [task.id for task in await client.list(TaskFilter(labels={"team": "green"}))] == [green.id]
+    assert [task.id async for task in client.iterate(TaskFilter(q="team=green"))] == [green.id]
+
+
+async def test_what_ended_long_ago_is_removed(client: AsyncClient) -> None:
+    task = await client.submit("echo")
+    await task.cancel()
+
+    assert await client.clean_up("1h") == 0
+    assert (await task.get()).is_terminal
+
+
+async def test_figures_and_sessions_are_told(door: GrpcDoor, client: AsyncClient) -> None:
+    async with door.agent(slots=3):
+        await client.submit("echo", pool="nobody", priority="HIGH")
+        (agent,) = await client.agents()
+        status = await client.scheduler_status()
+        sessions = [session async for session in client.agent_sessions(agent.id)]
+
+    assert (status.state, status.queued_tasks, status.available_slots) == ("running", 1, 3)
+    assert status.queue_by_priority["HIGH"] == 1
+    assert [(session.number, session.disconnected_at) for session in sessions] == [(1, None)]
+    assert (await client.stats(by="pool")).now.live["pending"] == 1
+
+
+async def test_the_end_of_the_output_can_be_read_alone(door: GrpcDoor, client: AsyncClient) -> None:
+    async with door.agent() as agent:
+        task = await client.submit("shell", {"command": ["true"]})
+        ref = (await agent.take()).ref
+        agent.write(ref, LogStream.STDOUT, b"one\ntwo\n")
+        agent.finish(ref)
+        await task.wait()
+        tail = [part.data async for part in client.logs(task.id, tail=4)]
+        lines = [line async for line in task.stream_lines()]
+
+    assert (tail, lines) == ([b"two\n"], ["one", "two"])

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PIN = re.compile(r"^(?P<name>[a-z0-9-]+)==(?P<version>[^ ]+)(?: \\\n    --hash=sha256:[0-9a-f]{64})+$", re.MULTILINE)
-LEVELS = {"run": ("server",), "test": ("server", "test"), "dev": ("server", "test", "dev")}
+LEVELS = {"agent": (), "run": ("server",), "test": ("server", "test"), "dev": ("server", "test", "dev")}
 MOST_AT_BASE = 8
 MOST_FOR_THE_SERVER = 12
 
@@ -42,13 +42,15 @@ def test_no_address_or_folder_of_the_machine_is_written_down(level: str) -> None
 
 
 def test_a_larger_level_has_the_versions_of_the_smaller_one() -> None:
-    assert _pins("run").items() <= _pins("test").items() <= _pins("dev").items()
+    assert _pins("agent").items() <= _pins("run").items() <= _pins("test").items() <= _pins("dev").items()
 
 
 def test_every_direct_dependency_is_explained_and_no_other() -> None:
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"^\| ([a-z0-9-]+) \|", page, re.MULTILINE)) - {"library"}
-    assert explained == {canonicalize_name(requirement.name) for requirement in _asked("server", "test", "dev")}
+    assert explained == {
+        canonicalize_name(requirement.name) for requirement in _asked("server", "tracing", "test", "dev")
+    }
 
 
 def _asked(*extras: str) -> list[Requirement]:

@@ -42,6 +42,7 @@ from nodelink.task import (
 )
 from nodelink.v1 import agent_pb2, task_pb2
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 REF = AttemptRef("0190f3a2-7c1e-7abc-8def-0123456789ab", 3, (7 << 32) + 5)
 FULL_SPEC = TaskSpec(
     type="shell",
@@ -94,6 +95,17 @@ def test_a_request_comes_back_with_its_class() -> None:
     assert request is not None
     assert (request.ref, request.payload, request.spec.type) == (REF, b"{}", "echo")
     assert (request.spec.execution, message.granted) == (Execution.REPLAYABLE, True)
+
+
+@pytest.mark.parametrize(
+    "sent,taken", [(TRACEPARENT, TRACEPARENT), ("", ""), ("00-zz-01", ""), (TRACEPARENT.upper(), "")]
+)
+def test_a_request_carries_a_trace_context_that_is_one(sent: str, taken: str) -> None:
+    message = agent_pb2.TaskRequest()
+    wire.put_task_request(message, REF, wire.spec_bytes(TaskSpec(type="echo"), b"{}"), Execution.ONCE, sent)
+    request = wire.task_request_of(agent_pb2.TaskRequest.FromString(message.SerializeToString()))
+    assert request is not None
+    assert (request.traceparent, len(message.trace_context)) == (taken, 1 if sent else 0)
 
 
 def test_a_request_whose_spec_is_no_protobuf_is_unreadable() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from nodelink.address import Address
 from nodelink.task import AttemptRef, Execution, Finished, Outcome, Reason
+from nodelink_agent.context import BeginTrace
 from nodelink_agent.handlers.echo import ECHO
 from nodelink_agent.handlers.registry import Context, HandlerEntry, HandlerRegistry
 from nodelink_agent.link import Introduction, Link
@@ -74,6 +75,7 @@ async def open_pool(
     patience: float = 10.0,
     margin: float = 10.0,
     kept_bytes: int = 1 << 20,
+    begin_trace: BeginTrace | None = None,
 ) -> AsyncIterator[Pool]:
     """A pool that runs `echo` and the given handlers.
 
@@ -90,6 +92,7 @@ async def open_pool(
         open_output=open_output,
         least_patience=patience,
         stop_margin=margin,
+        begin_trace=begin_trace,
     )
     async with pool.open():
         yield pool

@@ -22,6 +22,7 @@ from nodelink.task import (
 )
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.manager import TaskManager
+from nodelink_server.core.observer import Observer
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.submissions import Accepted
@@ -182,7 +183,11 @@ class Core:
 
 @asynccontextmanager
 async def running_core(
-    database: Database | None = None, *, options: Options | None = None, new_id: Callable[[], str] | None = None
+    database: Database | None = None,
+    *,
+    options: Options | None = None,
+    new_id: Callable[[], str] | None = None,
+    observer: Observer | None = None,
 ) -> AsyncIterator[Core]:
     """A core that has started, and stops at the end."""
     database, clock, ids = database or Database(), LoopClock(), count(1)
@@ -192,6 +197,7 @@ async def running_core(
         clock=clock,
         new_id=new_id or (lambda: f"task-{start}-{next(ids)}"),
         options=options,
+        observer=observer,
     )
     await manager.restore()
     async with manager.running():

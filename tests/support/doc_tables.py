@@ -1,17 +1,25 @@
-"""The pages of docs/ that are made from code: settings, statuses. `python -m tests.support.doc_tables` writes them."""
+"""The pages of docs/ that are made from code. `python -m tests.support.doc_tables` writes them."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from prometheus_client.core import Metric
 
 from nodelink.durations import format_duration
 from nodelink.task import TERMINAL, TaskStatus
 from nodelink_agent.settings import AgentSettings
+from nodelink_server.clock import SystemClock
+from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.states import TABLE
+from nodelink_server.metrics import Exposition
 from nodelink_server.settings import ServerSettings
+from nodelink_server.store.disk import Disk
+from nodelink_server.store.memory import MemoryStore
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -63,7 +71,45 @@ def statuses_page() -> str:
     )
 
 
-PAGES = {"settings.md": settings_page, "statuses.md": statuses_page}
+def metrics_page() -> str:
+    """Every metric, with its labels."""
+    rows = [
+        f"| `{_told_as(metric)}` | {metric.type} | {_labels_of(metric)} | {metric.documentation} |"
+        for metric in asyncio.run(_metrics())
+    ]
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            "What `GET /metrics` tells, beside what is usual for a process (`process_…`) and for Python",
+            "(`python_gc_…`). Durations are seconds. Labels are bounded: never a task's id, never free text; of pools",
+            "that are too many the later ones are counted together as `other`. How to use them: see",
+            "[observability](observability.md).",
+            "",
+            "*This page is made from the code by `scripts/generate`.*",
+            "",
+            "| metric | type | labels | is |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+PAGES = {"settings.md": settings_page, "statuses.md": statuses_page, "metrics.md": metrics_page}
+
+
+async def _metrics() -> Sequence[Metric]:
+    manager = TaskManager(store=MemoryStore(Disk()), clock=SystemClock(), new_id=str)
+    return await Exposition(manager, version="", insecure=False).described()
+
+
+def _told_as(metric: Metric) -> str:
+    return f"{metric.name}_total" if metric.type == "counter" else metric.name
+
+
+def _labels_of(metric: Any) -> str:
+    return ", ".join(f"`{label}`" for label in metric._labelnames)
 
 
 def _table(title: str, cls: type[Any]) -> Iterator[str]:

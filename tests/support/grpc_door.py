@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -13,6 +13,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
 from nodelink.address import Address
@@ -70,6 +71,10 @@ class GrpcDoor:
     address: Address
     tasks: Any
     agents: Any
+    scheduler: Any
+    stats: Any
+    health: Any
+    channel: grpc.aio.Channel
     switch: Switch = field(default_factory=Switch)
 
     async def submit(self, type: str = "echo", payload: bytes = b"null", **spec: Any) -> str:
@@ -87,6 +92,7 @@ class GrpcDoor:
         slots: int = 4,
         session: int = 1,
         running: Sequence[AttemptRef] = (),
+        labels: Mapping[str, str] | None = None,
     ) -> AsyncIterator[ManualAgent]:
         """An agent that is connected while open. `running`: what it has from an earlier session."""
         hello = Hello(
@@ -99,6 +105,7 @@ class GrpcDoor:
             pool=pool,
             slots=slots,
             handlers={"echo": Execution.REPLAYABLE, "shell": Execution.ONCE},
+            labels=labels or {},
             held=[HeldAttempt(ref, HeldState.RUNNING) for ref in running],
         )
         opened, _ = await self.manager.connect(hello)
@@ -135,7 +142,10 @@ async def grpc_door(*, disk: Disk | None = None, address: Address = ANY_PORT) ->
     ):
         tasks = task_pb2_grpc.TaskServiceStub(channel)
         agents = admin_pb2_grpc.AgentAdminServiceStub(channel)
-        yield GrpcDoor(manager, bound, tasks, agents, switch)
+        scheduler = admin_pb2_grpc.SchedulerServiceStub(channel)
+        stats = admin_pb2_grpc.StatsServiceStub(channel)
+        health = health_pb2_grpc.HealthStub(channel)
+        yield GrpcDoor(manager, bound, tasks, agents, scheduler, stats, health, channel, switch)
         await manager.drain()
 
 

@@ -36,10 +36,12 @@ from nodelink_server.store.memory import MemoryStore
 from nodelink_server.web.app import create_app
 from nodelink_server.web.protocol import ConnectionLimits
 from nodelink_server.web.server import http_server
+from tests.support.core_parts import Database
 
 WAIT_SECONDS = 30.0
 VERSION = "1.2.3"
 ZONE: Mapping[str, str] = {"zone": "z1"}
+HANDLERS: Mapping[str, Execution] = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
 
 
 def no_fault(kind: str) -> None:
@@ -66,10 +68,14 @@ class ManualAgent:
             for command in frame.cancels:
                 self._cancels.put_nowait(command)
 
+    async def next_task(self) -> TaskRequest:
+        """The next task, however long it takes to come."""
+        return await self._requests.get()
+
     async def take(self) -> TaskRequest:
-        """The next task."""
+        """The next task, which must come soon."""
         async with asyncio.timeout(WAIT_SECONDS):
-            return await self._requests.get()
+            return await self.next_task()
 
     async def told_to_stop(self) -> CancelCommand:
         """The next stop."""
@@ -121,42 +127,56 @@ class Door:
 
     @asynccontextmanager
     async def agent(
-        self, *, agent_id: str = "a1", pool: str = "default", slots: int = 4, labels: Mapping[str, str] = ZONE
+        self,
+        *,
+        agent_id: str = "a1",
+        session: int = 1,
+        pool: str = "default",
+        slots: int = 4,
+        labels: Mapping[str, str] = ZONE,
+        handlers: Mapping[str, Execution] = HANDLERS,
     ) -> AsyncIterator[ManualAgent]:
         """An agent that is connected while open."""
         hello = Hello(
             agent_id=agent_id,
             secret=b"s" * 32,
-            session=1,
+            session=session,
             remembers_since=1,
             host_id="h1",
             name=f"agent {agent_id}",
             pool=pool,
             slots=slots,
-            handlers={"echo": Execution.REPLAYABLE, "shell": Execution.ONCE},
+            handlers=handlers,
             labels=labels,
             software_version="0.1.0",
         )
-        session, _ = await self.manager.connect(hello)
-        agent = ManualAgent(self.manager, session)
+        opened, _ = await self.manager.connect(hello)
+        agent = ManualAgent(self.manager, opened)
         async with asyncio.TaskGroup() as group:
-            parts = [group.create_task(agent.read_frames()), group.create_task(self.manager.feed(session))]
-            session.credit_given(slots)
+            parts = [group.create_task(agent.read_frames()), group.create_task(self.manager.feed(opened))]
+            opened.credit_given(slots)
             try:
                 yield agent
             finally:
                 for part in parts:
                     part.cancel()
-        self.manager.disconnect(session, left=True)
+        self.manager.disconnect(opened, left=True)
 
 
 @asynccontextmanager
 async def http_door(
-    *, limits: ConnectionLimits | None = None, fault: Callable[[str], None] = no_fault, **settings: Any
+    *,
+    limits: ConnectionLimits | None = None,
+    fault: Callable[[str], None] = no_fault,
+    options: Options | None = None,
+    database: Database | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Door]:
-    """A server on a free port of loopback, over a store in memory. `fault` may raise what a database would."""
+    """A server on a free port of loopback, over a store in memory. `fault` may raise what a database would; a whole
+    `database` can be held up too.
+    """
     async with (
-        running_manager(fault) as (manager, disk),
+        running_manager(fault, options, database) as (manager, disk),
         http_server(manager, Address("127.0.0.1", 0), version=VERSION, limits=limits, **settings) as address,
         httpx.AsyncClient(base_url=f"http://{address}", timeout=WAIT_SECONDS, trust_env=False) as http,
     ):
@@ -174,15 +194,17 @@ async def app_door(*, fault: Callable[[str], None] = no_fault, **settings: Any) 
 
 
 @asynccontextmanager
-async def running_manager(fault: Callable[[str], None]) -> AsyncIterator[tuple[TaskManager, Disk]]:
+async def running_manager(
+    fault: Callable[[str], None], options: Options | None = None, database: Database | None = None
+) -> AsyncIterator[tuple[TaskManager, Disk]]:
     """The whole core over a store in memory."""
     numbers = count(1)
-    disk = Disk()
+    disk = database.disk if database is not None else Disk()
     manager = TaskManager(
-        store=MemoryStore(disk, fault=fault),
+        store=database.store() if database is not None else MemoryStore(disk, fault=fault),
         clock=SystemClock(),
         new_id=lambda: f"01900000-0000-7000-8000-{next(numbers):012x}",
-        options=Options(),
+        options=options or Options(),
     )
     await manager.restore()
     async with manager.running():

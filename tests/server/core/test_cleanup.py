@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from nodelink.errors import TaskNotFound
 from nodelink.task import Started, TaskStatus
 from nodelink_server.core import cleanup
 from nodelink_server.core.assembly import Options
@@ -99,3 +102,65 @@ async def test_names_of_queues_do_not_pile_up() -> None:
         for task_id in ids:
             await core.manager.cancel(task_id)
         await eventually(lambda: not core.manager.scheduler._fronts)
+
+
+async def test_what_finished_long_enough_ago_is_cleaned_up_at_once_with_its_output() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        [printed] = await core.submit()
+        ref = (await agent.task()).ref
+        agent.print(ref, 0, b"hello")
+        await agent.log_acked(ref, 5)
+        await agent.finish(ref)
+        await agent.hang_up()
+        await _cancelled(core, cleanup.SWEEP_BATCH + 20)
+        await asyncio.sleep(60)
+        [young] = await _cancelled(core, 1)
+        [waiting] = await core.submit()
+
+        assert await core.manager.clean_up(30_000) == cleanup.SWEEP_BATCH + 21
+        assert {row.task.id for row in core.database.disk.rows.values()} == {young, waiting}
+        assert not core.database.disk.output
+        assert await core.manager.clean_up(30_000) == 0
+        with pytest.raises(TaskNotFound):
+            await core.manager.get(printed)
+
+        assert await core.manager.clean_up(0) == 1
+        assert core.manager.tally.cleanup_removed == cleanup.SWEEP_BATCH + 22
+
+
+async def test_cleaning_up_lets_commits_pass_between_its_batches() -> None:
+    async with running_core() as core:
+        await _cancelled(core, cleanup.SWEEP_BATCH * 3)
+        await asyncio.sleep(1)
+        cleaning = asyncio.ensure_future(core.manager.clean_up(0))
+        await eventually(lambda: "sweep" in core.database.deeds)
+        await core.submit()
+
+        assert not cleaning.done()
+        assert await cleaning == cleanup.SWEEP_BATCH * 3
+
+
+async def test_two_clean_ups_at_a_time_remove_each_task_once() -> None:
+    async with running_core() as core:
+        await _cancelled(core, cleanup.SWEEP_BATCH + 5)
+        await asyncio.sleep(1)
+
+        removed = await asyncio.gather(core.manager.clean_up(0), core.manager.clean_up(0))
+
+        assert list(removed) == [cleanup.SWEEP_BATCH + 5, 0]
+
+
+async def test_a_clean_up_keeps_events_and_sessions_for_their_time() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        await agent.hang_up()
+        await _cancelled(core, 1)
+        await asyncio.sleep(60)
+        blocks = len(core.database.disk.blocks)
+        await core.manager.clean_up(0)
+
+        assert len(core.database.disk.blocks) == blocks
+        assert len(await core.manager.agent_sessions("a1")) == 1

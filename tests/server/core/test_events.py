@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
+import pytest
+
+from nodelink.errors import Overloaded
 from nodelink.task import TaskStatus
-from nodelink_server.core.events import MOST_QUEUED, EventBus, EventFilter
+from nodelink_server.core.assembly import Options
+from nodelink_server.core.events import MOST_QUEUED, MOST_QUEUED_CHARS, EventBus, EventFilter, Heard
 from nodelink_server.core.ports import Batch, Change, EventName, Notice, TaskEvent
 from nodelink_server.core.tally import Tally
 from tests.support.clock import LoopClock
 from tests.support.core_parts import Database, make_submission, make_task, running_core
 from tests.support.fake_agent import FakeAgent
 
-Stream = AsyncGenerator[Sequence[TaskEvent], None]
+Stream = AsyncGenerator[Heard, None]
 
 
 def _event(revision: int, name: str = EventName.TASK_PENDING, *, task_id: str = "t1", **fields: str) -> TaskEvent:
     return TaskEvent(revision, name, 0, task_id, **fields)  # type: ignore[arg-type]  # names of fields
 
 
+def _output(text: str) -> TaskEvent:
+    return TaskEvent(0, EventName.TASK_OUTPUT, 0, "t1", data={"text": text})
+
+
 def _bus(database: Database | None = None) -> EventBus:
     return EventBus(store=(database or Database()).store(), clock=LoopClock(), tally=Tally())
 
 
-async def _next(stream: Stream) -> Sequence[TaskEvent]:
+async def _next(stream: Stream) -> Heard:
     async with asyncio.timeout(10):
         return await anext(stream)
 
@@ -159,6 +167,120 @@ async def test_a_listener_that_is_too_slow_is_told_to_begin_again_and_delays_nob
     assert tally.events_dropped >= MOST_QUEUED
     assert bus.listeners == 1
     await quick.aclose()
+
+
+async def test_output_that_is_not_read_takes_only_so_much_memory() -> None:
+    bus = _bus()
+    stream = await _listening(bus, EventFilter(task_id="t1"))
+    text = "x" * (MOST_QUEUED_CHARS // 8)
+    for _ in range(3):  # what has been read is not counted any more
+        for _ in range(8):
+            bus.publish([_output(text)])
+        assert await _names(stream, 8) == [EventName.TASK_OUTPUT] * 8
+
+    for _ in range(9):
+        bus.publish([_output(text)])
+    assert await _names(stream, 1) == [EventName.RESET]
+    assert [batch async for batch in stream] == []
+
+
+async def test_listeners_that_want_the_same_are_told_the_very_same() -> None:
+    bus = _bus()
+    streams = [await _listening(bus, EventFilter(agent_id="a1")) for _ in range(2)]
+
+    bus.publish([_event(1, EventName.TASK_STARTED, agent_id="a1")])
+
+    [first], [second] = [await _next(stream) for stream in streams]
+    assert first is second
+    for stream in streams:
+        await stream.aclose()
+
+
+async def test_one_listener_too_many_is_refused_and_has_room_when_another_leaves() -> None:
+    async with running_core(options=Options(max_listeners=2)) as core:
+        bus = core.manager.events
+        everything, room = await _listening(bus), await _listening(bus, EventFilter(task_id="t1"))
+        with pytest.raises(Overloaded) as refused:
+            await anext(bus.watch(EventFilter(), after=None))
+        assert refused.value.retry_after
+        assert bus.listeners == 2
+        await room.aclose()
+        again = await _listening(bus)
+        await again.aclose()
+        await everything.aclose()
+        assert bus.listeners == 0
+
+
+async def test_a_listener_from_now_on_may_resume_where_it_began_though_it_heard_nothing() -> None:
+    async with running_core() as core:
+        await core.submit()
+        stream = core.manager.events.watch(EventFilter(), after=None)
+        assert (await _next(stream)).upto == 2
+        await stream.aclose()
+
+
+async def test_a_listener_for_whom_nothing_comes_learns_how_far_it_may_resume() -> None:
+    async with running_core() as core:
+        stream = await _listening(core.manager.events, EventFilter(pool="quiet"))
+        await core.submit()
+
+        assert await _next(stream) == Heard([], 2)
+
+        await core.submit()
+        await core.submit()
+        assert await _next(stream) == Heard([], 6)
+        await stream.aclose()
+
+
+async def test_nobody_is_told_again_how_far_everything_was_looked_at() -> None:
+    async with running_core() as core:
+        quiet = await _listening(core.manager.events, EventFilter(pool="quiet"))
+        busy = await _listening(core.manager.events)
+        await core.submit()
+        assert (await _next(quiet)).upto == 2
+        assert (await _next(busy)).upto == 0
+        waiting = [asyncio.ensure_future(anext(stream)) for stream in (quiet, busy)]
+        await asyncio.sleep(600)
+        assert not any(one.done() for one in waiting)
+        core.manager.events.close()
+        await asyncio.wait(waiting)
+        assert all(isinstance(one.exception(), StopAsyncIteration) for one in waiting)
+
+
+async def test_a_bookmark_never_goes_before_an_event_that_waits() -> None:
+    bus = _bus()
+    ticking = asyncio.ensure_future(bus.run())
+    stream = await _listening(bus, EventFilter(pool="p"))
+    bus.publish([_event(1, pool="other")])
+    await asyncio.sleep(60)
+    bus.publish([_event(2, pool="p")])
+
+    assert await _next(stream) == Heard([_event(2, pool="p")], 0)
+
+    bus.publish([_event(3, pool="p")])
+    bus.publish([_event(4, pool="other")])
+    await asyncio.sleep(60)
+    assert await _next(stream) == Heard([_event(3, pool="p")], 4)
+    await stream.aclose()
+    ticking.cancel()
+
+
+async def test_a_quiet_listener_that_resumes_at_its_bookmark_has_missed_nothing_though_old_events_are_gone() -> None:
+    async with running_core() as core:
+        quiet = EventFilter(pool="quiet")
+        stream = await _listening(core.manager.events, quiet, after=0)
+        await core.submit()
+        bookmark = (await _next(stream)).upto
+        await stream.aclose()
+        core.database.disk.blocks.clear()
+        await core.submit(make_submission(pool="quiet"))
+
+        stream = await _listening(core.manager.events, quiet, after=bookmark)
+        assert await _names(stream, 2) == [EventName.TASK_CREATED, EventName.TASK_PENDING]
+        await stream.aclose()
+        stream = await _listening(core.manager.events, quiet, after=0)
+        assert await _names(stream, 1) == [EventName.RESET]
+        await stream.aclose()
 
 
 async def test_a_tasks_room_begins_with_its_whole_history() -> None:

@@ -11,7 +11,7 @@ import pytest
 from nodelink.errors import InvalidTask, ProtocolViolation, TaskNotFound
 from nodelink.task import AttemptRef, Finished, HeldAttempt, HeldState, LogChunk, LogStream, Outcome
 from nodelink_server.core.events import EventFilter
-from nodelink_server.core.logbook import LogPage
+from nodelink_server.core.logbook import LogExtent, LogPage
 from nodelink_server.core.ports import EventName
 from nodelink_server.core.session import LOG_WINDOW_BYTES
 from tests.support.core_parts import Core, make_ref, running_core
@@ -269,3 +269,29 @@ async def test_output_goes_on_over_a_reconnect() -> None:
         agent.print(ref, 3, b"def")
         await agent.log_acked(ref, 6)
         assert _text([await core.manager.logs.read(ref.task_id)]) == b"abcdef"
+
+
+async def test_the_extent_of_output_grows_until_it_is_complete() -> None:
+    async with _running_task() as (core, agent, ref):
+        extent = core.manager.logs.extent
+        assert await extent(ref.task_id) == LogExtent(0, complete=False, attempt=1)
+        agent.print(ref, 0, b"hello")
+        await agent.log_acked(ref, 5)
+        assert await extent(ref.task_id) == LogExtent(5, complete=False, attempt=1)
+        await _finish(agent, ref, 5, 2)
+
+        assert await extent(ref.task_id, stream=OUT) == LogExtent(5, complete=True, attempt=1)
+        assert await extent(ref.task_id, stream=ERR, attempt=1) == LogExtent(0, complete=False, attempt=1)
+        assert await extent(ref.task_id) == LogExtent(5, complete=False, attempt=1)
+        with pytest.raises(InvalidTask, match="attempt"):
+            await extent(ref.task_id, attempt=2)
+        with pytest.raises(TaskNotFound):
+            await extent("nobody's")
+
+
+async def test_a_task_that_never_ran_has_no_output_and_that_is_all() -> None:
+    async with running_core() as core:
+        [task_id] = await core.submit()
+        assert await core.manager.logs.extent(task_id) == LogExtent(0, complete=False, attempt=0)
+        await core.manager.cancel(task_id)
+        assert await core.manager.logs.extent(task_id) == LogExtent(0, complete=True, attempt=0)

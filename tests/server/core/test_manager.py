@@ -190,7 +190,8 @@ async def test_health_follows_the_database() -> None:
         core.database.failing.add("apply")
         await asyncio.sleep(3)
         health = core.manager.health()
-        assert (health.database, health.dispatch, health.message) == (False, True, "the database is away")
+        assert (health.database, health.dispatch) == (False, True)
+        assert health.message.endswith("the database is away")
         core.database.failing.clear()
         await asyncio.sleep(3)
         assert core.manager.health().database

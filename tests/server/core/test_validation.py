@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -74,6 +75,9 @@ BAD: dict[str, tuple[str, dict[str, object]]] = {
     "metadata name too long": ("metadata." + "k" * 64, {"metadata": {"k" * 1025: ""}}),
     "metadata value too long": ("metadata.k", {"metadata": {"k": "v" * 1025}}),
     "metadata without a name": ("metadata.", {"metadata": {"": "v"}}),
+    "metadata name of half a character": ("metadata", {"metadata": {"k\ud83d": "v"}}),
+    "metadata value of half a character": ("metadata", {"metadata": {"k": "\ude00"}}),
+    "key of half a character": ("idempotency_key", {"key": "\ud83d"}),
     "key empty": ("idempotency_key", {"key": ""}),
     "key too long": ("idempotency_key", {"key": "k" * 256}),
     "payload empty": ("payload", {"payload": b""}),
@@ -146,3 +150,10 @@ def test_the_digest_is_of_what_is_asked_not_of_how_it_is_written() -> None:
     assert digest(make_submission(payload=b'{"b":null,"a":[1,2]}')) == first
     assert digest(make_submission(payload=b'{"b":null,"a":[2,1]}')) != first
     assert digest(make_submission(payload=b'{"a": [1, 2], "b": null}', priority=51)) != first
+
+
+def test_the_digest_tells_a_repetition_from_the_first_time_and_ignores_the_trace() -> None:
+    once = make_submission()
+
+    assert digest(replace(once, retry_of="t1")) not in {digest(once), digest(replace(once, retry_of="t2"))}
+    assert digest(replace(once, traceparent="00-a-b-01")) == digest(once)

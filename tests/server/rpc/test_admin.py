@@ -54,3 +54,47 @@ async def test_an_agent_that_does_not_exist_is_not_found(door: GrpcDoor) -> None
 
     assert code is grpc.StatusCode.NOT_FOUND
     assert detail(status, error_details_pb2.ResourceInfo).resource_type == "agent"
+
+
+async def test_agents_are_found_by_all_of_their_labels(door: GrpcDoor) -> None:
+    async with (
+        door.agent(labels={"zone": "z1", "disk": "ssd"}),
+        door.agent(agent_id="a2", labels={"zone": "z1"}),
+    ):
+        both = await door.agents.ListAgents(admin_pb2.ListAgentsRequest(labels={"zone": "z1"}))
+        one = await door.agents.ListAgents(admin_pb2.ListAgentsRequest(labels={"zone": "z1", "disk": "ssd"}))
+
+    assert [agent.id for agent in both.agents] == ["a1", "a2"]
+    assert [agent.id for agent in one.agents] == ["a1"]
+
+
+async def test_the_free_slots_of_an_agent_are_those_that_no_task_has(door: GrpcDoor) -> None:
+    async with door.agent() as agent:
+        await door.submit()
+        await agent.take()
+        response = await door.agents.GetAgent(admin_pb2.GetAgentRequest(agent_id="a1"))
+
+    assert (response.agent.slots, response.agent.free_slots) == (4, 3)
+
+
+async def test_the_sessions_of_an_agent_come_a_page_at_a_time_with_the_newest_first(door: GrpcDoor) -> None:
+    for number in (1, 2, 3):
+        async with door.agent(session=number):
+            pass
+    async with door.agent(session=4):
+        first = await door.agents.ListAgentSessions(admin_pb2.ListAgentSessionsRequest(agent_id="a1", page_size=2))
+        second = await door.agents.ListAgentSessions(
+            admin_pb2.ListAgentSessionsRequest(agent_id="a1", page_size=2, page_token=first.next_page_token)
+        )
+
+    assert [session.number for session in (*first.sessions, *second.sessions)] == [4, 3, 2, 1]
+    assert not second.next_page_token
+    now, before = first.sessions
+    assert (now.reason, now.HasField("disconnected_at"), now.HasField("connected_at")) == ("", False, True)
+    assert (before.reason, before.HasField("disconnected_at")) == ("goodbye", True)
+
+
+async def test_the_sessions_of_an_agent_that_does_not_exist_are_not_found(door: GrpcDoor) -> None:
+    code, _ = await refusal(door.agents.ListAgentSessions(admin_pb2.ListAgentSessionsRequest(agent_id="nobody")))
+
+    assert code is grpc.StatusCode.NOT_FOUND

@@ -11,6 +11,7 @@ from nodelink.task import AttemptRef, Finished, LogStream, Outcome, Progress, Ta
 from nodelink.v1 import agent_pb2
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.ports import EventName
+from nodelink_server.rpc.messages import READABLE_BYTES
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
 from tests.support.agent_door import AgentDoor, agent_door
@@ -205,7 +206,7 @@ async def test_the_largest_frame_is_taken_and_a_larger_one_ends_the_session(door
 
 async def test_a_frame_that_grpc_itself_refuses_is_a_loss_of_contact(door: AgentDoor) -> None:
     async with door.agent() as agent:
-        await agent.send(frame_of_size(4 * FRAME_BYTES + 1))
+        await agent.send(frame_of_size(READABLE_BYTES + 1))
         assert (await agent.end()).code is EXCEEDED
         await door.events.next(EventName.AGENT_DISCONNECTED, agent_id="a1")
         assert door.agent_status() == "unreachable"

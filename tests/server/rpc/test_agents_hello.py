@@ -14,7 +14,7 @@ from nodelink.errors import StoreUnavailable
 from nodelink.task import Execution, TaskStatus
 from nodelink.v1 import agent_pb2
 from nodelink_server.core.ports import EventName
-from nodelink_server.rpc.interceptors import LAST_SESSION_KEY
+from nodelink_server.rpc.statuses import LAST_SESSION_KEY
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
 from tests.support.agent_door import AgentDoor, agent_door

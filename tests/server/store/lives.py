@@ -7,7 +7,16 @@ from dataclasses import replace
 
 from nodelink.task import Execution, Finished, LogStream, Outcome, Reason, TaskSpec
 from nodelink_server.core import task as moves
-from nodelink_server.core.ports import AgentRecord, Batch, Change, EventName, IdempotencyKey, Receipt, Store
+from nodelink_server.core.ports import (
+    AgentRecord,
+    AgentSessionRecord,
+    Batch,
+    Change,
+    EventName,
+    IdempotencyKey,
+    Receipt,
+    Store,
+)
 from nodelink_server.core.task import Stop, Superseded, Task, stamp
 
 E = EventName
@@ -118,9 +127,16 @@ def agent(agent_id: str = AGENT, *, session: int = 1, **how: object) -> AgentRec
     return replace(record, **how)  # type: ignore[arg-type]
 
 
-async def put(store: Store, *changes: Change, now: int = NOW, agents: Sequence[AgentRecord] = ()) -> Receipt:
+async def put(
+    store: Store,
+    *changes: Change,
+    now: int = NOW,
+    agents: Sequence[AgentRecord] = (),
+    sessions: Sequence[AgentSessionRecord] = (),
+) -> Receipt:
     """Commit changes, and stamp what was accepted."""
-    receipt = await store.apply(Batch(now=now, control_ms=now - NOW, changes=changes, agents=agents))
+    batch = Batch(now=now, control_ms=now - NOW, changes=changes, agents=agents, sessions=sessions)
+    receipt = await store.apply(batch)
     for change, revision, key in zip(changes, receipt.revisions, receipt.keys, strict=True):
         if revision:
             stamp(change.task, key=key, revision=revision)

@@ -39,6 +39,6 @@ async def test_a_server_starts_beside_200_000_waiting_tasks_and_claims_them_in_p
 
     assert list(boot.shapes) == [Shape("default", "echo"), Shape("default", "shell")]
     assert claimed == list(range(0, 20_000, 2))
-    assert counts == {("pending", "default"): TASKS}
+    assert counts.by_status == {("pending", "default"): TASKS}
     # Of CPU, not of time, and several times what it takes: to walk all rows for each page would take far more.
     assert used < 2, used

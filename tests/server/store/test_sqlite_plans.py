@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event
 
 from nodelink.task import LogStream, TaskStatus
 from nodelink_server.core.ports import Batch, Change, Place, Shape, TaskQuery
-from nodelink_server.store import output, queries, sweeping
+from nodelink_server.store import listing, output, queries, sessions, sweeping
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import writing_engine
 from nodelink_server.store.numbering import Counters
@@ -21,8 +21,8 @@ from tests.server.store.lives import NOW, accept, grant, waiting
 
 SHAPE = Shape("default", "echo")
 PLACE = Place(5, 5)
-SMALL = {"meta", "agents", "alembic_version"}
-"""Tables that are small, and may be walked."""
+SMALL = {"meta", "agents", "alembic_version", "task_spans", "some"}
+"""Tables (and `some` of a table) that are small, and may be walked."""
 
 
 class Watched:
@@ -117,22 +117,73 @@ def test_a_start_reads_ranges(tasks: Watched) -> None:
 
 
 @pytest.mark.parametrize("statuses", [(), ("pending",), ("completed",), ("sent", "completed", "failed")])
-@pytest.mark.parametrize("before", [0, 900])
-def test_no_list_walks_the_table_or_sorts(tasks: Watched, statuses: tuple[str, ...], before: int) -> None:
+@pytest.mark.parametrize("q", ["", "k=v", "deadbeef", "xyz"])
+def test_no_list_walks_the_table_or_sorts(tasks: Watched, statuses: tuple[str, ...], q: str) -> None:
+    commit(tasks, accept(waiting("deadbeef-1")))
     chosen = frozenset(map(TaskStatus, statuses))
-    for type_, pool, agent, created in itertools.product((None, "x"), (None, "x"), (None, "x"), (None, 5)):
+    labels = (frozenset[tuple[str, str]](), frozenset({("k", "v")}), frozenset({("k", "v"), ("l", "w")}))
+    for type_, pool, agent, created, labelled in itertools.product(
+        (None, "x"), (None, "x"), (None, "x"), (None, NOW), labels
+    ):
         query = TaskQuery(
-            before_key=before,
             statuses=chosen,
             type=type_,
             pool=pool,
             agent_id=agent,
             created_after=created,
-            created_before=created,
+            created_before=created + 1 if created else None,
+            labels=labelled,
+            q=q,
         )
-        queries.listed(tasks.connection, query)
+        listing.listed(tasks.connection, query)
 
     assert list(tasks.bad()) == []
+
+
+@pytest.mark.parametrize(
+    "query, index",
+    [
+        (TaskQuery(type="x"), "ix_tasks_type"),
+        (TaskQuery(q="xyz"), "ix_tasks_type"),
+        (TaskQuery(pool="x"), "ix_tasks_pool"),
+        (TaskQuery(agent_id="x"), "ix_tasks_agent"),
+        (TaskQuery(statuses=frozenset({TaskStatus.FAILED})), "ix_tasks_status"),
+        (TaskQuery(labels=frozenset({("k", "v")})), "PRIMARY KEY (name=? AND value=?"),
+        (TaskQuery(q="k=v"), "PRIMARY KEY (name=? AND value=?"),
+    ],
+)
+def test_each_filter_has_its_index_and_begins_at_its_place_in_it(tasks: Watched, query: TaskQuery, index: str) -> None:
+    listing.listed(tasks.connection, query)
+
+    (plan,) = [plan for _, plan in tasks.plans]
+    assert re.search(rf"{re.escape(index)}.*(key|rowid)>\? AND (task_)?(key|rowid)<\?", plan[0]), plan
+
+
+def test_the_rarest_of_several_filters_leads(tasks: Watched) -> None:
+    counters = NO_COUNTERS
+    for number in range(30):
+        type_, pool = ("rare" if number == 3 else "usual"), ("far" if number == 5 else "near")
+        counters = commit(tasks, accept(waiting(f"t{number}", type=type_, pool=pool, metadata={"k": "v"})), counters)
+    labels, statuses = frozenset({("k", "v")}), frozenset({TaskStatus.PENDING})
+    for query, found, index in (
+        (TaskQuery(pool="near", type="rare"), "t3", "ix_tasks_type"),
+        (TaskQuery(pool="far", type="usual"), "t5", "ix_tasks_pool"),
+        (TaskQuery(labels=labels, type="rare", pool="near"), "t3", "ix_tasks_type"),
+        (TaskQuery(labels=labels, statuses=statuses, pool="far"), "t5", "ix_tasks_pool"),
+    ):
+        tasks.plans.clear()
+        assert [record.task.id for record in listing.listed(tasks.connection, query)] == [found]
+        (led,) = [plan for statement, plan in tasks.plans if "ORDER BY" in statement]
+        assert index in led[0]
+
+
+@pytest.mark.parametrize("query", [TaskQuery(created_after=NOW + 5), TaskQuery(created_before=NOW), TaskQuery(q="ee")])
+def test_a_time_at_which_nothing_came_costs_no_look_at_the_tasks(tasks: Watched, query: TaskQuery) -> None:
+    commit(tasks, accept(waiting("t1")))
+    tasks.plans.clear()
+
+    assert not listing.listed(tasks.connection, query).records
+    assert not [statement for statement, _ in tasks.plans if "FROM tasks" in statement and "type = " not in statement]
 
 
 def test_one_task_is_found_by_its_id(tasks: Watched) -> None:
@@ -141,6 +192,7 @@ def test_one_task_is_found_by_its_id(tasks: Watched) -> None:
     queries.find(tasks.connection, ["t1", "t2"])
     queries.payloads(tasks.connection, [1, 2])
     queries.read(tasks.connection, "t1")
+    queries.read_ended(tasks.connection, ["t1", "t2"])
     queries.history(tasks.connection, "t1")
 
     assert list(tasks.bad()) == []
@@ -168,6 +220,8 @@ def test_sweeping_reads_ranges(tasks: Watched) -> None:
     sweeping.forget_idempotency(tasks.connection, 5)
     sweeping.forget_events(tasks.connection, 5)
     sweeping.forget_tasks(tasks.connection, [1, 2])
+    sweeping.forget_spans(tasks.connection)
+    sessions.forget(tasks.connection, 5)
 
     assert list(tasks.bad()) == []
 

@@ -7,9 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 from nodelink.task import LogStream
-from nodelink_server.core.ports import LogRow
+from nodelink_server.core.ports import LogRow, Store
 from nodelink_server.store.sql import open_store
-from tests.server.store.lives import NOW, give_back, grant, live, settle, step, waiting
+from nodelink_server.store.tables import KEYS_IN_SPAN
+from tests.server.store.lives import NOW, accept, cancel, give_back, grant, live, put, settle, step, waiting
 
 
 def rows_in(path: Path, table: str) -> int:
@@ -17,16 +18,47 @@ def rows_in(path: Path, table: str) -> int:
         return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
 
 
+async def sweep(store: Store) -> None:
+    await store.sweep(finished_before=NOW + 99, events_before=NOW + 99, keys_before=0, sessions_before=0, limit=10)
+
+
 async def test_nothing_of_a_swept_task_stays_behind(tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{tmp_path}/nodelink.db", ids=lambda: "cluster") as store:
-        task = await step(store, give_back(await step(store, grant(await live(store, waiting("t1"))))))
+        task = await step(
+            store, give_back(await step(store, grant(await live(store, waiting("t1", metadata={"a": "b"})))))
+        )
         await step(store, settle(await step(store, grant(task)), begun=False))
         await store.append_logs([LogRow(task.key, 1, LogStream.STDOUT, 0, 0, b"said")])
-        before = [rows_in(tmp_path / "nodelink.db", table) for table in ("tasks", "task_results", "attempts")]
+        before = [
+            rows_in(tmp_path / "nodelink.db", table) for table in ("tasks", "task_results", "attempts", "task_labels")
+        ]
 
-        await store.sweep(finished_before=NOW + 99, events_before=NOW + 99, keys_before=0, limit=10)
+        await sweep(store)
 
-    for table in ("tasks", "task_specs", "task_results", "attempts", "events"):
+    for table in ("tasks", "task_specs", "task_labels", "task_results", "attempts", "events"):
         assert rows_in(tmp_path / "nodelink.db", table) == 0
     assert rows_in(tmp_path / "logs.db", "log_chunks") == 0
-    assert before == [1, 1, 1]
+    assert before == [1, 1, 1, 1]
+
+
+async def test_output_that_came_just_behind_a_sweep_goes_with_the_next_one(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/nodelink.db", ids=lambda: "cluster") as store:
+        gone = await step(store, cancel(await live(store, waiting("t1"))))
+        await sweep(store)
+        await store.append_logs([LogRow(gone.key, 1, LogStream.STDOUT, 0, 0, b"said")])
+        await sweep(store)
+
+    assert rows_in(tmp_path / "logs.db", "log_chunks") == 0
+
+
+async def test_spans_of_keys_go_when_no_task_is_as_old(tmp_path: Path) -> None:
+    path = tmp_path / "nodelink.db"
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        for first in range(0, KEYS_IN_SPAN + 10, 2_000):
+            await put(store, *[accept(waiting(f"t{first + n}")) for n in range(2_000)])
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("DELETE FROM tasks WHERE key < ?", (KEYS_IN_SPAN,))
+        before = rows_in(path, "task_spans")
+        await sweep(store)
+
+    assert (before, rows_in(path, "task_spans")) == (2, 1)

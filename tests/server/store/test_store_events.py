@@ -200,7 +200,7 @@ async def test_the_history_of_a_task_outlives_its_events(store: Store) -> None:
     await completes(store)
     told = list(await store.events(0, 100))
 
-    await store.sweep(finished_before=0, events_before=NOW + 100, keys_before=0, limit=10)
+    await store.sweep(finished_before=0, events_before=NOW + 100, keys_before=0, sessions_before=0, limit=10)
 
     assert list(await store.events(0, 100)) == []
     assert list(await store.history("t1")) == told
@@ -210,11 +210,11 @@ async def test_what_is_swept_is_not_mistaken_for_what_never_was(store: Store) ->
     await put(store, accept(waiting("t1")), now=NOW)
     await put(store, accept(waiting("t2")), now=NOW + 10)
 
-    await store.sweep(finished_before=0, events_before=NOW + 10, keys_before=0, limit=10)
+    await store.sweep(finished_before=0, events_before=NOW + 10, keys_before=0, sessions_before=0, limit=10)
 
     assert await store.oldest_revision() == 2
     assert [event.revision for event in await store.events(0, 100)] == [3, 4]
-    await store.sweep(finished_before=0, events_before=NOW + 50, keys_before=0, limit=10)
+    await store.sweep(finished_before=0, events_before=NOW + 50, keys_before=0, sessions_before=0, limit=10)
     assert await store.oldest_revision() == 4
 
 

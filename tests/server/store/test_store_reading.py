@@ -173,7 +173,7 @@ async def test_live_tasks_are_counted_by_status_and_pool(store: Store) -> None:
     await many(store)
     await live(store, waiting("t6"))
 
-    assert dict(await store.counts()) == {
+    assert dict((await store.counts()).by_status) == {
         ("pending", "default"): 2,
         ("sent", "default"): 1,
         ("in_progress", "gpu"): 1,
@@ -225,7 +225,7 @@ async def test_keys_are_not_used_again_when_the_newest_tasks_are_deleted(databas
     async with database.open() as store:
         await store.boot(NOW)
         gone = await step(store, cancel(await live(store, waiting("t1"))))
-        await store.sweep(finished_before=NOW + 99, events_before=NOW + 99, keys_before=0, limit=9)
+        await store.sweep(finished_before=NOW + 99, events_before=NOW + 99, keys_before=0, sessions_before=0, limit=9)
     async with database.open() as store:
         boot = await store.boot(NOW)
         kept = await live(store, waiting("t2"))

@@ -17,8 +17,12 @@ async def left(store: Store) -> set[str]:
     return {record.task.id for record in await store.list(TaskQuery(page_size=100))}
 
 
-async def sweep(store: Store, *, finished: int = 0, events: int = 0, keys: int = 0, limit: int = 100) -> int:
-    return await store.sweep(finished_before=finished, events_before=events, keys_before=keys, limit=limit)
+async def sweep(
+    store: Store, *, finished: int = 0, events: int = 0, keys: int = 0, sessions: int = 0, limit: int = 100
+) -> int:
+    return await store.sweep(
+        finished_before=finished, events_before=events, keys_before=keys, sessions_before=sessions, limit=limit
+    )
 
 
 async def test_tasks_that_finished_long_ago_are_deleted_with_all_that_hangs_on_them(store: Store) -> None:

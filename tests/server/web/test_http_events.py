@@ -6,11 +6,15 @@ import asyncio
 import socket
 from collections.abc import Iterable
 
+from nodelink.errors import StoreUnavailable
 from nodelink.task import LogStream, Outcome, Progress
+from nodelink_server.core.assembly import Options
 from nodelink_server.core.ports import TaskEvent
 from nodelink_server.web.events import EventFrames
 from nodelink_server.web.protocol import ConnectionLimits
+from tests.support.core_parts import Database
 from tests.support.http_door import Door, ManualAgent, ServerEvent, http_door, listening, raw_request, until
+from tests.support.sockets import open_socket
 
 SECONDS = 30
 
@@ -104,6 +108,68 @@ async def test_a_listener_that_asks_for_what_is_not_there_is_told_to_begin_again
         await until(events, "reset")
         await door.submit()
         await until(events, "task.created")
+
+
+async def test_a_listener_is_told_where_to_resume_before_anything_has_happened() -> None:
+    async with http_door() as door, asyncio.timeout(SECONDS):
+        task = await door.submit()
+        reader, writer = await raw_request(door.address, "/api/v1/events?pool=quiet")
+        await reader.readuntil(b"event: hello")
+        assert (await reader.readuntil(b"id: %d\n\n" % task["revision"])).count(b"id: ") == 1
+        task = await door.submit()
+        await reader.readuntil(b"id: %d\n\n" % task["revision"])  # seconds later: nothing matched, and it is said so
+        writer.close()
+
+
+async def test_one_listener_too_many_is_told_when_to_come_again() -> None:
+    async with http_door(options=Options(max_listeners=1)) as door, listening(door.http, "/api/v1/events") as events:
+        await until(events, "hello")
+        answer = await door.http.get("/api/v1/events")
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (429, "OVERLOADED", "5")
+        task = await door.submit()
+        answer = await door.http.get(f"/api/v1/tasks/{task['id']}/events")
+        assert (answer.status_code, answer.json()["detail"]) == (429, "there are 1 listeners already")
+
+
+async def test_a_database_that_cannot_be_read_ends_a_stream_and_the_listener_comes_again() -> None:
+    away = False
+
+    def fault(kind: str) -> None:
+        if away and kind == "read":
+            raise StoreUnavailable("the disk is gone")
+
+    async with http_door(fault=fault) as door, asyncio.timeout(SECONDS):
+        await door.submit()
+        away = True
+        reader, writer = await raw_request(door.address, "/api/v1/events?after=0")
+        await reader.readuntil(b"event: hello")
+        assert (await reader.readuntil(b"0\r\n\r\n")).count(b"event: ") == 0
+        writer.close()
+        away = False
+        async with listening(door.http, "/api/v1/events?after=0") as events:
+            await until(events, "task.pending")
+
+
+async def test_every_listener_is_sent_home_before_commits_and_agents_are_waited_for() -> None:
+    database = Database()
+    async with http_door(database=database) as door, door.agent(), asyncio.timeout(SECONDS):
+        streams = [await raw_request(door.address, "/api/v1/events") for _ in range(3)]
+        for reader, _ in streams:
+            await reader.readuntil(b"event: hello")
+        async with open_socket(door.address) as listener:
+            await listener.ask({"subscribe": {}})
+            database.hold("apply")
+            submission = asyncio.ensure_future(door.http.post("/api/v1/tasks", json={"type": "echo"}))
+            await database.until_held("apply")
+            await door.manager.drain()
+            for reader, writer in streams:
+                await reader.readuntil(b"\r\n0\r\n\r\n")
+                writer.close()
+            assert await listener.end() == (1001, "the server is stopping")
+        assert not submission.done()
+        assert door.manager.agents.sessions()
+        database.let_go("apply")
+        assert (await submission).status_code == 201
 
 
 async def test_the_runs_of_an_agent_are_told_as_its_own() -> None:
@@ -201,7 +267,15 @@ def test_events_that_were_written_are_kept_for_a_while_only() -> None:
     frames = EventFrames()
     for revision in range(3 * EventFrames.MOST_KEPT):
         assert b"id: %d\n" % (revision + 1) in frames.frame(TaskEvent(revision + 1, "task.created", 0))
-    assert len(frames._written) == EventFrames.MOST_KEPT
+    assert len(frames) == EventFrames.MOST_KEPT
+
+
+def test_long_events_are_kept_for_a_shorter_while() -> None:
+    frames = EventFrames()
+    text = "x" * (EventFrames.MOST_BYTES // 10)
+    for revision in range(20):
+        frames.frame(TaskEvent(revision + 1, "task.created", 0, data={"text": text}))
+    assert len(frames) == 9
 
 
 def test_no_text_of_a_task_can_break_out_of_its_event() -> None:

@@ -146,7 +146,7 @@ async def test_a_batch_over_the_limit_is_refused() -> None:
 async def test_an_idempotency_key_has_a_limit() -> None:
     async with app_door() as door:
         answer = await door.http.post(TASKS, json={"type": "echo"}, headers={"Idempotency-Key": "k" * 256})
-        check_problem(answer, 422, "INVALID", "idempotency_key")
+        check_problem(answer, 422, "INVALID", "Idempotency-Key")
 
 
 @pytest.mark.parametrize("path, body", [(TASKS, {"type": "echo"}), (f"{TASKS}/batch", {"tasks": []})])
@@ -201,7 +201,7 @@ async def test_a_path_that_is_not_built_yet_is_refused_by_name(path: str) -> Non
         check_problem(await door.http.post(url), 422, "NOT_BUILT", "path")
 
 
-@pytest.mark.parametrize("path", ["/", "/debug/profile?seconds=1"])
+@pytest.mark.parametrize("path", ["/"])
 async def test_a_page_that_is_not_built_yet_is_refused(path: str) -> None:
     async with app_door() as door:
         check_problem(await door.http.get(path), 422, "NOT_BUILT", "path")
@@ -238,9 +238,7 @@ async def test_a_wrong_parameter_is_named(path: str, wrong: str) -> None:
         check_problem(await door.http.get(path), 422, "INVALID", wrong)
 
 
-@pytest.mark.parametrize(
-    "path", [f"{TASKS}?workspace=w", f"{TASKS}?label=a=b", f"{TASKS}?q=x", "/api/v1/agents?label=a"]
-)
+@pytest.mark.parametrize("path", [f"{TASKS}?workspace=w", f"{TASKS}/1?workspace=w", "/api/v1/agents?workspace=w"])
 async def test_a_parameter_that_is_not_built_yet_is_refused_by_name(path: str) -> None:
     async with app_door() as door:
         name = path.partition("?")[2].partition("=")[0]

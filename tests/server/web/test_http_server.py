@@ -91,14 +91,6 @@ async def test_headers_that_do_not_end_are_refused() -> None:
         assert (await answer_to(door, (b"GET / HTTP/1.1\r\nX-Filler: ").ljust(MANY, b"x"))).startswith(b"HTTP/1.1 431")
 
 
-async def test_a_wish_for_a_web_socket_is_refused_by_name() -> None:
-    async with http_door() as door:
-        lines = [b"GET /api/v1/ws HTTP/1.1", b"Host: localhost", b"Connection: Upgrade, close", b"Upgrade: websocket"]
-        answer = await answer_to(door, b"\r\n".join([*lines, b"", b""]))
-        assert answer.startswith(b"HTTP/1.1 422")
-        assert b"NOT_BUILT" in answer
-
-
 async def test_what_is_no_http_is_refused() -> None:
     async with http_door() as door:
         assert (await answer_to(door, b"\x16\x03\x01 not http\r\n\r\n")).startswith(b"HTTP/1.1 400")

@@ -1,0 +1,47 @@
+"""The history of the agents' sessions: when each began, when it ended, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nodelink.errors import LinkError, SessionReplaced
+from nodelink_server.core.ports import AgentSessionRecord, Clock, SessionEnding
+from nodelink_server.core.session import AgentSession
+
+
+class Contacts:
+    """Says how sessions are written down. What it returns is to be committed with what else happens then."""
+
+    def __init__(self, *, clock: Clock, silence_seconds: float) -> None:
+        self._clock = clock
+        self._silence = silence_seconds
+        self._open: dict[AgentSession, AgentSessionRecord] = {}
+        self.stopping = False
+        """The server stops: the sessions that end from now on end because of that."""
+
+    def begun(self, agent_id: str, number: int, software_version: str) -> AgentSessionRecord:
+        """A session that begins now."""
+        now = self._clock.now()
+        return AgentSessionRecord(agent_id=agent_id, number=number, connected_at=now, software_version=software_version)
+
+    def opened(self, session: AgentSession, begun: AgentSessionRecord) -> None:
+        """A session is open whose begin is durable."""
+        self._open[session] = begun
+
+    def ended(self, session: AgentSession, end: LinkError, *, left: bool) -> AgentSessionRecord:
+        """A session that ends now."""
+        return self.closed(self._open.pop(session), self._ending(session, end, left=left))
+
+    def closed(self, begun: AgentSessionRecord, ending: SessionEnding) -> AgentSessionRecord:
+        """A session that has begun, and ends now."""
+        return replace(begun, disconnected_at=self._clock.now(), reason=ending.value)
+
+    def _ending(self, session: AgentSession, end: LinkError, *, left: bool) -> SessionEnding:
+        if isinstance(end, SessionReplaced):
+            return SessionEnding.REPLACED
+        if self.stopping:
+            return SessionEnding.SERVER_STOPPED
+        if left:
+            return SessionEnding.GOODBYE
+        silent_for = self._clock.monotonic() - session.last_heard
+        return SessionEnding.SILENT if silent_for > self._silence else SessionEnding.LOST

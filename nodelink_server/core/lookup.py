@@ -1,0 +1,93 @@
+"""What can be asked about tasks and agents. Everything here reads, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from nodelink.errors import FieldError, InvalidTask, TaskNotFound
+from nodelink.task import PRIORITIES, TaskStatus
+from nodelink_server.core.agents import AgentRegistry
+from nodelink_server.core.levels import Levels
+from nodelink_server.core.ports import AgentSessionRecord, Store, TaskPage, TaskQuery
+from nodelink_server.core.scheduler import Scheduler
+from nodelink_server.core.search import search_of
+from nodelink_server.core.states import GRANTED
+from nodelink_server.core.task import TaskRecord
+from nodelink_server.core.validation import MAX_METADATA
+
+MOST_SESSIONS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerStatus:
+    """What waits and what runs. `queue_by_priority` is by band: CRITICAL, HIGH, NORMAL, LOW."""
+
+    state: str
+    queued_tasks: int
+    running_tasks: int
+    max_concurrent_tasks: int
+    available_slots: int
+    queue_by_priority: Mapping[str, int]
+    last_checkpoint_at: int | None = None
+
+
+class Lookup:
+    """Reads for people and their programs."""
+
+    def __init__(self, *, store: Store, agents: AgentRegistry, scheduler: Scheduler, levels: Levels) -> None:
+        self._store = store
+        self._agents = agents
+        self._scheduler = scheduler
+        self._levels = levels
+
+    async def get(self, task_id: str) -> TaskRecord:
+        """A task. A waiting one says why it waits. Raises `TaskNotFound`."""
+        record = await self._store.read(task_id)
+        if record is None:
+            raise TaskNotFound(f"there is no task {task_id[:64]}")
+        return self._explained(record)
+
+    async def list(self, query: TaskQuery) -> TaskPage:
+        """A page of tasks, newest first. Raises `InvalidTask` for a `q` that means nothing, and too many labels."""
+        if len(query.labels) > MAX_METADATA:
+            raise InvalidTask(FieldError("labels", f"a task has at most {MAX_METADATA}"))
+        if query.q:
+            search_of(query.q)
+        page = await self._store.list(query)
+        return TaskPage([self._explained(record) for record in page], page.next_key)
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many live tasks there are by (status, pool), as of a moment ago."""
+        return (await self._levels.read()).by_status
+
+    async def queued(self) -> Mapping[tuple[str, str], int]:
+        """How many tasks are pending by (pool, priority band), as of a moment ago."""
+        return (await self._levels.read()).queued
+
+    async def scheduler_status(self) -> SchedulerStatus:
+        """What waits and what runs, as of a moment ago."""
+        by_priority = dict.fromkeys(sorted(PRIORITIES, key=PRIORITIES.__getitem__, reverse=True), 0)
+        for (_, band), count in (await self.queued()).items():
+            by_priority[band] += count
+        running = sum(count for (status, _), count in (await self.counts()).items() if status in GRANTED)
+        return SchedulerStatus(
+            state="paused" if self._scheduler.paused else "running",
+            queued_tasks=sum(by_priority.values()),
+            running_tasks=running,
+            max_concurrent_tasks=0,
+            available_slots=sum(max(0, session.room) for session in self._agents.sessions()),
+            queue_by_priority=by_priority,
+        )
+
+    async def agent_sessions(self, agent_id: str, *, before: int, limit: int) -> Sequence[AgentSessionRecord]:
+        """The sessions of an agent with a number below `before` (0: any), newest first. Raises `AgentNotFound`."""
+        self._agents.view(agent_id)
+        return await self._store.agent_sessions(agent_id, before, max(1, min(limit, MOST_SESSIONS)))
+
+    def _explained(self, record: TaskRecord) -> TaskRecord:
+        task = record.task
+        if task.status is not TaskStatus.PENDING or task.message:
+            return record
+        why = self._agents.why_nobody(task.spec.pool, task.spec.type)
+        return replace(record, task=replace(task, message=why))

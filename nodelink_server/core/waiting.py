@@ -1,0 +1,105 @@
+"""Waiting for the end of tasks. Nobody polls: a waiter is told by the commit that ends its task."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from nodelink.errors import FieldError, InvalidTask, TaskNotFound
+from nodelink_server.core.clock import set_within
+from nodelink_server.core.consequences import Consequences, Endings
+from nodelink_server.core.ports import Change, Clock, Store
+from nodelink_server.core.registry import TaskRegistry
+from nodelink_server.core.task import Task, TaskRecord
+
+MAX_WAIT_MS = 24 * 3600 * 1000
+MOST_TASKS = 1_000
+
+
+class Waiting:
+    """Answers when tasks have ended, or the time is up, or the server stops."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: TaskRegistry,
+        consequences: Consequences,
+        clock: Clock,
+        read: Callable[[str], Awaitable[TaskRecord]],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._consequences = consequences
+        self._clock = clock
+        self._read = read
+        self._closing = False
+
+    def close(self) -> None:
+        """Answer everybody who waits, and whoever comes from now on, with how things stand."""
+        self._closing = True
+        self._consequences.wake_waiters()
+
+    async def for_one(self, task_id: str, timeout_ms: int | None) -> TaskRecord:
+        """A task when it has ended, or as it stands when the time is up. Raises `TaskNotFound`."""
+        deadline = self._deadline(timeout_ms)
+        payload = None
+        with self._consequences.ends_of([task_id]) as endings:
+            while not endings.changes:
+                over = self._is_over(deadline)
+                shown = self._registry.get(task_id)
+                if over or shown is None or shown.is_terminal:
+                    record = await self._read(task_id)
+                    if over or record.task.is_terminal:
+                        return record
+                else:
+                    payload = shown.payload
+                await self._next(endings, deadline)
+        return _record_of(endings.changes[task_id], payload) or await self._read(task_id)
+
+    async def for_some(self, task_ids: Sequence[str], timeout_ms: int | None, *, all: bool) -> Sequence[TaskRecord]:
+        """Those that have ended, in the order asked, as soon as one (`all`: every one) has or the time is up.
+
+        As many as `PAGE_BYTES` allow. Raises `InvalidTask`, `TaskNotFound`.
+        """
+        wanted = list(dict.fromkeys(task_ids))
+        if not 1 <= len(wanted) <= MOST_TASKS:
+            raise InvalidTask(FieldError("task_ids", f"must name 1 to {MOST_TASKS:,} tasks"))
+        deadline = self._deadline(timeout_ms)
+        with self._consequences.ends_of(wanted) as endings:
+            ended = {task.id for task in await self._found(wanted) if task.is_terminal}
+            needed = len(wanted) if all else 1
+            while len(ended.union(endings.changes)) < needed and not self._is_over(deadline):
+                endings.wanted = len(endings.changes) + needed - len(ended.union(endings.changes))
+                await self._next(endings, deadline)
+            ended.update(endings.changes)
+        return await self._store.read_ended([task_id for task_id in wanted if task_id in ended])
+
+    async def _found(self, task_ids: Sequence[str]) -> Sequence[Task]:
+        """All these tasks, from memory where it has them."""
+        shown = [task for task_id in task_ids if (task := self._registry.get(task_id)) is not None]
+        missing = set(task_ids).difference(task.id for task in shown)
+        stored = await self._store.find(sorted(missing)) if missing else ()
+        unknown = missing.difference(task.id for task in stored)
+        if unknown:
+            raise TaskNotFound(f"there is no task {min(unknown)[:64]}")
+        return [*shown, *stored]
+
+    def _deadline(self, timeout_ms: int | None) -> float:
+        longest = MAX_WAIT_MS if timeout_ms is None else min(timeout_ms, MAX_WAIT_MS)
+        return self._clock.monotonic() + longest / 1000
+
+    def _is_over(self, deadline: float) -> bool:
+        return self._closing or self._clock.monotonic() >= deadline
+
+    async def _next(self, endings: Endings, deadline: float) -> None:
+        """Wait until enough tasks have ended, or it is time to look again."""
+        await set_within(endings.wake, self._clock, deadline - self._clock.monotonic())
+        endings.wake.clear()
+
+
+def _record_of(end: Change, payload: bytes | None) -> TaskRecord | None:
+    """Everything about a task as its end tells it; None if there is more to it than memory knows."""
+    task = end.task
+    if payload is None or task.finished_at is None or task.grants != 1:
+        return None
+    return TaskRecord(task=task, payload=payload, updated_at=task.finished_at, finished=end.finished)

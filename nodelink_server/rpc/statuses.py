@@ -1,0 +1,115 @@
+"""An error as callers over gRPC see it: the one table from our codes to gRPC's, and the `google.rpc.Status`.
+
+The status carries `ErrorInfo` (reason = our code, domain = `nodelink`, metadata = the request's id), and, where they
+apply, `BadRequest` with the fields that are wrong, `RetryInfo` and `ResourceInfo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from nodelink.errors import (
+    AgentNotFound,
+    ErrorCode,
+    HandshakeRefused,
+    InvalidTask,
+    NodelinkError,
+    TaskNotFound,
+)
+
+DOMAIN = "nodelink"
+LONGEST_MESSAGE = 1_000
+LONGEST_DESCRIPTION = 300
+MOST_VIOLATIONS = 10
+MOST_HEADER_BYTES = 7_000
+"""What a status may take up in the trailing metadata. Peers drop a call whose metadata is larger than 8 KiB."""
+
+LAST_SESSION_KEY = "nodelink-last-session"
+"""Trailing metadata of a refused hello: the number that the next session's must exceed."""
+
+STATUS_CODES: Mapping[ErrorCode, grpc.StatusCode] = {
+    ErrorCode.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorCode.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorCode.NOT_BUILT: grpc.StatusCode.UNIMPLEMENTED,
+    ErrorCode.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorCode.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    ErrorCode.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.NOT_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.ALREADY_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorCode.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorCode.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorCode.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCode.NO_AGENT: grpc.StatusCode.UNAVAILABLE,
+    ErrorCode.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    ErrorCode.HANDSHAKE_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.SESSION_REPLACED: grpc.StatusCode.ABORTED,
+    ErrorCode.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+"""Our codes in gRPC's language."""
+
+
+def rich_status(error: NodelinkError, request_id: str = "") -> status_pb2.Status:
+    """An error as callers see it, with as much of its text as metadata can hold."""
+    status = _status(error, request_id, share=1)
+    for share in (2, 4, 8, 16):
+        if _header_bytes(status) <= MOST_HEADER_BYTES:
+            break
+        status = _status(error, request_id, share=share)
+    return status
+
+
+def own_metadata(error: NodelinkError) -> tuple[tuple[str, str], ...]:
+    """What goes beside the status, for those errors that tell their peer more."""
+    if isinstance(error, HandshakeRefused) and error.last_session is not None:
+        return ((LAST_SESSION_KEY, str(error.last_session)),)
+    return ()
+
+
+def _status(error: NodelinkError, request_id: str, *, share: int) -> status_pb2.Status:
+    code: int = STATUS_CODES[error.code].value[0]
+    details = map(_packed, _details(error, request_id, share))
+    return status_pb2.Status(code=code, message=error.message[: LONGEST_MESSAGE // share], details=details)
+
+
+def _details(error: NodelinkError, request_id: str, share: int) -> Iterator[Message]:
+    about = {"request_id": request_id} if request_id else {}
+    yield error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN, metadata=about)
+    if isinstance(error, InvalidTask) and error.errors:
+        yield _bad_request(error, share)
+    if error.retry_after is not None:
+        yield _retry_info(error.retry_after)
+    if isinstance(error, TaskNotFound | AgentNotFound):
+        kind = "task" if isinstance(error, TaskNotFound) else "agent"
+        text = error.message[: LONGEST_DESCRIPTION // share]
+        yield error_details_pb2.ResourceInfo(resource_type=kind, description=text)
+
+
+def _bad_request(error: InvalidTask, share: int) -> error_details_pb2.BadRequest:
+    message = error_details_pb2.BadRequest()
+    for wrong in error.errors[: max(1, MOST_VIOLATIONS // share)]:
+        message.field_violations.add(field=wrong.field, description=wrong.message[: LONGEST_DESCRIPTION // share])
+    return message
+
+
+def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
+    message = error_details_pb2.RetryInfo()
+    message.retry_delay.FromMilliseconds(round(seconds * 1000))
+    return message
+
+
+def _packed(detail: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return packed
+
+
+def _header_bytes(status: status_pb2.Status) -> int:
+    """What it takes up: the message in percent-encoding, and the whole once more in base64."""
+    return len(quote(status.message)) + status.ByteSize() * 4 // 3

@@ -1,0 +1,133 @@
+"""The published description against the server, by a fuzzer: every check that it has, and nothing found.
+
+The only agent can run `echo`: commands that a fuzzer makes up wait for ever, and are never run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodelink.task import Execution
+from tests.support.http_door import Door, ManualAgent, http_door
+
+EXAMPLES = 6
+BEAT_SECONDS = 1.0
+SECONDS = 240
+"""A backstop: it takes a fraction of this."""
+
+SHORT = "^[1-9][0-9]{0,2}ms$"
+DURATIONS = {"delay", "timeout", "queue_timeout", "grace", "older_than"}
+LEFT_OUT = {"tail", "limit", "Range", "attempt"}
+"""Some are refused beside another, and which attempts there are is up to the task. test_http_logs.py has them all."""
+CONFIGURATION = """
+[checks.negative_data_rejection]  # a wrong parameter may be too long to be read at all
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 422, 431]
+"""
+NARROW: dict[str, Any] = {
+    "page_token": {"enum": [""]},  # any other is one that the server gave
+    "wait": {"type": "string", "pattern": SHORT},  # a longer one would be waited for
+    "from": {"type": "string", "pattern": "^2025-0[1-9]-0[1-9]T00:00:00Z$"},  # before `to`
+    "to": {"type": "string", "pattern": "^2026-0[1-9]-0[1-9]T00:00:00Z$"},
+    "step": {"type": "string", "pattern": "^[1-9]d$"},  # whole minutes, and not too many steps
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS + 60)
+async def test_a_fuzzer_finds_nothing(tmp_path: Path) -> None:
+    async with http_door() as door, echoing_agent(door):
+        door.manager.events.close()  # what would last for ever is answered, and ends at once
+        door.manager.logs.close()
+        document = tmp_path / "openapi.json"
+        document.write_text(json.dumps(narrowed((await door.http.get("/openapi.json")).json())))
+        found = await fuzzed(document, f"http://{door.address}", tmp_path)
+    assert found.returncode == 0, found.output
+
+
+class Found:
+    """What a run of the fuzzer said."""
+
+    def __init__(self, returncode: int | None, output: str) -> None:
+        self.returncode = returncode
+        self.output = output
+
+
+async def fuzzed(document: Path, url: str, cwd: Path) -> Found:
+    """Run the fuzzer with all its checks over every operation."""
+    (cwd / "schemathesis.toml").write_text(CONFIGURATION)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "run", str(document), "--url", url, "--checks", "all"),
+        *("--mode", "all", "--max-examples", str(EXAMPLES), "--generation-deterministic"),
+        *("--request-timeout", "10", "--no-color", "--continue-on-failure", "--workers", "2"),
+        cwd=cwd,
+        env={**os.environ, "NO_PROXY": "*", "COLUMNS": "160"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(SECONDS):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Found(process.returncode, output.decode(errors="replace"))
+
+
+def narrowed(document: dict[str, Any]) -> dict[str, Any]:
+    """The description with what no schema can say: what depends on the server's state, or on another parameter."""
+    document["paths"].pop("/debug/profile", None)  # each answer takes a second at least
+    schemas = document["components"]["schemas"]
+    schemas["NewTask"]["properties"]["type"] = {"enum": ["echo"]}  # which types there are is up to the agents
+    for name in ("NewTask", "NewShellTask", "Cancellation", "CleanUp"):
+        narrow_durations(schemas[name]["properties"])
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            parameters = operation.get("parameters", [])
+            operation["parameters"] = [one for one in parameters if one["name"] not in LEFT_OUT]
+            for one in operation["parameters"]:
+                one["schema"] = NARROW.get(one["name"], one["schema"])
+    return document
+
+
+def narrow_durations(properties: dict[str, Any]) -> None:
+    """Each field has a most of its own; and `0s` as `queue_timeout` asks for a 503."""
+    for name in DURATIONS & properties.keys():
+        kinds = ["string"] if name == "older_than" else ["string", "null"]
+        properties[name] = {"type": kinds, "pattern": SHORT}
+
+
+@asynccontextmanager
+async def echoing_agent(door: Door) -> AsyncIterator[None]:
+    """An agent that echoes what it is given, and can do nothing else."""
+    async with door.agent(slots=50, handlers={"echo": Execution.REPLAYABLE}) as agent, asyncio.TaskGroup() as group:
+        parts = [group.create_task(echo(agent)), group.create_task(beat(agent))]
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.cancel()
+
+
+async def beat(agent: ManualAgent) -> None:
+    """Be heard of now and then."""
+    while True:
+        agent.session.heard(asyncio.get_running_loop().time())
+        await asyncio.sleep(BEAT_SECONDS)
+
+
+async def echo(agent: ManualAgent) -> None:
+    """Run task after task."""
+    while True:
+        request = await agent.next_task()
+        agent.start(request.ref)
+        agent.finish(request.ref, output=request.payload)

@@ -1,0 +1,173 @@
+"""The tables of docs/limits.md: every number is read from the code that enforces it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from nodelink.client import channel, lines
+from nodelink.durations import format_duration as seconds
+from nodelink.durations import format_duration_ms as ms
+from nodelink_agent import endings, spool
+from nodelink_agent.core import agent as agent_core
+from nodelink_agent.settings import MAX_SLOTS
+from nodelink_server import series
+from nodelink_server.core import (
+    accounts,
+    agents,
+    cleanup,
+    events,
+    ledger,
+    logbook,
+    manager,
+    reconcile,
+    scheduler,
+    session,
+    statistics,
+    validation,
+    waiting,
+)
+from nodelink_server.rpc import messages, reading, requests, submissions, submit_stream
+from nodelink_server.rpc import server as rpc_server
+from nodelink_server.store import sessions
+from nodelink_server.web import filters, gate, logs, protocol, target, values, websocket
+from nodelink_server.web import server as web_server
+from tests.support.doc_parts import Part, table
+
+Row = tuple[str, str, str]
+
+HTTP = protocol.ConnectionLimits()
+STREAMS = dict(rpc_server.OPTIONS)["grpc.max_concurrent_streams"]
+OVERLOADED = "429 `OVERLOADED`, `RESOURCE_EXHAUSTED`"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if count >= 1 << shift and count % (1 << shift) == 0:
+            return f"{count >> shift} {unit}"
+    return f"{count:,} bytes"
+
+
+def tasks() -> Iterator[Row]:
+    """What a task may be."""
+    yield "payload", size(validation.MAX_PAYLOAD_BYTES), "413 `TOO_LARGE`"
+    yield "nesting of a payload", f"{validation.MAX_JSON_DEPTH} levels", "422 `INVALID`"
+    yield "tasks in a batch", f"{validation.MAX_BATCH:,}", "413 `TOO_LARGE`"
+    yield "metadata of a task", f"{validation.MAX_METADATA} entries", "422 `INVALID`"
+    yield "a name or a value in it", f"{validation.MAX_METADATA_CHARS:,} characters", "422 `INVALID`"
+    yield "name of a pool or a type", "63 letters, digits, `.`, `_`, `-`", "422 `INVALID`"
+    yield "idempotency key", f"{validation.MAX_IDEMPOTENCY_KEY_CHARS} characters", "422 `INVALID`"
+    yield "`timeout`, `queue_timeout`", ms(validation.MAX_TIMEOUT_MS), "422 `INVALID`"
+    yield "`delay`", ms(validation.MAX_DELAY_MS), "422 `INVALID`"
+    yield "`grace` of a cancel", ms(manager.MAX_GRACE_MS), "422 `INVALID`"
+    yield "arguments of a command", f"{validation.MAX_ARGV:,}, {size(validation.MAX_ARGV_BYTES)}", "422 `INVALID`"
+    yield "environment of a command", f"{validation.MAX_ENV} variables, {size(validation.MAX_ENV_BYTES)}", "422 `INVALID`"
+    yield "live tasks", "no limit, or `max_live_tasks`", OVERLOADED
+    yield "starts of a `replayable` task whose agents were lost", f"{reconcile.MOST_LOSSES}", "`failed` (`infrastructure`)"
+
+
+def results() -> Iterator[Row]:
+    """What a task may bring."""
+    yield "inline output of a handler", size(endings.MAX_OUTPUT_BYTES), "`failed` (`resource`)"
+    yield "message of an error", f"{endings.MAX_MESSAGE_LENGTH:,} characters", "cut"
+    kept = f"the first {size(spool.HEAD_BYTES)} and the last {size(spool.TAIL_BYTES)}"
+    yield "what a command prints, of each stream", kept, "a gap that says how much is missing"
+    yield "output in one answer", size(logs.MOST_BYTES), "read on at `X-Next-Offset`"
+    yield "a line of `stream_lines` in Python", size(lines.LONGEST_LINE), "given in pieces"
+
+
+def http() -> Iterator[Row]:
+    """HTTP requests."""
+    yield "body", size(gate.MAX_BODY_BYTES), "413 `TOO_LARGE`"
+    yield "path and query", size(target.MAX_TARGET_BYTES), "414 `TOO_LARGE`"
+    yield "parameters", f"{target.MAX_PARAMETERS}", "422 `INVALID`"
+    yield "headers", size(gate.MAX_HEADER_BYTES), "431 `TOO_LARGE`"
+    yield "items on a page", f"{filters.MOST_PER_PAGE:,}", "422 `INVALID`"
+    yield "`label` filters", f"{values.MAX_LABELS}", "422 `INVALID`"
+    yield "`?wait=`", ms(values.MAX_WAIT_MS), "422 `INVALID`"
+    yield "connections", f"{web_server.MOST_CONNECTIONS:,}", "503 `UNAVAILABLE`"
+    yield "headers must arrive within", seconds(HTTP.headers_seconds), "408 `REQUEST_TIMEOUT`"
+    yield "a body must go on arriving within", seconds(HTTP.body_seconds), "408 `REQUEST_TIMEOUT`"
+    yield "an idle connection is kept", seconds(float(web_server.KEEP_ALIVE_SECONDS)), "closed"
+
+
+def grpc() -> Iterator[Row]:
+    """gRPC calls."""
+    yield "a message that is sent", size(messages.MAX_MESSAGE_BYTES), "answers are cut to fit"
+    yield "a message that is read", size(messages.READABLE_BYTES), "`RESOURCE_EXHAUSTED`"
+    yield "items on a page", f"{requests.LARGEST_PAGE_SIZE:,}", "`INVALID_ARGUMENT`"
+    yield "tasks in one wait", f"{waiting.MOST_TASKS:,}", "`INVALID_ARGUMENT`"
+    yield "a wait without a deadline", ms(waiting.MAX_WAIT_MS), "answered with the task as it stands"
+    yield "requests in a frame of `StreamSubmitTasks`", f"{submissions.MOST_REQUESTS:,}", "the stream ends"
+    yield "requests that are not acknowledged yet, on one stream", f"{submit_stream.WINDOW:,}", "the stream ends"
+    yield "calls on one connection at a time", f"{STREAMS:,}", "more wait in the client"
+
+
+def listeners() -> Iterator[Row]:
+    """Listeners of events."""
+    yield "listeners of all kinds together", f"{events.MOST_LISTENERS:,}", OVERLOADED
+    yield "events that wait for one listener", f"{events.MOST_QUEUED:,}", "`reset`, and the stream ends"
+    yield "output that waits for one listener", size(events.MOST_QUEUED_CHARS), "`reset`, and the stream ends"
+    yield "a listener that takes nothing", seconds(HTTP.stall_seconds), "cut"
+    yield "subscriptions of a WebSocket", f"{websocket.MOST_SUBSCRIPTIONS}", "an error, told in the WebSocket"
+    yield "a message to a WebSocket", size(web_server.MAX_MESSAGE_BYTES), "closed with 1009"
+
+
+def agent() -> Iterator[Row]:
+    """Agents."""
+    yield "slots", f"{agents.MOST_SLOTS:,}", "refused at the start"
+    yield "types of tasks", f"{agents.MOST_TYPES}", "the session is refused"
+    yield "frame from an agent", size(reading.MAX_FRAME_BYTES), "the session ends"
+    yield "a chunk of output", size(agent_core.MAX_CHUNK_BYTES), "the session ends"
+    yield "tasks in a frame to an agent", f"{session.MOST_TASKS_PER_FRAME}, {size(session.MOST_BYTES_PER_FRAME)}", "the next frame"
+    yield "output of an agent on its way", size(session.LOG_WINDOW_BYTES), "the agent keeps it on its disk"
+    yield "connections remembered of each agent", f"{sessions.MOST_PER_AGENT:,}", "the oldest are forgotten"
+
+
+def keeping() -> Iterator[Row]:
+    """What is kept, and for how long."""
+    yield "finished tasks in memory", f"`cleanup_delay`, at most {cleanup.MOST_FINISHED:,}", "read from the database"
+    yield "finished tasks in the database", "`retention`", "removed with their output"
+    yield "events", ms(cleanup.EVENTS_KEPT_MS), "`reset` for who comes later"
+    yield "idempotency keys", ms(cleanup.KEYS_KEPT_MS), "the same key is a new task"
+    yield "waiting tasks of a pool in memory", "`window`", "wait in the database, in the same order"
+    yield "tasks handed out in one step", f"{scheduler.MOST_PER_LEASE:,}", "the next step"
+    yield "changes in one commit", f"{ledger.MOST_PER_COMMIT:,}", "the next commit"
+    yield "changes that wait for a commit", f"{ledger.MOST_GATHERED:,}", OVERLOADED
+    yield "output in one commit", size(logbook.MOST_PER_COMMIT), "the next commit"
+
+
+def figures() -> Iterator[Row]:
+    """Statistics and metrics."""
+    yield "buckets in an answer", f"{statistics.MOST_BUCKETS:,}", "422 `INVALID`"
+    yield "groups in an answer", f"{statistics.MOST_GROUPS:,}", "422 `INVALID`"
+    yield "counted apart in one minute", f"{accounts.MOST_CELLS:,} of type, pool and agent", "counted by agent"
+    yield "series of one metric", f"{series.MOST_SERIES}", "counted as `other`"
+
+
+def python() -> Iterator[Row]:
+    """The Python client."""
+    yield "`submit` ahead of the server, `Client`", f"{channel.MOST_UNANSWERED:,}", "`submit` blocks"
+    yield "`submit` ahead of the server, `AsyncClient`", f"{channel.MOST_UNANSWERED_AIO:,}", "`Overloaded` is raised"
+    yield "the same in bytes", size(channel.MOST_UNANSWERED_BYTES), "as above"
+
+
+ROWS: Mapping[str, Callable[[], Iterable[Row]]] = {
+    "tasks": tasks,
+    "results": results,
+    "http": http,
+    "grpc": grpc,
+    "listeners": listeners,
+    "agents": agent,
+    "keeping": keeping,
+    "figures": figures,
+    "python": python,
+}
+
+
+def _part(rows: Callable[[], Iterable[Row]]) -> Part:
+    return lambda: table(("what", "at most", "past it"), rows())
+
+
+LIMITS: Mapping[str, Part] = {name: _part(rows) for name, rows in ROWS.items()}
+assert MAX_SLOTS == agents.MOST_SLOTS
