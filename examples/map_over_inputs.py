@@ -22,7 +22,7 @@ def main(server: str, command: list[str]) -> int:
     failed = 0
     with Client(server) as client:
         for result in client.map("shell", payloads(command, sys.stdin), window=16, timeout="1m"):
-            printed = b"".join(part.data for part in client.logs(result.task_id, stream="stdout"))
+            printed = b"".join(part.data for part in client.stream_logs(result.task_id, stream="stdout"))
             sys.stdout.write(printed.decode(errors="replace"))
             failed += not result.succeeded
     return failed

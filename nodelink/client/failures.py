@@ -73,9 +73,7 @@ def error_of(error: grpc.RpcError, server: str) -> NodelinkError:
     retry = _detail(status, error_details_pb2.RetryInfo)
     if retry is not None:
         fault.retry_after = retry.retry_delay.ToMilliseconds() / 1000
-    noted = _detail(status, error_details_pb2.RequestInfo)
-    if noted is not None:
-        fault.request_id = noted.request_id
+    fault.request_id = reason.metadata["request_id"]
     return fault
 
 

@@ -254,7 +254,10 @@ class Client:
         limit: int = 0,
         tail: int = 0,
     ) -> Generator[LogPart, None, None]:
-        """What a task has printed so far. `attempt` 0: the current one; `limit` 0: all; `tail`: only the last bytes."""
+        """What a task has printed so far. `attempt` 0: the current one; `limit` 0: all; `tail`: only the last bytes.
+
+        Its last output may come a moment after its result; `stream_logs` waits for it.
+        """
         request = logs_request(task_id, stream=stream, attempt=attempt, offset=offset, limit=limit, tail=tail)
         for response in self._calls.stream(self._tasks.ReadTaskLogs, request):
             yield from log_page_of(response).parts

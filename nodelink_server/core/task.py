@@ -226,7 +226,7 @@ def settled(task: Task, finished: Finished, *, now: int) -> Task:
         task,
         status=target(begun, _verb_of(task, begun, finished)),
         reason=_reason_of(task, finished),
-        message=finished.error.message if finished.error else "",
+        message=_message_of(task, finished),
         attempt=attempt,
         finished_at=now,
         payload=None,
@@ -251,6 +251,13 @@ def _reason_of(task: Task, finished: Finished) -> Reason:
     if finished.outcome is Outcome.CANCELLED and task.stop is not None and finished.tree_gone:
         return task.stop.reason
     return finished.reason
+
+
+def _message_of(task: Task, finished: Finished) -> str:
+    """What went wrong in the agent's words; without any, why a task was to stop that has stopped."""
+    if finished.error is not None:
+        return finished.error.message
+    return task.stop.message if task.stop is not None and finished.outcome is Outcome.CANCELLED else ""
 
 
 def _ended(task: Task, verb: Verb, reason: Reason, message: str, now: int, *, may_have_run: bool = False) -> Task:

@@ -6,7 +6,7 @@ By `operationId`, which is the name of the route's function.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nodelink.errors import ErrorCode
@@ -51,7 +51,7 @@ class Forms:
     """An answer that has several forms, with an example of each."""
 
     description: str
-    by_media_type: Mapping[str, str] = field(default_factory=dict)
+    by_media_type: Mapping[str, str]
 
 
 EVERYWHERE: tuple[Refusal, ...] = (

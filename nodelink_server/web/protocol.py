@@ -7,12 +7,14 @@ as long as the peer's machine lives.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from nodelink_server.web.errors import bare_problem
+from nodelink_server.web.errors import HTTP_CODES, bare_problem, problem
 
 SOCKET_PATH = b"/api/v1/ws"
 
@@ -34,6 +36,7 @@ class ConnectionLimits:
     linger_seconds: float = 0.5
     ping_seconds: float = 15.0
     header_bytes: int = 64 << 10
+    connections: int = 6_000
 
 
 class ReaderWatch:
@@ -72,6 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._reader = ReaderWatch(self.loop, self.limits.stall_seconds)
+        self._served = self.app
         self._begun = False
         self._in_headers = True
         self._answering = False
@@ -105,6 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The headers are there; the body follows."""
         self._in_headers = False
         self._expect_within(self.limits.body_seconds)
+        self.app = _refuse_crowd if self._is_crowded() else self._served
         super().on_headers_complete()
         self._answering = True
 
@@ -138,6 +143,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(bare_problem(status, _REFUSALS[status]))
         self.transport.close()
 
+    def _is_crowded(self) -> bool:
+        return len(self.connections) > self.limits.connections
+
     def send_400_response(self, msg: str) -> None:
         """What came is no request."""
         self._refuse(400)
@@ -151,7 +159,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over, unless there are too many of them."""
         self._let_go()
-        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
+        if self._is_crowded():
             self._answering = False
             self._refuse(503)
         else:
@@ -197,3 +205,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _cut_reader(self) -> None:
         if self.transport.get_write_buffer_size():
             self.transport.abort()
+
+
+async def _refuse_crowd(scope: Scope, receive: Receive, send: Send) -> None:
+    """What answers a connection too many."""
+    request_id = uuid.uuid4().hex
+    answer = problem(503, HTTP_CODES[503], _REFUSALS[503], request_id, headers={"connection": "close"})
+    answer.headers["x-request-id"] = request_id
+    await answer(scope, receive, send)

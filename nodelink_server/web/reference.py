@@ -92,15 +92,16 @@ def _parameters(parameters: Any) -> Iterator[str]:
 
 
 def _answers(responses: Mapping[str, Any]) -> Iterator[str]:
+    """Successes with their examples, refusals by their codes alone."""
     for status, answer in responses.items():
-        shown = "\n".join(_examples(answer.get("content", {})))
-        line = f"<code>{status}</code> {_prose(answer['description'])}"
         if status[0] == "2":
-            yield f"<details><summary>{line}</summary>\n{shown}\n</details>"
-    refusals = [(status, answer) for status, answer in responses.items() if status[0] != "2"]
+            yield f"<details><summary><code>{status}</code> {_prose(answer['description'])}</summary>"
+            yield from _examples(answer.get("content", {}))
+            yield "</details>"
     yield "<details><summary>refusals</summary>\n<table>"
-    for status, answer in refusals:
-        yield f"<tr><td><code>{status}</code></td><td>{_prose(answer['description'])}</td></tr>"
+    for status, answer in responses.items():
+        if status[0] != "2":
+            yield f"<tr><td><code>{status}</code></td><td>{_prose(answer['description'])}</td></tr>"
     yield "</table></details>"
 
 

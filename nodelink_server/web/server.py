@@ -19,7 +19,7 @@ from nodelink_server.web.protocol import BoundedProtocol, ConnectionLimits
 from nodelink_server.web.socket_protocol import BoundedSocket
 
 BACKLOG = 1_024
-MOST_CONNECTIONS = 6_000
+MOST_CONNECTIONS = ConnectionLimits().connections
 KEEP_ALIVE_SECONDS = 30
 MAX_MESSAGE_BYTES = 64 << 10
 STOP_SECONDS = 5
@@ -101,7 +101,6 @@ def _config(app: FastAPI, limits: ConnectionLimits) -> Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

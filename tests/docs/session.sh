@@ -1,6 +1,7 @@
 # What the blocks of one page share: a shell, as if somebody typed them. A command that fails where the page does not say
 # that it does is written to $FAILURES. Blocks call `page_block NAME EXITS`; one that never ends by itself is `page_endless`.
 set -o allexport -o errtrace -o pipefail
+page_session=${BASH_SOURCE[0]}
 
 page_block() {
     page_name=$1 page_exits=$2
@@ -17,17 +18,23 @@ trap 'page_failed $? "$BASH_COMMAND"' ERR
 
 # A page's curl shows refusals; here they count as failures, with exit code 22.
 curl() {
-    command curl --fail-with-body --max-time 40 "$@"
+    command curl --no-progress-meter --fail-with-body --max-time 40 "$@"
 }
 
-# Runs standard input in the background until it has said something, and then ends it.
+# What a page starts has places of its own, beside whatever runs on this machine.
+scripts/run() {
+    [ $# -gt 0 ] || set -- --ephemeral
+    command "$ROOT/scripts/run" "$@"
+}
+
+# Runs standard input in the background until it has said $1 (nothing: anything), and then ends it.
 page_endless() {
     page_text=$(cat)
     page_said=$(mktemp)
-    setsid bash -c "$page_text" >"$page_said" 2>&1 </dev/null &
+    setsid bash --norc -c ". '$page_session'; $page_text" >"$page_said" 2>&1 </dev/null &
     page_pid=$!
-    until [ -s "$page_said" ]; do
-        kill -0 "$page_pid" 2>/dev/null || { printf '%s: ended, and said nothing\n' "$page_name" >>"$FAILURES"; break; }
+    until grep -q -e "$1" "$page_said"; do
+        kill -0 "$page_pid" 2>/dev/null || { printf '%s: ended, and did not say: %s\n' "$page_name" "$1" >>"$FAILURES"; break; }
         sleep 0.1
     done
     kill -- "-$page_pid" 2>/dev/null || true

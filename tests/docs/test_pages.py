@@ -2,8 +2,8 @@
 
 A fence says how its block is run: ```sh in the page's shell, ```python by an interpreter, ```console line by line
 behind `$ `, with what is printed compared (`…` stands for anything). Words behind it: `exits=N` (a command may end so),
-`endless` (it never ends by itself: it must say something), `elsewhere=TEST` (that test runs it). What is not to be run
-is ```text, a language of data, or a language with a test of its own.
+`endless` (it never ends by itself: it must say something; with `says=WORD` that word), `elsewhere=TEST` (that test runs
+it). What is not to be run is ```text, a language of data, or a language with a test of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.rest import Rest
 PAGE_SECONDS = 110
 RUN = {"sh", "console", "python"}
 DATA: Mapping[str, Callable[[str], object]] = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
-TESTED_BY_THEIR_OWN = {"js", "go", "proto", "promql"}
+TESTED_BY_THEIR_OWN = {"js", "go", "proto", "promql", "diff"}
 NOT_RUN = {"text", ""}
 SESSION = Path(__file__).parent / "session.sh"
 
@@ -95,7 +95,7 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
         known = RUN | DATA.keys() | TESTED_BY_THEIR_OWN | NOT_RUN
         assert block.language in known, f"{block.name}: nobody runs ```{block.language}"
         for word in block.words:
-            assert re.fullmatch(r"exits=\d+|endless|elsewhere=\S+", word), f"{block.name}: {word}"
+            assert re.fullmatch(r"exits=\d+|endless|says=\S+|elsewhere=\S+", word), f"{block.name}: {word}"
             if word.startswith("elsewhere="):
                 assert (ROOT / word.removeprefix("elsewhere=")).exists(), f"{block.name}: {word}"
         if block.language in DATA:
@@ -106,7 +106,7 @@ def _environment(house: House, failures: Path, scratch: Path) -> dict[str, str]:
     """What a reader has who has followed the quick start; programs of the page's own get places of their own."""
     env = environment()
     env["PATH"] = f"{ROOT / '.venv/bin'}:{env['PATH']}"
-    env |= {"NODELINK_SERVER": house.server.grpc, "FAILURES": str(failures), "HOME": str(scratch)}
+    env |= {"NODELINK_SERVER": house.server.grpc, "FAILURES": str(failures), "HOME": str(scratch), "ROOT": str(ROOT)}
     env |= {"NODELINK_GRPC_ADDRESS": "127.0.0.1:0", "NODELINK_HTTP_ADDRESS": "127.0.0.1:0"}
     return env | {"NODELINK_DATA_DIR": str(scratch / "data")}
 
@@ -119,7 +119,7 @@ def _typed(block: Block, addresses: Mapping[str, str]) -> str:
     if block.language == "console":
         text = "".join(line.removeprefix("$ ") for line in text.splitlines(keepends=True) if line.startswith("$ "))
     if "endless" in block.words:
-        text = f"page_endless <<'END_OF_BLOCK'\n{text}END_OF_BLOCK\n"
+        text = f"page_endless {shlex.quote(block.says)} <<'END_OF_BLOCK'\n{text}END_OF_BLOCK\n"
     return f"page_block {shlex.quote(block.name)} {shlex.quote(block.exits)}\n{text}"
 
 
@@ -130,8 +130,8 @@ def _unlike(blocks: list[Block], printed: str, addresses: Mapping[str, str]) -> 
         if block.language != "console":
             continue
         shown = "".join(line for line in block.text.splitlines(keepends=True) if not line.startswith("$ "))
-        pattern = ".*".join(re.escape(part) for part in with_addresses(shown, addresses).split("…"))
+        pattern = ".*".join(re.escape(part) for part in with_addresses(shown, addresses).strip().split("…"))
         got = printed.partition(f"--- {block.name}\n")[2].partition("\n--- ")[0]
-        if not re.fullmatch(pattern.strip(), got.strip(), re.DOTALL):
+        if not re.fullmatch(pattern, got.strip(), re.DOTALL):
             failed.append(f"{block.name}: prints\n{got}")
     return failed

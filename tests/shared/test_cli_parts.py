@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from nodelink.cli.app import execute, nodelink
-from nodelink.server_address import local_server
 from nodelink.cli.exit_codes import OF_ERRORS, code_of_error, code_of_result
 from nodelink.cli.forms import moment, task_form
 from nodelink.cli.submit import read_payload, with_process
 from nodelink.cli.terminal import TerminalFilter, one_line
 from nodelink.client import Task, TaskResult
 from nodelink.errors import ErrorCode, LinkLost, NoAgent, NotAllowed, NotBuilt, TaskNotFound
+from nodelink.server_address import local_server
 from nodelink.task import TaskSpec, TaskStatus
 
 

@@ -153,7 +153,8 @@ def a_task(status: task_pb2.TaskStatus = task_pb2.TASK_STATUS_PENDING, task_id: 
 def refused(code: grpc.StatusCode, reason: str, words: str, *details: Any) -> tuple[Any, Any, str]:
     number: Any = code.value[0]
     status = status_pb2.Status(code=number, message=words)
-    for one in (error_details_pb2.ErrorInfo(reason=reason, domain="nodelink"), *details):
+    about = {"request_id": "r-7"}
+    for one in (error_details_pb2.ErrorInfo(reason=reason, domain="nodelink", metadata=about), *details):
         packed = AnyMessage()
         packed.Pack(one)
         status.details.append(packed)
@@ -306,8 +307,7 @@ def test_a_batch_and_a_retry_are_tried_again_under_the_same_keys(stage: Stage) -
 
 def test_a_failure_names_the_call_as_the_server_has_noted_it(stage: Stage) -> None:
     asked = stage.call(lambda client: client.get("t1"))
-    noted = error_details_pb2.RequestInfo(request_id="r-7")
-    stage.answer("GetTask", error=refused(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "there is no task t1", noted))
+    stage.answer("GetTask", error=refused(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", "there is no task t1"))
 
     with pytest.raises(TaskNotFound) as failed:
         asked.result(WAIT_SECONDS)

@@ -14,7 +14,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFl
 from nodelink.otlp import parse_otlp_endpoint
 from nodelink.tracing import FLUSH_SECONDS, LEAVE_SECONDS, Spans, open_spans
 from tests.support.otlp import OtlpReceiver, otlp_receiver, parts_of
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, until
 from tests.support.spans import CALLER, TRACE, TRACEPARENT, UNSAMPLED
 
 BOUND_SECONDS = FLUSH_SECONDS + LEAVE_SECONDS + 5
@@ -96,7 +96,7 @@ async def test_a_receiver_that_never_answers_is_given_up() -> None:
         async with asyncio.timeout(BOUND_SECONDS):
             async with open_spans(_endpoint(silence), service="ours", version="1", instance="i") as spans:
                 traced(spans)
-    assert "last spans" not in {thread.name for thread in threading.enumerate()}  # nothing of it is left behind
+    await until(lambda: "last spans" not in _threads() or None, "nothing of it left behind", seconds=5)
 
 
 async def test_a_receiver_that_is_not_there_is_given_up() -> None:
@@ -155,6 +155,10 @@ def test_reading_the_setting_loads_no_grpc() -> None:
     code = "import sys; from nodelink_agent.settings import read_agent_settings as read\n"
     code += "print(read(['--otlp-endpoint', 'http://a:1'], {}).otlp_endpoint, 'grpc' in sys.modules)"
     assert run(code) == "http://a:1 False"  # the agent starts the process that starts others before gRPC is loaded
+
+
+def _threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
 
 
 def _endpoint(listener: socket.socket) -> str:

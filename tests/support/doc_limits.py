@@ -9,7 +9,6 @@ from nodelink.durations import format_duration as seconds
 from nodelink.durations import format_duration_ms as ms
 from nodelink_agent import endings, spool
 from nodelink_agent.core import agent as agent_core
-from nodelink_agent.settings import MAX_SLOTS
 from nodelink_server import series
 from nodelink_server.core import (
     accounts,
@@ -52,7 +51,7 @@ def tasks() -> Iterator[Row]:
     """What a task may be."""
     yield "payload", size(validation.MAX_PAYLOAD_BYTES), "413 `TOO_LARGE`"
     yield "nesting of a payload", f"{validation.MAX_JSON_DEPTH} levels", "422 `INVALID`"
-    yield "tasks in a batch", f"{validation.MAX_BATCH:,}", "413 `TOO_LARGE`"
+    yield "tasks in a batch", f"{validation.MAX_BATCH:,}", "422 `INVALID`"
     yield "metadata of a task", f"{validation.MAX_METADATA} entries", "422 `INVALID`"
     yield "a name or a value in it", f"{validation.MAX_METADATA_CHARS:,} characters", "422 `INVALID`"
     yield "name of a pool or a type", "63 letters, digits, `.`, `_`, `-`", "422 `INVALID`"
@@ -63,7 +62,7 @@ def tasks() -> Iterator[Row]:
     yield "arguments of a command", f"{validation.MAX_ARGV:,}, {size(validation.MAX_ARGV_BYTES)}", "422 `INVALID`"
     yield "environment of a command", f"{validation.MAX_ENV} variables, {size(validation.MAX_ENV_BYTES)}", "422 `INVALID`"
     yield "live tasks", "no limit, or `max_live_tasks`", OVERLOADED
-    yield "starts of a `replayable` task whose agents were lost", f"{reconcile.MOST_LOSSES}", "`failed` (`infrastructure`)"
+    yield "times that a `replayable` task is lost with its agent", f"{reconcile.MOST_LOSSES}", "`failed` (`infrastructure`)"
 
 
 def results() -> Iterator[Row]:
@@ -87,7 +86,7 @@ def http() -> Iterator[Row]:
     yield "`?wait=`", ms(values.MAX_WAIT_MS), "422 `INVALID`"
     yield "connections", f"{web_server.MOST_CONNECTIONS:,}", "503 `UNAVAILABLE`"
     yield "headers must arrive within", seconds(HTTP.headers_seconds), "408 `REQUEST_TIMEOUT`"
-    yield "a body must go on arriving within", seconds(HTTP.body_seconds), "408 `REQUEST_TIMEOUT`"
+    yield "the body after them within", seconds(HTTP.body_seconds), "the connection is closed"
     yield "an idle connection is kept", seconds(float(web_server.KEEP_ALIVE_SECONDS)), "closed"
 
 
@@ -170,4 +169,4 @@ def _part(rows: Callable[[], Iterable[Row]]) -> Part:
 
 
 LIMITS: Mapping[str, Part] = {name: _part(rows) for name, rows in ROWS.items()}
-assert MAX_SLOTS == agents.MOST_SLOTS
+"""The parts of docs/limits.md."""

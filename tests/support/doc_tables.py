@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client.core import Metric
 
-from nodelink.durations import format_duration
 from nodelink.task import TERMINAL, TaskStatus
-from nodelink_agent.settings import AgentSettings
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.states import TABLE
 from nodelink_server.metrics import Exposition
-from nodelink_server.settings import ServerSettings
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-
-def settings_page() -> str:
-    """Every setting of both services."""
-    return "\n".join(
-        [
-            "# Settings",
-            "",
-            "A flag beats the environment, that the file given with `--config` (`NODELINK_CONFIG`), that the default.",
-            "In the TOML file a key is the name of a setting; what is meant for one service alone may stand in a",
-            "table `[server]` or `[agent]`. Durations are written `1h30m` or `500ms`, addresses `host:port`. What is",
-            "not right is refused at the start with exit code 78, naming the setting and where it came from.",
-            "",
-            "*This page is made from the code by `scripts/generate`.*",
-            "",
-            *_table("Server (`nodelink server`, `nodelink-server`)", ServerSettings),
-            "",
-            *_table("Agent (`nodelink agent`, `nodelink-agent`)", AgentSettings),
-            "",
-            "Published settings that this version does not know yet are refused by name.",
-            "",
-        ]
-    )
+from tests.support.doc_errors import codes, codes_of_http
+from tests.support.doc_limits import LIMITS
+from tests.support.doc_parts import DOCS, page_with_parts
+from tests.support.doc_settings import agent_settings, server_settings, unbuilt_settings
 
 
 def statuses_page() -> str:
@@ -96,7 +70,21 @@ def metrics_page() -> str:
     )
 
 
-PAGES = {"settings.md": settings_page, "statuses.md": statuses_page, "metrics.md": metrics_page}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "configuration.md": page_with_parts(
+        "configuration.md",
+        {
+            "settings of the server": server_settings,
+            "settings of the agent": agent_settings,
+            "settings that are not built": unbuilt_settings,
+        },
+    ),
+    "errors.md": page_with_parts("errors.md", {"codes": codes, "codes of HTTP": codes_of_http}),
+    "limits.md": page_with_parts("limits.md", LIMITS),
+    "metrics.md": metrics_page,
+    "statuses.md": statuses_page,
+}
+"""Makes each of these pages as it should be now."""
 
 
 async def _metrics() -> Sequence[Metric]:
@@ -110,23 +98,6 @@ def _told_as(metric: Metric) -> str:
 
 def _labels_of(metric: Any) -> str:
     return ", ".join(f"`{label}`" for label in metric._labelnames)
-
-
-def _table(title: str, cls: type[Any]) -> Iterator[str]:
-    yield f"## {title}"
-    yield ""
-    yield "| setting | flag | environment | default | is |"
-    yield "|---|---|---|---|---|"
-    for field in dataclasses.fields(cls):
-        how = field.metadata["setting"]
-        yield f"| `{field.name}` | `{how.flag}` | `{how.env}` | {_default(field)} | {how.about} |"
-
-
-def _default(field: dataclasses.Field[Any]) -> str:
-    value = field.default
-    if value in (dataclasses.MISSING, None, "", (), False):
-        return ""
-    return f"`{format_duration(value)}`" if isinstance(value, float) else f"`{value}`"
 
 
 def _joined(statuses: frozenset[TaskStatus]) -> str:

@@ -35,6 +35,11 @@ class Block:
         """The exit codes that its commands may have, beside 0, with spaces between them."""
         return " ".join(word.removeprefix("exits=") for word in self.words if word.startswith("exits="))
 
+    @property
+    def says(self) -> str:
+        """What it is waited for to print, if it never ends by itself. Empty: anything."""
+        return next((word.removeprefix("says=") for word in self.words if word.startswith("says=")), "")
+
 
 def pages() -> list[Path]:
     """Every page that a reader may come to."""
@@ -60,3 +65,8 @@ def with_addresses(text: str, addresses: Mapping[str, str]) -> str:
     """A text in which the default addresses are those where the server of a test is."""
     grpc, http = addresses["grpc"], addresses["http"].removeprefix("http://")
     return re.sub(r"\b(localhost|127\.0\.0\.1):(50051|8080)\b", lambda m: grpc if m[2] == "50051" else http, text)
+
+
+def prose_of(page: Path) -> str:
+    """What stands around the blocks of a page."""
+    return _FENCE.sub("", page.read_text())

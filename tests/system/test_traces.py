@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
+from nodelink.v1 import task_pb2, task_pb2_grpc
 from tests.support.otlp import OtlpReceiver, Received, otlp_receiver
 from tests.support.processes import Agent, Server, Services, refusal
 from tests.support.rest import Rest
@@ -45,6 +49,23 @@ async def test_a_trace_goes_from_the_header_into_the_environment_of_the_command(
         printed = (await rest.logs(task_id)).decode().strip()
 
     assert printed == TRACEPARENT  # nothing is exported, so nothing stands between
+
+
+@pytest.mark.parametrize("where", ["metadata", "field"])
+async def test_a_trace_goes_from_a_grpc_call_into_the_environment_of_the_command(
+    services: Services, where: str
+) -> None:
+    server, _ = await started(services)
+    request = task_pb2.SubmitTaskRequest(
+        spec=task_pb2.TaskSpec(type="shell", payload=json.dumps({"command": PRINT}).encode()),
+        traceparent=TRACEPARENT if where == "field" else "",
+    )
+    metadata = [("traceparent", TRACEPARENT)] if where == "metadata" else []
+    async with grpc.aio.insecure_channel(server.grpc) as channel, Rest(server) as rest:
+        stub: Any = task_pb2_grpc.TaskServiceStub(channel)
+        task_id = (await stub.SubmitTask(request, metadata=metadata, timeout=30)).task.id
+        await rest.result(task_id)
+        assert (await rest.logs(task_id)).decode().strip() == TRACEPARENT
 
 
 async def test_a_trace_outlives_a_restart_of_the_server(services: Services) -> None:

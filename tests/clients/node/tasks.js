@@ -13,9 +13,11 @@ const { TaskService } = grpc.loadPackageDefinition(definition).nodelink.v1;
 const tasks = new TaskService(process.env.NODELINK_SERVER ?? "127.0.0.1:50051", grpc.credentials.createInsecure());
 
 const ask = (call, request) =>
-  new Promise((resolve, reject) =>
-    tasks[call](request, { deadline: Date.now() + 30_000 }, (error, answer) => (error ? reject(error) : resolve(answer))),
-  );
+  new Promise((resolve, reject) => {
+    const deadline = Date.now() + 30_000;
+    const method = tasks[call].bind(tasks);
+    method(request, { deadline }, (error, answer) => (error ? reject(error) : resolve(answer)));
+  });
 
 const submit = async (command) => {
   const spec = { type: "shell", payload: Buffer.from(JSON.stringify({ command })) };

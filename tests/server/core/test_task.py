@@ -117,6 +117,16 @@ def test_a_confirmed_stop_settles_by_who_asked_and_how_it_ended(
     assert moves.settled(task, _finished(outcome, reason=stop.reason), now=NOW).status is status
 
 
+def test_a_task_that_was_stopped_goes_on_saying_why_in_words() -> None:
+    stop = Stop(reason=Reason.CANCELLED_BY_CALLER, message="not needed", grace_ms=10, asked_at=NOW)
+    task = make_task(status=S.CANCELLING, stop=stop)
+
+    stopped = moves.settled(task, _finished(Outcome.CANCELLED, reason=stop.reason), now=NOW)
+    completed = moves.settled(task, _finished(Outcome.COMPLETED), now=NOW)
+
+    assert (stopped.message, completed.message) == ("not needed", "")
+
+
 @pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.TIMEOUT])
 def test_a_stop_that_left_something_running_is_a_failure(outcome: Outcome) -> None:
     task = moves.settled(make_task(status=S.CANCELLING), _finished(outcome, tree_gone=False), now=NOW)

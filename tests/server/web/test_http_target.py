@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import pytest
 
+from nodelink_server.web.protocol import ConnectionLimits
 from nodelink_server.web.target import MAX_PARAMETERS, MAX_TARGET_BYTES
 from tests.support.http_door import Door, app_door, http_door
 
@@ -151,6 +152,15 @@ async def test_what_is_no_request_is_answered_as_a_problem_too(line: bytes, stat
         answered, answer = await sent(door, line)
         assert (answered, answer.headers["content-type"]) == (status, "application/problem+json")
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_connection_too_many_is_told_when_to_come_again() -> None:
+    async with http_door(limits=ConnectionLimits(connections=1)) as door:
+        assert (await door.http.get("/healthz")).status_code == 200  # and stays connected
+        status, answer = await sent(door, b"GET /healthz HTTP/1.1")
+        assert (status, answer.json()["code"]) == (503, "UNAVAILABLE")
+        assert (answer.headers["retry-after"], answer.json()["retry_after"]) == ("5", 5)
+        assert (await door.http.get("/healthz")).status_code == 200
 
 
 async def sent(door: Door, line: bytes) -> tuple[int, httpx.Response]:

@@ -1,0 +1,81 @@
+"""Tables that people write leave out nothing that the code has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodelink.cli.exit_codes import Exit
+from nodelink.task import TERMINAL, ErrorCategory, Reason, TaskStatus
+from tests.support.doc_parts import names_of_parts
+from tests.support.doc_tables import DOCS, PAGES
+from tests.support.pages import pages, prose_of
+from tests.support.processes import ROOT
+
+
+def section(page: str, heading: str) -> str:
+    """What stands below a heading, up to the next one of its kind."""
+    return prose_of(DOCS / page).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The cells of each row of a text's tables, their heads among them."""
+    for line in text.splitlines():
+        if line.startswith("|") and not line.startswith("|---"):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def named(cell: str) -> set[str]:
+    """What is written in code letters."""
+    return set(re.findall(r"`([^`]+)`", cell))
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_page_made_from_code_is_fresh(name: str) -> None:
+    written = (DOCS / name).read_text(encoding="utf-8")
+    assert written == PAGES[name](), f"docs/{name} is not what the code says: run scripts/generate"
+
+
+def test_what_is_marked_as_made_from_code_is_made_from_code() -> None:
+    marked = {page.name for page in pages() if names_of_parts(page.read_text(encoding="utf-8"))}
+    assert marked <= PAGES.keys()
+
+
+def test_every_status_is_explained_and_said_to_be_final_or_not() -> None:
+    table = [row for row in rows(section("concepts.md", "Statuses")) if len(row) == 3 and row[1] in {"", "yes"}]
+    final = {status for row in table if row[1] for status in named(row[0])}
+    assert {status for row in table for status in named(row[0])} == {str(status) for status in TaskStatus}
+    assert final == {str(status) for status in TERMINAL}
+
+
+def test_every_reason_is_explained_or_said_to_be_of_the_future() -> None:
+    text = section("concepts.md", "Statuses").partition("Beside a status")[2]
+    assert named(text) - {str(status) for status in TaskStatus} >= {str(reason) for reason in Reason if reason}
+
+
+def test_every_category_of_errors_is_explained() -> None:
+    table = list(rows(section("errors.md", "How a task says what went wrong")))
+    assert {name for row in table for name in named(row[0])} == {str(category) for category in ErrorCategory}
+
+
+def test_every_exit_code_is_explained() -> None:
+    codes = {row[0] for row in rows(section("errors.md", "Exit codes")) if row[0].isdigit()}
+    assert codes >= {str(int(code)) for code in Exit}
+
+
+@pytest.mark.parametrize("service", ["nodelink_server", "nodelink_agent"])
+def test_the_exit_codes_of_a_service_are_those_that_it_names_itself(service: str) -> None:
+    doc = (ROOT / service / "__main__.py").read_text(encoding="utf-8").split('"""')[1]
+    column = 1 if service == "nodelink_server" else 2
+    table = rows(section("configuration.md", "Exit codes of the services"))
+    said = {row[0] for row in table if row[0].isdigit() and row[column]}
+    assert said == set(re.findall(r"\b(\d+) ", doc.partition("Exit codes:")[2]))
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_script_that_is_named_exists(page: Path) -> None:
+    scripts = set(re.findall(r"\bscripts/([a-z]+)\b", page.read_text(encoding="utf-8")))
+    assert not {name for name in scripts if not (ROOT / "scripts" / name).exists()}
