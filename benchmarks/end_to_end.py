@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -77,7 +77,8 @@ async def tasks_per_second(channel: grpc.aio.Channel, *, tasks: int, per_frame: 
     ends = service.WatchTasks(task_pb2.WatchTasksRequest(type="echo", names=ENDED))
     await ends.read()
     room = asyncio.Semaphore(under_way // per_frame)
-    submits = service.StreamSubmitTasks()
+    open_stream: Any = service.StreamSubmitTasks  # its types do not know that requests may be written instead
+    submits = open_stream()
     request = task_pb2.SubmitTaskRequest(spec=task_pb2.TaskSpec(type="echo", payload=PAYLOAD))
     frame = task_pb2.StreamSubmitTasksRequest(requests=[request] * per_frame)
     began = time.perf_counter()
@@ -104,6 +105,7 @@ async def _count_ends(ends: Ends, tasks: int, per_frame: int, room: asyncio.Sema
     ended = 0
     while ended < tasks:
         frame = await ends.read()
+        assert isinstance(frame, task_pb2.WatchTasksResponse), "the server ended the watch"
         before, ended = ended, ended + len(frame.events)
         for _ in range(ended // per_frame - before // per_frame):
             room.release()

@@ -50,8 +50,8 @@ def status_problem(directory: Path, *, now: float) -> str:
         return f"no agent runs on {directory}"
     except (OSError, ValueError, TypeError, KeyError) as error:
         return f"the status file {path} cannot be read: {error}"
-    if age > FRESH_SECONDS:
-        return f"the agent has not written its status for {age:.0f} s: it has died or stands still"
+    if abs(age) > FRESH_SECONDS:  # from the future: the clock was set back, and nothing was written since
+        return f"the agent has not written its status for {abs(age):.0f} s: it has died or stands still"
     return "" if linked else f"the agent is not linked to the server {server}"
 
 

@@ -2,52 +2,154 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
 import click
 
-from nodelink.cli.connect import server_option
-from nodelink.cli.forms import Form, agent_form
-from nodelink.cli.output import Column, field, output_option, show_all, show_one
-from nodelink.client import Client
-from nodelink.client.reading import AGENT_STATUSES
+from nodelink.cli.candidates import agent_names, pools
+from nodelink.cli.choice import Choice
+from nodelink.cli.connect import server_option, talk
+from nodelink.cli.exit_codes import Exit
+from nodelink.cli.forms import agent_form, session_form, task_form
+from nodelink.cli.late import sdk
+from nodelink.cli.manual import CommandGroup
+from nodelink.cli.naming import agent_id_of
+from nodelink.cli.output import output_options, show_all, show_one, text_of_all, text_of_one
+from nodelink.cli.table import Column, Form, field, key, time_field
+from nodelink.cli.task_options import read_pairs
+from nodelink.cli.tasks import COLUMNS as TASK_COLUMNS
+from nodelink.cli.tasks import MOST_LISTED
+from nodelink.cli.watch import Watch, watch_option
+from nodelink.task import TaskStatus
+
+if TYPE_CHECKING:
+    from nodelink.client import AsyncClient
+
+STATUSES = ("online", "unreachable", "draining", "cordoned", "offline")
+FIND = (Exit.OK, Exit.USAGE, Exit.NOT_FOUND, Exit.CONFLICT, Exit.UNREACHABLE)
+TIMES = ("last_heartbeat_at",)
 
 
-def _slots_cell(form: Form) -> str:
+def _slots_cell(form: Form, _now: int) -> str:
     return f"{form['free_slots']}/{form['slots']}"
 
 
 COLUMNS = (
-    field("id"),
-    field("name"),
-    field("pool"),
-    field("status"),
-    Column("FREE", _slots_cell),
-    field("last_heartbeat_at", "LAST HEARD OF"),
-    field("software_version", "VERSION"),
+    key("name"),
+    field("id", weight=30),
+    field("pool", weight=60),
+    Column(title="STATUS", cell=lambda form, _now: form["status"], weight=90, may_shorten=False, is_status=True),
+    Column(title="FREE", cell=_slots_cell, weight=80, may_shorten=False),
+    time_field("last_heartbeat_at", "HEARD OF", weight=50),
+    field("software_version", "VERSION", weight=10),
+)
+SESSION_COLUMNS = (
+    key("number", "SESSION"),
+    time_field("connected_at", "CONNECTED", weight=90),
+    time_field("disconnected_at", "DISCONNECTED", weight=80),
+    field("reason", weight=70),
+    field("software_version", "VERSION", weight=10),
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup, examples=("nodelink agents list --status online", "nodelink agents tasks build-7"))
 def agents() -> None:
-    """Look at the agents."""
+    """Look at the agents.
+
+    An agent is named by its name, or by its id where several have that name.
+    """
 
 
-@agents.command("list")
-@click.option("--status", type=click.Choice(list(AGENT_STATUSES)), default=None, help="Only agents that stand so.")
-@click.option("--pool", default="", help="Only this pool.")
-@output_option()
+@agents.command(
+    "list",
+    examples=(
+        "nodelink agents list",
+        "nodelink agents list --pool gpu --label zone=b -o json",
+        "nodelink agents list -w",
+    ),
+    exits=(Exit.OK, Exit.USAGE, Exit.UNREACHABLE),
+)
+@click.option("--status", type=Choice(STATUSES), default=None, help="Only agents that stand so.")
+@click.option("--pool", default="", shell_complete=pools, help="Only this pool.")
+@click.option(
+    "--label", multiple=True, metavar="KEY=VALUE", callback=read_pairs, help="Only with this label. May be repeated."
+)
+@watch_option
+@output_options()
 @server_option
-def list_agents(server: str, output: str, status: str | None, pool: str) -> None:
+def list_agents(server: str, output: str, status: str | None, pool: str, label: Mapping[str, str], watch: bool) -> None:
     """List the agents that the server knows, by name."""
-    with Client(server) as client:
-        known = client.agents(status=status or "", pool=pool)
-    show_all([agent_form(agent) for agent in known], COLUMNS, output)
+
+    async def look(client: AsyncClient) -> None:
+        async def listed() -> Sequence[Form]:
+            return [agent_form(agent) for agent in await client.agents(status=status or "", pool=pool, labels=label)]
+
+        if watch:
+            await Watch(listed, lambda forms: text_of_all(forms, COLUMNS, output), output=output).run(client)
+        else:
+            show_all(await listed(), COLUMNS, output)
+
+    talk(server, look)
 
 
-@agents.command("get")
-@click.argument("agent_id")
-@output_option()
+@agents.command("get", examples=("nodelink agents get build-7", "nodelink agents get build-7 --watch"), exits=FIND)
+@click.argument("agent", shell_complete=agent_names)
+@watch_option
+@output_options()
 @server_option
-def get_agent(server: str, output: str, agent_id: str) -> None:
+def get_agent(server: str, output: str, agent: str, watch: bool) -> None:
     """Show an agent as it stands."""
-    with Client(server) as client:
-        show_one(agent_form(client.agent(agent_id)), output)
+
+    async def look(client: AsyncClient) -> None:
+        agent_id = await agent_id_of(client, agent)
+
+        async def seen() -> Sequence[Form]:
+            return [agent_form(await client.agent(agent_id))]
+
+        def text(forms: Sequence[Form]) -> str:
+            return text_of_one(forms[0], output, times=TIMES)
+
+        if watch:
+            await Watch(seen, text, output=output).run(client)
+        else:
+            show_one((await seen())[0], output, times=TIMES)
+
+    talk(server, look)
+
+
+@agents.command("tasks", examples=("nodelink agents tasks build-7 --status running",), exits=FIND)
+@click.argument("agent", shell_complete=agent_names)
+@click.option("--status", multiple=True, type=Choice(list(TaskStatus)), help="Only these. May be repeated.")
+@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many.")
+@output_options()
+@server_option
+def list_tasks_of_agent(server: str, output: str, agent: str, status: Sequence[str], limit: int) -> None:
+    """List the tasks whose latest attempt is an agent's, newest first."""
+
+    async def look(client: AsyncClient) -> None:
+        wanted = sdk.TaskFilter(agent_id=await agent_id_of(client, agent), statuses=frozenset(status))
+        show_all([task_form(task) for task in await client.list(wanted, limit=limit)], TASK_COLUMNS, output)
+
+    talk(server, look)
+
+
+@agents.command("sessions", examples=("nodelink agents sessions build-7 --limit 5",), exits=FIND)
+@click.argument("agent", shell_complete=agent_names)
+@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many.")
+@output_options()
+@server_option
+def list_sessions(server: str, output: str, agent: str, limit: int) -> None:
+    """List an agent's connections to the server, newest first, and why each ended."""
+
+    async def look(client: AsyncClient) -> None:
+        forms: list[Form] = []
+        async with aclosing(client.agent_sessions(await agent_id_of(client, agent))) as sessions:
+            async for session in sessions:
+                forms.append(session_form(session))
+                if len(forms) == limit:
+                    break
+        show_all(forms, SESSION_COLUMNS, output)
+
+    talk(server, look)

@@ -2,34 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
-from nodelink.cli.agents import agents
-from nodelink.cli.completion import PROGRAM, completion
-from nodelink.cli.dev import dev
+from nodelink.cli import colours
+from nodelink.cli.completion import PROGRAM
 from nodelink.cli.exit_codes import Exit, code_of_error
+from nodelink.cli.manual import CommandGroup
 from nodelink.cli.output import say_error
-from nodelink.cli.run import run
-from nodelink.cli.services import agent, server
-from nodelink.cli.submit import submit
-from nodelink.cli.tasks import tasks
 from nodelink.errors import LinkLost, NodelinkError
 
-UNREACHABLE_HINT = "start one with `nodelink dev`, or name one with --server"
+UNREACHABLE_HINT = "start one with `nodelink dev`, or name one with --server; `nodelink doctor` tells more"
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "dev": ("nodelink.cli.dev:dev", "Start a server and an agent on this machine."),
+    "server": ("nodelink.cli.services:server", "Start a server."),
+    "agent": ("nodelink.cli.services:agent", "Start an agent."),
+    "run": ("nodelink.cli.run:run", "Run a command on an agent, and follow it."),
+    "submit": ("nodelink.cli.submit:submit", "Submit a task of any type."),
+    "tasks": ("nodelink.cli.tasks:tasks", "Look at tasks, wait for them, stop them."),
+    "agents": ("nodelink.cli.agents:agents", "Look at the agents."),
+    "scheduler": ("nodelink.cli.scheduler:scheduler", "Look at the queue as a whole."),
+    "stats": ("nodelink.cli.stats:stats", "How much was done, how fast and how well."),
+    "doctor": ("nodelink.cli.doctor:doctor", "Find out what is wrong, and what helps."),
+    "completion": ("nodelink.cli.completion:completion", "Let a shell complete commands."),
+    "help": ("nodelink.cli.help:show_help", "Show the manual of a command."),
+}
+"""Where each command is, and what it does in a few words: nothing is loaded to list them."""
 
 
-def _version() -> str:
-    try:
-        return version(PROGRAM)
-    except PackageNotFoundError:
-        return "unknown"
+class LateGroup(CommandGroup):
+    """Loads a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, loaded; or one that refuses to be called."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        found = getattr(import_module(module), name)
+        return found if isinstance(found, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What the commands do, in a few words each."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Commands, and options behind a dash."""
+        fitting = [name for name in COMMANDS if name.startswith(incomplete)]
+        named = [CompletionItem(name, help=COMMANDS[name][1]) for name in fitting]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(_version(), prog_name=PROGRAM)
+def _show_version(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    if given and not context.resilient_parsing:
+        click.echo(f"{PROGRAM}, version {import_module('nodelink.cli.version').own_version()}")
+        context.exit()
+
+
+def _without_colour(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    if given:
+        context.color = False
+
+
+@click.group(
+    name=PROGRAM,
+    cls=LateGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    examples=(
+        "nodelink dev                      # a server and an agent on this machine",
+        "nodelink run -- uname -a          # in another terminal",
+        "nodelink tasks list",
+        "nodelink help tasks wait",
+    ),
+)
+@click.option("--no-color", is_flag=True, expose_value=False, callback=_without_colour, help="Say it without colours.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def nodelink() -> None:
     """Run tasks on machines you cannot reach.
 
@@ -37,14 +101,11 @@ def nodelink() -> None:
     """
 
 
-for _command in (dev, server, agent, run, submit, tasks, agents, completion):
-    nodelink.add_command(_command)
-
-
 def execute(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (None: our own). Returns the exit code."""
     try:
-        outcome = nodelink.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        outcome = nodelink.main(arguments, prog_name=PROGRAM, standalone_mode=False, color=colours.wanted())
+        sys.stdout.flush()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else PROGRAM
         say_error(error.format_message(), f"`{path} --help` tells more")
@@ -55,9 +116,17 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     except NodelinkError as error:
         say_error(error.message, UNREACHABLE_HINT if isinstance(error, LinkLost) else "")
         return code_of_error(error)
+    except BrokenPipeError:
+        return _nobody_reads()
     except OSError as error:
         say_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return Exit.FAILED
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     return int(outcome) if isinstance(outcome, int) else Exit.OK
+
+
+def _nobody_reads() -> int:
+    """Whoever read our output has gone, as `head` does. Nothing is left to say, nor to be written at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.FAILED

@@ -5,15 +5,31 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from nodelink.cli.choice import Choice
+from nodelink.cli.manual import command
+
 PROGRAM = "nodelink"
+SHELLS = ("bash", "zsh", "fish")
 
 
-@click.command()
-@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@command(
+    name="completion",
+    examples=(
+        """bash: echo 'eval "$(nodelink completion bash)"' >> ~/.bashrc""",
+        """zsh:  echo 'eval "$(nodelink completion zsh)"' >> ~/.zshrc""",
+        "fish: nodelink completion fish > ~/.config/fish/completions/nodelink.fish",
+    ),
+)
+@click.argument("shell", type=Choice(SHELLS))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of SHELL: eval "$(nodelink completion bash)"."""
+    """Print the completion script of SHELL (bash 4.4 or later, zsh, fish).
+
+    Commands, options and words are completed, and, where the server answers at once, ids of tasks and names of agents,
+    types and pools. They are remembered for 5 seconds in ~/.cache/nodelink (XDG_CACHE_HOME).
+    """
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"{shell} is not known")
-    click.echo(kind(context.find_root().command, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE").source())
+    script = kind(context.find_root().command, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE")
+    click.echo(script.source_template % script.source_vars(), nl=False)

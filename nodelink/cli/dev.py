@@ -9,22 +9,28 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nodelink.address import parse_address
 from nodelink.cli.background import background
 from nodelink.cli.child import Child, ChildEnded, child, while_alive
+from nodelink.cli.choice import Choice
 from nodelink.cli.exit_codes import Exit
 from nodelink.cli.follow import Follower, Interrupts, interrupts
+from nodelink.cli.late import sdk
+from nodelink.cli.manual import command as manual_command
 from nodelink.cli.output import say, say_error
+from nodelink.cli.progress import ProgressLine
 from nodelink.cli.run import shell_payload
 from nodelink.cli.screen import Screen
 from nodelink.cli.services import service_command
-from nodelink.client import AsyncClient, new_task
 from nodelink.errors import LinkError
 from nodelink.server_address import read_addresses
+
+if TYPE_CHECKING:
+    from nodelink.client import AsyncClient
 
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -89,7 +95,12 @@ def _loopback(_context: click.Context, _parameter: click.Parameter, given: str |
     return str(address)
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@manual_command(
+    name="dev",
+    context_settings={"allow_interspersed_args": False},
+    examples=("nodelink dev", "nodelink dev --slots 20 --data-dir /tmp/try", "nodelink dev -- sh -c 'echo hello'"),
+    exits=(Exit.OK, Exit.USAGE, Exit.LOST, Exit.INTERRUPTED),
+)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Else ./.nodelink.")
 @click.option("--ephemeral", is_flag=True, help="Use a directory that is removed at the end, and free ports.")
@@ -97,7 +108,7 @@ def _loopback(_context: click.Context, _parameter: click.Parameter, given: str |
 @click.option("--http-address", callback=_loopback, metavar="HOST:PORT", help=f"Else {DEFAULT_HTTP}.")
 @click.option("--slots", type=click.IntRange(1), help="How many tasks the agent runs at a time.")
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A file of settings.")
-@click.option("--log-format", type=click.Choice(("console", "json")), help="How the services log.")
+@click.option("--log-format", type=Choice(("console", "json")), help="How the services log.")
 def dev(
     command: Sequence[str],
     data_dir: Path | None,
@@ -152,7 +163,7 @@ async def _start_and_use(plan: Plan, data_dir: Path, log: IO[bytes] | None, came
         agent_command = service_command("nodelink_agent", plan.agent_arguments(data_dir, grpc_address))
         async with (
             child("agent", agent_command, environment=environment, log=log) as agent,
-            AsyncClient(grpc_address) as client,
+            sdk.AsyncClient(grpc_address) as client,
         ):
             await _until(_online(client), came, server, agent)
             if plan.command:
@@ -165,8 +176,8 @@ async def _start_and_use(plan: Plan, data_dir: Path, log: IO[bytes] | None, came
 
 
 async def _run(client: AsyncClient, command: Sequence[str], came: Interrupts, *services: Child) -> int:
-    task = await client.submit(new_task("shell", shell_payload(command, env={}, cwd=str(Path.cwd()), stdin=False)))
-    follower = Follower(client, Screen(raw=False), came)
+    task = await client.submit(sdk.new_task("shell", shell_payload(command, env={}, cwd=str(Path.cwd()), stdin=False)))
+    follower = Follower(client, Screen(raw=False), came, ProgressLine())
     return await while_alive(follower.run(task.id), *services)
 
 
@@ -174,7 +185,7 @@ async def _until(work: Coroutine[Any, Any, _Result], came: Interrupts, *services
     """The result of some work. Raises `Interrupted`, or `ChildEnded` if a service dies meanwhile."""
     async with background(work) as working, background(came.get()) as interrupt:
         await while_alive(asyncio.wait({working, interrupt}, return_when=asyncio.FIRST_COMPLETED), *services)
-        if not working.done():
+        if interrupt.done() or not working.done():  # both at once: an interrupt must not be lost
             raise Interrupted
         return await working
 

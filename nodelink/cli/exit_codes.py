@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from nodelink.client import TaskResult
 from nodelink.errors import ErrorCode, NodelinkError
 from nodelink.task import ErrorCategory, TaskStatus
+
+if TYPE_CHECKING:
+    from nodelink.client import TaskResult
 
 
 class Exit(IntEnum):
@@ -25,6 +28,21 @@ class Exit(IntEnum):
     LOST = 125
     INTERRUPTED = 130
 
+
+MEANINGS: Mapping[Exit, str] = {
+    Exit.OK: "done; under run the command's own 0",
+    Exit.FAILED: "the task failed without an exit code of its own, or nobody reads our output any more",
+    Exit.USAGE: "wrong usage, a task that is not valid, or a part that is not available in this version",
+    Exit.DENIED: "not allowed",
+    Exit.NOT_FOUND: "there is no such task or agent",
+    Exit.CONFLICT: "it stands otherwise: it has ended already, has not ended yet, or several match",
+    Exit.NOT_AUTHENTICATED: "not authenticated",
+    Exit.UNREACHABLE: "the server cannot be reached, or cannot answer now",
+    Exit.TIMED_OUT: "timed out",
+    Exit.LOST: "lost, or the infrastructure failed",
+    Exit.INTERRUPTED: "interrupted, or cancelled",
+}
+"""What each of them means, in the words of the help."""
 
 OF_ERRORS: Mapping[str, Exit] = {
     ErrorCode.MALFORMED: Exit.USAGE,

@@ -6,15 +6,18 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nodelink.cli.background import background
 from nodelink.cli.exit_codes import Exit, code_of_result
 from nodelink.cli.output import say
+from nodelink.cli.progress import ProgressLine, show_progress
 from nodelink.cli.screen import Screen
-from nodelink.client import AsyncClient, Task, TaskResult
 from nodelink.errors import NodelinkError, TaskAlreadyFinished
 from nodelink.task import TaskStatus
+
+if TYPE_CHECKING:
+    from nodelink.client import AsyncClient, Task, TaskResult
 
 QUIET_SECONDS = 2.0
 """How long a task may wait before we say why."""
@@ -41,10 +44,11 @@ async def interrupts() -> AsyncIterator[Interrupts]:
 class Follower:
     """Follows one task to its end. The first interrupt cancels it, the second one leaves it alone."""
 
-    def __init__(self, client: AsyncClient, screen: Screen, came: Interrupts) -> None:
+    def __init__(self, client: AsyncClient, screen: Screen, came: Interrupts, line: ProgressLine) -> None:
         self._client = client
         self._screen = screen
         self._came = came
+        self._line = line
 
     async def run(self, task_id: str) -> int:
         """Show the task until it has ended. Returns our exit code."""
@@ -67,7 +71,9 @@ class Follower:
 
     async def _to_the_end(self, task_id: str) -> TaskResult:
         try:
-            await self._show(task_id)
+            async with background(show_progress(self._client, task_id, self._line)):
+                await self._show(task_id)
+            self._line.clear()
         except BrokenPipeError:  # whoever read the output has gone, as a command's own reader goes
             await self._cancel(task_id)
             raise
@@ -78,6 +84,8 @@ class Follower:
         complete = False
         async with aclosing(self._client.log_pages(task_id)) as pages:
             async for page in pages:
+                if page.parts:
+                    self._line.clear()
                 self._screen.show(page.parts)
                 complete = page.complete
         if not complete:

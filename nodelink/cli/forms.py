@@ -1,18 +1,16 @@
-"""Tasks, results, events and agents as JSON shows them: the names and shapes of the HTTP interface."""
+"""Tasks, results, events, agents and their sessions as JSON shows them: the names and shapes of the HTTP interface."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nodelink.client import Agent, Attempt, Event, Task, TaskResult
+from nodelink.cli.table import Form
+from nodelink.cli.times import moment
 from nodelink.durations import format_duration_ms
 
-Form = dict[str, Any]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+if TYPE_CHECKING:
+    from nodelink.client import Agent, AgentSession, Attempt, Event, Task, TaskResult
 
 
 def task_form(task: Task) -> Form:
@@ -40,6 +38,8 @@ def task_form(task: Task) -> Form:
         "execution": spec.execution.value if spec.execution else None,
         "last_contact": moment(task.last_contact),
         "may_have_run": task.may_have_run,
+        "retry_of": task.retry_of or None,
+        "traceparent": task.traceparent or None,
         "progress": {"fraction": task.progress.fraction, "message": task.progress.message} if task.progress else None,
         "payload": json_value(task.payload),
         "metadata": dict(spec.metadata),
@@ -118,11 +118,15 @@ def agent_form(agent: Agent) -> Form:
     }
 
 
-def moment(ms: int | None) -> str | None:
-    """A moment as people read it, `2030-01-31T09:30:00.250Z`; None stays None."""
-    if ms is None:
-        return None
-    return (_EPOCH + ms * _MILLISECOND).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+def session_form(session: AgentSession) -> Form:
+    """One connection of an agent."""
+    return {
+        "number": session.number,
+        "connected_at": moment(session.connected_at),
+        "disconnected_at": moment(session.disconnected_at),
+        "reason": session.reason,
+        "software_version": session.software_version,
+    }
 
 
 def _duration(ms: int | None) -> str | None:

@@ -2,83 +2,121 @@
 
 from __future__ import annotations
 
-import io
 import json
+import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
-import yaml
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from nodelink.cli.forms import Form
+from nodelink.cli.choice import Choice
+from nodelink.cli.late import yaml
+from nodelink.cli.table import Column, Form, card_text, table_text
 from nodelink.cli.terminal import one_line
+from nodelink.cli.times import now_ms
 
 FORMATS = ("table", "json", "ndjson", "yaml", "id")
-WIDTH_OF_A_PIPE = 10_000
-"""Characters: nothing is cut or wrapped where no terminal is."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def output_option(default: str = "table") -> Callable[[_Function], _Function]:
-    """Give a command the parameter `output`, one of the formats."""
-    choice = click.Choice(FORMATS)
-    return click.option("-o", "--output", type=choice, default=default, show_default=True, help="The form of the data.")
+def output_options(
+    default: str | None = "table", help: str = "The form of the data."
+) -> Callable[[_Function], _Function]:
+    """Give a command the parameter `output`, one of the formats, and the option to do without colours."""
+
+    def add(function: _Function) -> _Function:
+        return no_color_option(
+            click.option(
+                "-o", "--output", type=Choice(FORMATS), default=default, show_default=default is not None, help=help
+            )(function)
+        )
+
+    return add
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table, and how its cell is read from a form."""
+def no_color_option(function: _Function) -> _Function:
+    """Give a command the option to do without colours."""
+    return click.option(
+        "--no-color", is_flag=True, expose_value=False, callback=_without_colour, help="Say it without colours."
+    )(function)
 
-    title: str
-    cell: Callable[[Form], object]
 
-
-def field(name: str, title: str | None = None) -> Column:
-    """A column that shows one field as it is."""
-    return Column(title or name.upper().replace("_", " "), lambda form: form.get(name))
+def _without_colour(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
+    if given:
+        context.color = False
 
 
 def show_all(forms: Sequence[Form], columns: Sequence[Column], output: str) -> None:
     """Print a list."""
+    click.echo(text_of_all(forms, columns, output), nl=False)
+
+
+def show_one(form: Form, output: str, *, times: Sequence[str] = ()) -> None:
+    """Print one thing. In a table it is told of these `times` how long ago they were."""
+    click.echo(text_of_one(form, output, times=times), nl=False)
+
+
+def text_of_all(forms: Sequence[Form], columns: Sequence[Column], output: str) -> str:
+    """A list in the form that was asked for."""
     match output:
         case "json":
-            _print_json(list(forms))
+            return _json(list(forms))
         case "ndjson":
-            for form in forms:
-                show_line(form)
+            return "".join(map(json_line, forms))
         case "yaml":
-            _print_yaml(list(forms))
+            return str(yaml.safe_dump(list(forms), sort_keys=False))
         case "id":
-            for form in forms:
-                click.echo(_id_of(form))
+            return "".join(f"{id_of(form)}\n" for form in forms)
         case _:
-            _print_table(forms, columns)
+            return table_text(forms, columns, now=now_ms(), width=terminal_width())
 
 
-def show_one(form: Form, output: str) -> None:
-    """Print one thing."""
+def text_of_one(form: Form, output: str, *, times: Sequence[str] = ()) -> str:
+    """One thing in the form that was asked for."""
     match output:
         case "json":
-            _print_json(form)
+            return _json(form)
         case "ndjson":
-            show_line(form)
+            return json_line(form)
         case "yaml":
-            _print_yaml(form)
+            return str(yaml.safe_dump(form, sort_keys=False))
         case "id":
-            click.echo(_id_of(form))
+            return f"{id_of(form)}\n"
         case _:
-            _print_card(form)
+            return card_text(form, now=now_ms(), width=terminal_width(), times=times)
 
 
-def show_line(form: Form) -> None:
-    """Print one thing as a line of JSON, at once."""
-    click.echo(json.dumps(form, separators=(",", ":")))
+def show_streamed(form: Form, line: Iterable[str], output: str) -> None:
+    """Print one event of many: as a line, or as a document of its own. `id`: the revision to go on after."""
+    match output:
+        case "table":
+            click.echo("  ".join(line).rstrip())
+        case "id":
+            click.echo(form["revision"])
+        case "yaml":
+            click.echo(f"---\n{text_of_one(form, output)}", nl=False)
+        case _:
+            show_one(form, output)
+
+
+def json_line(form: Form) -> str:
+    """One thing as a line of JSON."""
+    return json.dumps(form, separators=(",", ":")) + "\n"
+
+
+def terminal_width() -> int | None:
+    """How much fits on a line of the terminal. None: there is none, so everything does."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def id_of(form: Form) -> str:
+    """By what a thing is named: the first that it has of these."""
+    for name in ("id", "task_id", "number", "key", "removed", "state", "name"):
+        if name in form:
+            return str(form[name])
+    return ""
 
 
 def say(text: str) -> None:
@@ -91,50 +129,5 @@ def say_error(text: str, hint: str = "") -> None:
     say(f"error: {text} ({hint})" if hint else f"error: {text}")
 
 
-def _id_of(form: Form) -> str:
-    return str(form.get("id") or form.get("task_id") or form.get("revision") or "")
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
-def _print_yaml(value: object) -> None:
-    click.echo(yaml.safe_dump(value, sort_keys=False), nl=False)
-
-
-def _print_table(forms: Sequence[Form], columns: Sequence[Column]) -> None:
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(column.title, overflow="fold")
-    for form in forms:
-        table.add_row(*(Text(_cell(column.cell(form))) for column in columns))
-    _print_rich(table)
-
-
-def _print_card(form: Form) -> None:
-    table = Table(box=None, pad_edge=False, show_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in form.items():
-        if value not in (None, "", [], {}):
-            table.add_row(name, Text(_cell(value)))
-    _print_rich(table)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-def _print_rich(table: Table) -> None:
-    """To a terminal in its width and colours; elsewhere nothing is cut, and no line ends in spaces."""
-    if sys.stdout.isatty():
-        Console(file=sys.stdout, highlight=False).print(table)
-        return
-    wide = Console(file=io.StringIO(), width=WIDTH_OF_A_PIPE, highlight=False, color_system=None)
-    with wide.capture() as captured:
-        wide.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2) + "\n"

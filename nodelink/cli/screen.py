@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nodelink.cli.output import say
 from nodelink.cli.terminal import TerminalFilter
-from nodelink.client import LogPart
 from nodelink.task import LogStream
+
+if TYPE_CHECKING:
+    from nodelink.client import LogPart
 
 
 class Screen:

@@ -5,30 +5,51 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
-from nodelink.cli.connect import server_option
-from nodelink.cli.exit_codes import code_of_result
+from nodelink.cli.background import background
+from nodelink.cli.candidates import types
+from nodelink.cli.connect import server_option, talk
+from nodelink.cli.exit_codes import Exit, code_of_result
 from nodelink.cli.forms import result_form, task_form
-from nodelink.cli.output import FORMATS, show_one
+from nodelink.cli.manual import command
+from nodelink.cli.output import output_options, show_one
+from nodelink.cli.progress import ProgressLine, show_progress
 from nodelink.cli.run import read_text_input
 from nodelink.cli.task_options import TaskOptions, process_options, submission_of, task_options
-from nodelink.client import Client
+
+if TYPE_CHECKING:
+    from nodelink.client import AsyncClient
 
 
-@click.command()
-@click.argument("type")
+@command(
+    name="submit",
+    examples=(
+        """nodelink submit echo --payload '{"any": "json"}' --wait""",
+        "nodelink submit echo --payload @input.json --idempotency-key import-2030-01-31",
+        """nodelink submit shell --payload '{"command": "date; uptime"}' --at 2030-01-31T09:30:00Z""",
+    ),
+    exits=(
+        Exit.OK,
+        Exit.FAILED,
+        Exit.USAGE,
+        Exit.CONFLICT,
+        Exit.UNREACHABLE,
+        Exit.TIMED_OUT,
+        Exit.LOST,
+        Exit.INTERRUPTED,
+    ),
+)
+@click.argument("type", shell_complete=types)
 @click.option(
     "--payload", metavar="JSON|@FILE|-", default="null", help="Its input: JSON, a file with it, or - for stdin."
 )
 @task_options
 @process_options
 @click.option("--wait", is_flag=True, help="Wait for its end, print its result, and exit with its code.")
-@click.option(
-    "-o", "--output", type=click.Choice(FORMATS), help="The form of the data.  [default: id; with --wait: table]"
-)
+@output_options(None, help="The form of the data.  [default: id; with --wait: table]")
 @server_option
 def submit(
     server: str,
@@ -39,18 +60,26 @@ def submit(
     wait: bool,
     output: str | None,
     **options: Unpack[TaskOptions],
-) -> int | None:
-    """Submit a task of TYPE. It is durable when its id is printed."""
-    content = with_process(read_payload(payload), env=env, cwd=cwd)
-    submission = submission_of(type, content, options)
-    with Client(server) as client:
-        handle = client.submit(submission)
+) -> int:
+    """Submit a task of TYPE. It is durable when its id is printed.
+
+    With --wait the result is printed, and the exit code is the task's own. Ctrl-C ends the waiting; the task goes on.
+    """
+    submission = submission_of(type, with_process(read_payload(payload), env=env, cwd=cwd), options)
+
+    async def hand_in(client: AsyncClient) -> int:
+        handle = await client.submit(submission)
         if not wait:
-            show_one(task_form(handle.get()), output or "id")
-            return None
-        result = handle.result()
-    show_one(result_form(result), output or "table")
-    return code_of_result(result)
+            show_one(task_form(await handle.get()), output or "id")
+            return Exit.OK
+        line = ProgressLine()
+        async with background(show_progress(client, handle.id, line)):
+            result = await handle.result()
+        line.clear()
+        show_one(result_form(result), output or "table")
+        return code_of_result(result)
+
+    return talk(server, hand_in)
 
 
 def read_payload(given: str) -> Any:

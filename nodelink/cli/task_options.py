@@ -8,7 +8,11 @@ from typing import Any, TypedDict, TypeVar
 
 import click
 
-from nodelink.client import new_task
+from nodelink.cli.candidates import pools, priorities
+from nodelink.cli.choice import Choice
+from nodelink.cli.late import sdk
+from nodelink.cli.times import read_moment
+from nodelink.cli.unbuilt import unbuilt_options
 from nodelink.task import DEFAULT_POOL, Execution, Submission
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -32,7 +36,7 @@ def task_options(function: _Function) -> _Function:
     """Give a command the parameters of `TaskOptions`."""
     for option in reversed(_OPTIONS):
         function = option(function)
-    return function
+    return unbuilt_options(function)
 
 
 def process_options(function: _Function) -> _Function:
@@ -42,17 +46,18 @@ def process_options(function: _Function) -> _Function:
         "--env",
         multiple=True,
         metavar="KEY=VALUE",
-        callback=_read_pairs,
+        callback=read_pairs,
         help="A variable of the command's environment. May be repeated.",
     )(function)
 
 
 def submission_of(type: str, payload: object, options: TaskOptions) -> Submission:
     """The task that was described on the command line. Raises `InvalidTask`."""
-    return new_task(type, payload, **options)
+    return sdk.new_task(type, payload, **options)
 
 
-def _read_pairs(_context: click.Context, _parameter: click.Parameter, given: Sequence[str]) -> Mapping[str, str]:
+def read_pairs(_context: click.Context, _parameter: click.Parameter, given: Sequence[str]) -> Mapping[str, str]:
+    """Options of the form KEY=VALUE as what they say together."""
     pairs = [text.partition("=") for text in given]
     for text, (key, separator, _) in zip(given, pairs, strict=True):
         if not key or not separator:
@@ -61,34 +66,41 @@ def _read_pairs(_context: click.Context, _parameter: click.Parameter, given: Seq
 
 
 def _read_moment(_context: click.Context, _parameter: click.Parameter, given: str | None) -> datetime | None:
-    if given is None:
-        return None
     try:
-        moment = datetime.fromisoformat(given)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise click.BadParameter(f"{given!r} is not a moment with a time zone; write it like 2030-01-31T09:30:00Z")
-    return moment
+        return None if given is None else read_moment(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option("--pool", default=DEFAULT_POOL, show_default=True, help="The pool whose agents may run it."),
-    click.option("--priority", default="NORMAL", show_default=True, help="1 to 100, or LOW, NORMAL, HIGH, CRITICAL."),
+    click.option(
+        "--pool",
+        default=DEFAULT_POOL,
+        show_default=True,
+        shell_complete=pools,
+        help="The pool whose agents may run it.",
+    ),
+    click.option(
+        "--priority",
+        default="NORMAL",
+        show_default=True,
+        shell_complete=priorities,
+        help="1 to 100, or LOW, NORMAL, HIGH, CRITICAL; larger first.",
+    ),
     click.option("--timeout", metavar="DURATION", help="The longest run, like 1h30m."),
     click.option("--queue-timeout", metavar="DURATION", help="The longest wait for an agent."),
     click.option("--at", metavar="TIME", callback=_read_moment, help="Not before this moment (RFC 3339)."),
     click.option("--delay", metavar="DURATION", help="Not before so long from now."),
     click.option(
         "--execution",
-        type=click.Choice([execution.value for execution in Execution]),
+        type=Choice(list(Execution)),
         help="What may happen when contact with the agent is lost; else the type's default.",
     ),
     click.option(
         "--metadata",
         multiple=True,
         metavar="KEY=VALUE",
-        callback=_read_pairs,
+        callback=read_pairs,
         help="A note of your own that stays with the task. May be repeated.",
     ),
     click.option("--idempotency-key", metavar="KEY", help="Submitting again with the same key gives the same task."),

@@ -1,185 +1,251 @@
-"""`nodelink tasks …`: look at tasks, wait for them, stop them."""
+"""`nodelink tasks …`: look at tasks, and steer them."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from nodelink.cli.connect import server_option
-from nodelink.cli.exit_codes import Exit, code_of_result
-from nodelink.cli.forms import Form, event_form, moment, result_form, task_form
-from nodelink.cli.output import Column, field, output_option, say, show_all, show_line, show_one
-from nodelink.cli.screen import Screen
-from nodelink.cli.terminal import one_line
-from nodelink.client import AsyncClient, Client, Event, TaskFilter
-from nodelink.durations import parse_duration
-from nodelink.task import TERMINAL, LogStream, TaskStatus
+from nodelink.cli.candidates import agent_names, pools, task_ids, types
+from nodelink.cli.choice import Choice
+from nodelink.cli.connect import server_option, talk
+from nodelink.cli.exit_codes import Exit
+from nodelink.cli.forms import result_form, task_form
+from nodelink.cli.late import sdk
+from nodelink.cli.manual import CommandGroup
+from nodelink.cli.naming import agent_id_of, task_id_of
+from nodelink.cli.output import output_options, show_all, show_one, text_of_all, text_of_one
+from nodelink.cli.table import Column, Form, field, key, time_field
+from nodelink.cli.task_events import show_events
+from nodelink.cli.task_logs import show_logs
+from nodelink.cli.task_options import read_pairs
+from nodelink.cli.task_wait import wait_for_tasks
+from nodelink.cli.times import ms_of_moment, read_past
+from nodelink.cli.watch import Watch, watch_option
+from nodelink.task import TERMINAL, TaskStatus
+
+if TYPE_CHECKING:
+    from nodelink.client import AsyncClient, TaskFilter
 
 MOST_LISTED = 100_000
+FIND = (Exit.OK, Exit.USAGE, Exit.NOT_FOUND, Exit.CONFLICT, Exit.UNREACHABLE)
+"""The codes of a command that is given a task's id, or how it begins."""
 
 
-def _status_cell(form: Form) -> str:
+def status_cell(form: Form, _now: int) -> str:
+    """A status with its reason."""
     return f"{form['status']} ({form['reason']})" if form["reason"] else str(form["status"])
 
 
 COLUMNS = (
-    field("id"),
-    field("type"),
-    Column("STATUS", _status_cell),
-    field("priority"),
-    field("pool"),
-    field("agent_id", "AGENT"),
-    field("created_at"),
+    key("id"),
+    field("type", weight=50),
+    Column(title="STATUS", cell=status_cell, weight=90, is_status=True),
+    field("priority", "PRIO", weight=20),
+    field("pool", weight=30),
+    field("agent_id", "AGENT", weight=10),
+    time_field("created_at", "CREATED", weight=40),
+)
+TIMES = (
+    *("created_at", "scheduled_at", "sent_at", "started_at", "finished_at", "updated_at"),
+    *("last_contact", "completed_at"),
 )
 
 
-@click.group()
+@click.group(
+    cls=CommandGroup, examples=("nodelink tasks list --status failed --created-after 1h", "nodelink tasks get 0190a1b2")
+)
 def tasks() -> None:
-    """Look at tasks, wait for them, stop them."""
+    """Look at tasks, wait for them, stop them.
+
+    A task is named by its id, or by how the id begins (6 characters or more) where only one begins so.
+    """
 
 
-@tasks.command("list")
-@click.option(
-    "--status", multiple=True, type=click.Choice([status.value for status in TaskStatus]), help="May be repeated."
+def _past(_context: click.Context, _parameter: click.Parameter, given: str | None) -> datetime | None:
+    try:
+        return None if given is None else read_past(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@tasks.command(
+    "list",
+    examples=(
+        "nodelink tasks list --status running --status pending",
+        "nodelink tasks list --type shell --created-after 1h -o ndjson",
+        "nodelink tasks list --label team=green --limit 10 -o id",
+        "nodelink tasks list --watch",
+    ),
+    exits=(Exit.OK, Exit.USAGE, Exit.NOT_FOUND, Exit.UNREACHABLE),
 )
-@click.option("--type", default="", help="Only this type.")
-@click.option("--pool", default="", help="Only this pool.")
-@click.option("--agent", default="", metavar="ID", help="Only tasks whose current attempt is on this agent.")
+@click.option("--status", multiple=True, type=Choice(list(TaskStatus)), help="Only these. May be repeated.")
+@click.option("--type", default="", shell_complete=types, help="Only this type.")
+@click.option("--pool", default="", shell_complete=pools, help="Only this pool.")
+@click.option(
+    "--agent", default="", metavar="NAME|ID", shell_complete=agent_names, help="Only those that this agent has or had."
+)
+@click.option(
+    "--label",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=read_pairs,
+    help="Only with this in their metadata. May be repeated: all of it.",
+)
+@click.option("--created-after", metavar="AGO|TIME", callback=_past, help="Not older: 1h30m, or 2030-01-31T09:30:00Z.")
+@click.option("--created-before", metavar="AGO|TIME", callback=_past, help="Older: 1h30m, or 2030-01-31T09:30:00Z.")
+@click.option("--q", default="", metavar="TEXT", help="How the id begins, a type, or KEY=VALUE of the metadata.")
 @click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many.")
-@output_option()
+@watch_option
+@output_options()
 @server_option
-def list_tasks(server: str, output: str, status: Sequence[str], type: str, pool: str, agent: str, limit: int) -> None:
+def list_tasks(
+    server: str,
+    output: str,
+    status: Sequence[str],
+    type: str,
+    pool: str,
+    agent: str,
+    label: Mapping[str, str],
+    created_after: datetime | None,
+    created_before: datetime | None,
+    q: str,
+    limit: int,
+    watch: bool,
+) -> None:
     """List tasks, newest first."""
-    wanted = TaskFilter(statuses=frozenset(map(TaskStatus, status)), type=type, pool=pool, agent_id=agent)
-    with Client(server) as client:
-        show_all([task_form(task) for task in client.list(wanted, limit=limit)], COLUMNS, output)
+
+    async def look(client: AsyncClient) -> None:
+        agent_id = await agent_id_of(client, agent) if agent else ""
+        wanted: TaskFilter = sdk.TaskFilter(
+            statuses=frozenset(status),
+            type=type,
+            pool=pool,
+            agent_id=agent_id,
+            created_after=ms_of_moment(created_after) if created_after else None,
+            created_before=ms_of_moment(created_before) if created_before else None,
+            labels=label,
+            q=q,
+        )
+
+        async def listed() -> Sequence[Form]:
+            return [task_form(task) for task in await client.list(wanted, limit=limit)]
+
+        if watch:
+            await Watch(listed, lambda forms: text_of_all(forms, COLUMNS, output), output=output).run(
+                client, pool=pool, type=type
+            )
+        else:
+            show_all(await listed(), COLUMNS, output)
+
+    talk(server, look)
 
 
-@tasks.command("get")
-@click.argument("task_id")
-@output_option()
+@tasks.command(
+    "get",
+    examples=("nodelink tasks get 0190a1b2 -o json", "nodelink tasks get 0190a1b2 --watch"),
+    exits=FIND,
+)
+@click.argument("task_id", shell_complete=task_ids)
+@watch_option
+@output_options()
 @server_option
-def get_task(server: str, output: str, task_id: str) -> None:
-    """Show a task as it stands."""
-    with Client(server) as client:
-        show_one(task_form(client.get(task_id)), output)
+def get_task(server: str, output: str, task_id: str, watch: bool) -> None:
+    """Show a task as it stands. With --watch: until it has ended."""
+
+    async def look(client: AsyncClient) -> None:
+        found = await task_id_of(client, task_id)
+
+        async def seen() -> Sequence[Form]:
+            return [task_form(await client.get(found))]
+
+        def text(forms: Sequence[Form]) -> str:
+            return text_of_one(forms[0], output, times=TIMES)
+
+        if watch:
+            await Watch(seen, text, output=output, is_over=_has_ended).run(client, task_id=found)
+        else:
+            show_one((await seen())[0], output, times=TIMES)
+
+    talk(server, look)
 
 
-@tasks.command("result")
-@click.argument("task_id")
-@output_option()
+def _has_ended(forms: Sequence[Form]) -> bool:
+    return all(form["status"] in TERMINAL for form in forms)
+
+
+@tasks.command("result", examples=("nodelink tasks result 0190a1b2 -o json",), exits=FIND)
+@click.argument("task_id", shell_complete=task_ids)
+@output_options()
 @server_option
 def get_result(server: str, output: str, task_id: str) -> None:
-    """Show how a task ended."""
-    with Client(server) as client:
-        show_one(result_form(client.result(task_id)), output)
+    """Show how a task ended. As long as it has not, the exit code is 5."""
+
+    async def look(client: AsyncClient) -> None:
+        result = await client.result(await task_id_of(client, task_id))
+        show_one(result_form(result), output, times=TIMES)
+
+    talk(server, look)
 
 
-@tasks.command("cancel")
-@click.argument("task_id")
-@click.option("--reason", default="", help="Why, in words.")
+@tasks.command(
+    "cancel",
+    examples=("nodelink tasks cancel 0190a1b2 --reason 'wrong branch'", "nodelink tasks cancel 0190a1b2 --grace 0s"),
+    exits=FIND,
+)
+@click.argument("task_id", shell_complete=task_ids)
+@click.option("--reason", default="", metavar="TEXT", help="Why, in words.")
 @click.option("--grace", metavar="DURATION", help="From the signal to the kill.  [default: 10s]")
-@output_option()
+@output_options()
 @server_option
 def cancel_task(server: str, output: str, task_id: str, reason: str, grace: str | None) -> None:
-    """Stop a task. If it has begun, it is cancelled only when its agent confirms it."""
-    with Client(server) as client:
-        show_one(task_form(client.cancel(task_id, reason=reason, grace=grace)), output)
+    """Stop a task. If it has begun, it is cancelled only when its agent confirms it.
+
+    What has ended already cannot be cancelled: exit code 5.
+    """
+
+    async def stop(client: AsyncClient) -> None:
+        task = await client.cancel(await task_id_of(client, task_id), reason=reason, grace=grace)
+        show_one(task_form(task), output, times=TIMES)
+
+    talk(server, stop)
 
 
-@tasks.command("wait")
-@click.argument("task_id")
-@click.option("--timeout", metavar="DURATION", help="Give up after this, and exit with 124.")
-@output_option()
+@tasks.command(
+    "retry",
+    examples=("nodelink tasks retry 0190a1b2", "nodelink tasks wait $(nodelink tasks retry 0190a1b2)"),
+    exits=FIND,
+)
+@click.argument("task_id", shell_complete=task_ids)
+@click.option("--idempotency-key", metavar="KEY", help="Asking again with the same key gives the same new task.")
+@output_options("id")
 @server_option
-def wait_for_task(server: str, output: str, task_id: str, timeout: str | None) -> int:
-    """Wait for the end of a task, show it, and exit with its code."""
-    seconds = _seconds(timeout)
+def retry_task(server: str, output: str, task_id: str, idempotency_key: str | None) -> None:
+    """Run a task that has ended once more, as a new task, whose id is printed."""
 
-    async def wait() -> int:
-        async with AsyncClient(server) as client:
-            task = await client.wait(task_id, timeout=seconds)
-            show_one(task_form(task), output)
-            if not task.is_terminal:
-                say(f"{task_id} has not ended yet: {task.status.value}")
-                return Exit.TIMED_OUT
-            return code_of_result(await client.result(task_id))
+    async def again(client: AsyncClient) -> None:
+        task = await client.retry(await task_id_of(client, task_id), idempotency_key=idempotency_key)
+        show_one(task_form(task), output, times=TIMES)
 
-    return asyncio.run(wait())
+    talk(server, again)
 
 
-@tasks.command("logs")
-@click.argument("task_id")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the output is complete.")
-@click.option("--stream", type=click.Choice([stream.value for stream in LogStream]), help="Only this one.")
-@click.option("--attempt", type=click.IntRange(0), default=0, help="Of this attempt; else of the current one.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="From this byte on.")
-@click.option("--limit", type=click.IntRange(0), default=0, help="At most so many bytes; not with --follow.")
-@click.option("--raw", is_flag=True, help="Let the output steer the terminal.")
+@tasks.command(
+    "cleanup", examples=("nodelink tasks cleanup --older-than 7d",), exits=(Exit.OK, Exit.USAGE, Exit.UNREACHABLE)
+)
+@click.option("--older-than", metavar="DURATION", required=True, help="Those that ended longer ago than that.")
+@output_options()
 @server_option
-def show_logs(
-    server: str, task_id: str, follow: bool, stream: str | None, attempt: int, offset: int, limit: int, raw: bool
-) -> None:
-    """Print what a task printed: each of its streams to the same one of ours."""
-    if follow and limit:
-        raise click.UsageError("--limit cannot be given together with --follow")
-    chosen = LogStream(stream) if stream else None
-    screen = Screen(raw=raw)
+def clean_up(server: str, output: str, older_than: str) -> None:
+    """Remove tasks that ended long ago from the server, with their output, and tell how many they were."""
 
-    async def show() -> None:
-        async with AsyncClient(server) as client:
-            if follow:
-                parts = client.stream_logs(task_id, stream=chosen, attempt=attempt, offset=offset)
-            else:
-                parts = client.logs(task_id, stream=chosen, attempt=attempt, offset=offset, limit=limit)
-            async with aclosing(parts):
-                async for part in parts:
-                    screen.show([part])
+    async def remove(client: AsyncClient) -> None:
+        show_one({"removed": await client.clean_up(older_than)}, output)
 
-    asyncio.run(show())
+    talk(server, remove)
 
 
-@tasks.command("events")
-@click.argument("task_id", required=False, default="")
-@click.option("--agent", default="", metavar="ID", help="Only the runs of this agent.")
-@click.option("--pool", default="", help="Only this pool.")
-@click.option("--type", default="", help="Only this type.")
-@click.option("--after", type=click.IntRange(0), default=0, metavar="REVISION", help="Go on after this revision.")
-@click.option("-o", "--output", type=click.Choice(("table", "ndjson")), default="table", show_default=True)
-@server_option
-def show_events(server: str, output: str, task_id: str, agent: str, pool: str, type: str, after: int) -> None:
-    """Print events as they happen. With TASK_ID: from its first event until it has ended."""
-
-    async def show() -> None:
-        async with AsyncClient(server) as client:
-            if task_id:
-                await client.get(task_id)
-            events = client.watch(task_id=task_id, agent_id=agent, pool=pool, type=type, after=after)
-            async with aclosing(events):
-                async for event in events:
-                    _show_event(event, output)
-                    if task_id and event.status in TERMINAL:
-                        return
-
-    asyncio.run(show())
-
-
-def _show_event(event: Event, output: str) -> None:
-    if output == "ndjson":
-        show_line(event_form(event))
-        return
-    status = event.status.value if event.status else ""
-    cells = (moment(event.time) or "", f"{event.name:<16}", event.task_id or event.agent_id, status, event.reason)
-    click.echo("  ".join(one_line(cell) for cell in cells).rstrip())
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.UsageError(f"--timeout: {error}") from error
+for _command in (show_logs, show_events, wait_for_tasks):
+    tasks.add_command(_command)

@@ -1,7 +1,7 @@
 """The public face of the client: `Client` and `AsyncClient`, and the values that they take and give."""
 
 from nodelink.client.aio import AsyncClient
-from nodelink.client.aio import TaskHandle as AsyncTaskHandle
+from nodelink.client.aio_handle import TaskHandle as AsyncTaskHandle
 from nodelink.client.asking import SubmitOptions, TaskOptions, new_task
 from nodelink.client.figures import SchedulerStatus, Stats, StatsBucket, StatsDurations, StatsGroup, StatsLevels
 from nodelink.client.nouns import (
@@ -17,7 +17,8 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
-from nodelink.client.sync import Client, TaskHandle
+from nodelink.client.sync import Client
+from nodelink.client.sync_handle import TaskHandle
 
 __all__ = [
     "Agent",

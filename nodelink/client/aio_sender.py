@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from nodelink.client.aio_calls import Calls
+from nodelink.client.aio_connection import Connection
 from nodelink.client.channel import IDLE_SECONDS, MOST_UNANSWERED_AIO, MOST_UNANSWERED_BYTES
 from nodelink.client.failures import error_of
 from nodelink.client.outgoing import KeyMaker, Outgoing, Promise, frame_of, promise_of
@@ -24,11 +24,17 @@ class Sender:
     """Sends submissions as they come, coalesced: whatever has gathered while a frame was written makes the next one."""
 
     def __init__(
-        self, open_stream: OpenStream, calls: Calls, *, most: int = MOST_UNANSWERED_AIO, idle: float = IDLE_SECONDS
+        self,
+        open_stream: OpenStream,
+        connection: Connection,
+        *,
+        most: int = MOST_UNANSWERED_AIO,
+        idle: float = IDLE_SECONDS,
     ) -> None:
         self.new_key = KeyMaker(secrets.token_urlsafe(12))
         self._open_stream = open_stream
-        self._calls = calls
+        self._connection = connection
+        self._peer = connection.peer
         self._most = most
         self._idle = idle
         self._outgoing = Outgoing()
@@ -37,7 +43,7 @@ class Sender:
 
     def submit(self, submission: Submission) -> Promise:
         """Promise to hand it in. Raises `Overloaded` beyond the bound, `TooLarge`, and `LinkLost` if closed."""
-        self._calls.check()
+        self._connection.check()
         promise = promise_of(submission, self.new_key)
         if len(self._outgoing) >= self._most or self._outgoing.size >= MOST_UNANSWERED_BYTES:
             raise Overloaded(
@@ -83,7 +89,7 @@ class Sender:
             raise
 
     async def _run_on(self) -> None:
-        patience = self._calls.new_patience()
+        patience = self._peer.new_patience()
         while True:
             await self._has_work()
             try:
@@ -100,7 +106,7 @@ class Sender:
     async def _after(self, error: NodelinkError, delay_after: Callable[[NodelinkError], float]) -> None:
         """Wait until it is time to try again; or settle everything with the error, if there is no sense in it."""
         try:
-            self._calls.heard(error)
+            self._peer.heard(error)
             delay = delay_after(error)
         except NodelinkError:
             _wake(self._outgoing.fail(error))
@@ -130,17 +136,17 @@ class Sender:
     async def _why(self, call: Any, error: Exception) -> NodelinkError:
         """Why a stream broke. A write into one that has ended does not say it."""
         if isinstance(error, grpc.RpcError):
-            return error_of(error, self._calls.server)
-        return LinkLost(f"the server at {self._calls.server} ended the stream: {await call.code()}")
+            return error_of(error, self._peer.address)
+        return LinkLost(f"the server at {self._peer.address} ended the stream: {await call.code()}")
 
     async def _read(self, call: Any, heard: Callable[[], None], writer: asyncio.Task[None]) -> None:
         while isinstance(answer := await call.read(), task_pb2.StreamSubmitTasksResponse):
             heard()
-            self._calls.heard()
+            self._peer.heard()
             _wake(self._outgoing.answered(answer))
             self._work.set()
         if not writer.done():
-            raise LinkLost(f"the server at {self._calls.server} ended the stream of submissions")
+            raise LinkLost(f"the server at {self._peer.address} ended the stream of submissions")
 
     async def _write(self, call: Any) -> None:
         """Write what there is to be written, until there has been nothing for a while."""

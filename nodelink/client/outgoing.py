@@ -14,17 +14,14 @@ from typing import Any
 
 from nodelink.client.nouns import SubmitOutcome
 from nodelink.client.reading import outcome_of
-from nodelink.client.requests import submit_request
-from nodelink.errors import FieldError, NodelinkError, ProtocolViolation, TooLarge
+from nodelink.client.requests import check_size, submit_request
+from nodelink.errors import NodelinkError, ProtocolViolation
 from nodelink.task import Submission
 from nodelink.v1 import task_pb2
 
 MOST_IN_FRAME = 1_000
 FRAME_BYTES = 1 << 20
 """About how large a frame may get before the next one begins."""
-
-LARGEST_REQUEST = 3 << 20
-"""A larger one would not fit into a message, and take the whole stream down with it."""
 
 MOST_REFUSALS = 1_000
 """How many refusals are remembered until somebody looks at them."""
@@ -62,9 +59,8 @@ class Promise:
 
 def promise_of(submission: Submission, new_key: Callable[[], str]) -> Promise:
     """A promise for a submission, under its own key or a new one. Raises `TooLarge`, and TypeError for wrong types."""
-    promise = Promise(submit_request(submission, key=submission.idempotency_key or new_key()))
-    if promise.size > LARGEST_REQUEST:
-        raise TooLarge(FieldError("payload", f"the request has {promise.size:,} bytes, more than a message can carry"))
+    promise = Promise(submit_request(submission, new_key))
+    check_size(promise.size)
     return promise
 
 

@@ -7,6 +7,7 @@ from enum import Enum, auto
 
 from nodelink.backoff import full_jitter
 from nodelink.client.channel import ANSWERED_EARLY_SECONDS, LONG_POLL_SECONDS
+from nodelink.client.checks import check_wait
 from nodelink.errors import LinkLost, NodelinkError, Overloaded, StoreUnavailable
 
 FIRST_DELAY_SECONDS = 0.2
@@ -43,6 +44,41 @@ class Patience:
         return next(self._delays) + (error.retry_after or 0.0)
 
 
+class Peer:
+    """What is known of a server: its address, and whether it has ever answered.
+
+    A server that has never answered is not waited for: more likely than not, the address is wrong.
+    """
+
+    def __init__(
+        self, address: str, *, patience: float, monotonic: Callable[[], float], random: Callable[[], float]
+    ) -> None:
+        self.address = address
+        self._has_answered = False
+        self._patience_seconds = patience
+        self._monotonic = monotonic
+        self._random = random
+
+    def new_patience(self) -> Patience:
+        """For a call that goes on for long."""
+        return Patience(self._patience_seconds, monotonic=self._monotonic, random=self._random)
+
+    def heard(self, error: NodelinkError | None = None) -> None:
+        """Note what an answer, or its failure, tells about it. Raises the failure if it has never answered."""
+        if error is None or not isinstance(error, LinkLost):
+            self._has_answered = True
+        elif not self._has_answered:
+            raise error
+
+    def new_tries(self, seconds: float) -> Tries:
+        """For a call that may be made again for so many seconds."""
+        return Tries(seconds, monotonic=self._monotonic, random=self._random)
+
+    def new_poll(self, timeout: float | None) -> LongPoll:
+        """For a wait of so many seconds, or for ever."""
+        return LongPoll(timeout, monotonic=self._monotonic)
+
+
 class Tries:
     """The tries of one call that may safely be made again. They end with the time that the call has altogether."""
 
@@ -76,6 +112,8 @@ class LongPoll:
     """Cuts a long wait into calls of bearable length. `timeout` None: for ever."""
 
     def __init__(self, timeout: float | None, *, monotonic: Callable[[], float]) -> None:
+        """Raises `InvalidTask` for a timeout that is no number."""
+        check_wait(timeout)
         self._monotonic = monotonic
         self._until = None if timeout is None else monotonic() + timeout
         self._expected = 0.0

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from nodelink.client.asking import Duration, duration_ms_of, moment_ms_of
+from nodelink.client.checks import count_of, labels_of, ms_of, text_of, texts_of
 from nodelink.client.nouns import TaskFilter
-from nodelink.errors import FieldError, InvalidTask
+from nodelink.client.reading import AGENT_STATUSES
+from nodelink.errors import FieldError, InvalidTask, TooLarge
 from nodelink.task import LogStream, Submission, TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
 from nodelink.wire import STATUS_TO_PB, STREAM_TO_PB, put_ms, put_spec
 
-MOST_IN_BATCH = 1_000
-BATCH_BYTES = 2 << 20
-"""About how large a batch may get before the next one begins."""
+LARGEST_REQUEST = 3 << 20
+"""A larger one would not fit into a message, and take others that ride with it down."""
 
 PAGE = 200
 """How many tasks are read at a time by whoever does not say how many it wants."""
@@ -22,52 +23,44 @@ PAGE = 200
 LARGEST_PAGE = 1_000
 
 
-def submit_request(submission: Submission, *, key: str) -> task_pb2.SubmitTaskRequest:
-    """A request for one task, under a key."""
-    request = task_pb2.SubmitTaskRequest()
-    _put_submission(request, submission, key)
+def submit_request(submission: Submission, new_key: Callable[[], str]) -> task_pb2.SubmitTaskRequest:
+    """A request for one task, under its own key or a new one."""
+    request = task_pb2.SubmitTaskRequest(idempotency_key=submission.idempotency_key or new_key())
+    put_spec(request.spec, submission.spec, submission.payload)
+    if submission.traceparent:
+        request.traceparent = submission.traceparent
     return request
 
 
-def batch_requests(
-    submissions: Iterable[Submission], new_key: Callable[[], str]
-) -> Iterator[task_pb2.BatchSubmitTasksRequest]:
-    """Requests for many tasks, each as long as one may be. Whoever has no key is given one."""
-    batch = task_pb2.BatchSubmitTasksRequest()
-    size = 0
-    for submission in submissions:
-        if batch.requests and (len(batch.requests) == MOST_IN_BATCH or size + len(submission.payload) > BATCH_BYTES):
-            yield batch
-            batch, size = task_pb2.BatchSubmitTasksRequest(), 0
-        _put_submission(batch.requests.add(), submission, submission.idempotency_key or new_key())
-        size += len(submission.payload)
-    if batch.requests:
-        yield batch
-
-
-def _put_submission(pb: task_pb2.SubmitTaskRequest, submission: Submission, key: str) -> None:
-    put_spec(pb.spec, submission.spec, submission.payload)
-    pb.idempotency_key = key
-    if submission.traceparent:
-        pb.traceparent = submission.traceparent
+def check_size(size: int) -> None:
+    """Refuse a request of so many bytes that no message could carry it. Raises `TooLarge`."""
+    if size > LARGEST_REQUEST:
+        raise TooLarge(
+            FieldError(
+                "payload", f"the request has {size:,} bytes, more than a message can carry ({LARGEST_REQUEST:,})"
+            )
+        )
 
 
 def list_request(wanted: TaskFilter, *, left: int | None, page_token: str) -> task_pb2.ListTasksRequest:
     """A request for a page of the tasks that are left to be listed. Raises `InvalidTask` for a status that is none."""
+    if not isinstance(wanted, TaskFilter):
+        raise InvalidTask(FieldError("wanted", f"must be a TaskFilter, not {wanted!r:.100}"))
     request = task_pb2.ListTasksRequest(
         page_size=PAGE if left is None else min(left, LARGEST_PAGE),
         page_token=page_token,
-        statuses=[STATUS_TO_PB[status] for status in sorted(map(_status_named, wanted.statuses))],
-        type=wanted.type,
-        pool=wanted.pool,
-        agent_id=wanted.agent_id,
-        labels=wanted.labels,
-        q=wanted.q,
+        statuses=[STATUS_TO_PB[status] for status in sorted(map(_status_named, texts_of("statuses", wanted.statuses)))],
+        type=text_of("type", wanted.type),
+        pool=text_of("pool", wanted.pool),
+        agent_id=text_of("agent_id", wanted.agent_id),
+        labels=labels_of("labels", wanted.labels),
+        q=text_of("q", wanted.q),
     )
-    if wanted.created_after is not None:
-        put_ms(request.created_after, wanted.created_after)
-    if wanted.created_before is not None:
-        put_ms(request.created_before, wanted.created_before)
+    after, before = ms_of("created_after", wanted.created_after), ms_of("created_before", wanted.created_before)
+    if after is not None:
+        put_ms(request.created_after, after)
+    if before is not None:
+        put_ms(request.created_before, before)
     return request
 
 
@@ -79,16 +72,9 @@ def _status_named(name: str) -> TaskStatus:
         raise InvalidTask(FieldError("statuses", f"{name!r} is not known; use some of {known}")) from error
 
 
-def wait_request(task_id: str, *, timeout_ms: int) -> task_pb2.WaitTaskRequest:
-    """A request for the end of a task."""
-    request = task_pb2.WaitTaskRequest(task_id=task_id)
-    put_ms(request.timeout, timeout_ms)
-    return request
-
-
 def cancel_request(task_id: str, *, reason: str, grace: Duration | None) -> task_pb2.CancelTaskRequest:
     """A request for the stop of a task."""
-    request = task_pb2.CancelTaskRequest(task_id=task_id, reason=reason)
+    request = task_pb2.CancelTaskRequest(task_id=text_of("task_id", task_id), reason=text_of("reason", reason))
     grace_ms = duration_ms_of("grace", grace)
     if grace_ms is not None:
         put_ms(request.grace, grace_ms)
@@ -96,17 +82,35 @@ def cancel_request(task_id: str, *, reason: str, grace: Duration | None) -> task
 
 
 def clean_up_request(older_than: Duration) -> task_pb2.CleanUpTasksRequest:
-    """A request for the removal of what ended long ago."""
+    """A request for the removal of what ended long ago. Raises `InvalidTask` if it does not say how long."""
+    older_than_ms = duration_ms_of("older_than", older_than)
+    if older_than_ms is None:  # else a slip would remove everything
+        raise InvalidTask(FieldError("older_than", "must be given, like 7d"))
     request = task_pb2.CleanUpTasksRequest()
-    put_ms(request.older_than, duration_ms_of("older_than", older_than) or 0)
+    put_ms(request.older_than, older_than_ms)
     return request
 
 
+def agents_request(*, status: str, pool: str, labels: Mapping[str, str] | None) -> admin_pb2.ListAgentsRequest:
+    """A request for the agents that match. Raises `InvalidTask` for a status that is none."""
+    if status and status not in AGENT_STATUSES:
+        raise InvalidTask(FieldError("status", f"{status!r} is not known; use one of {', '.join(AGENT_STATUSES)}"))
+    return admin_pb2.ListAgentsRequest(
+        status=AGENT_STATUSES[status] if status else admin_pb2.AGENT_STATUS_UNSPECIFIED,
+        pool=text_of("pool", pool),
+        labels=labels_of("labels", labels),
+    )
+
+
 def stats_request(
-    *, by: str, since: datetime | None, until: datetime | None, step: Duration | None
+    *,
+    by: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    step: Duration | None = None,
 ) -> admin_pb2.GetStatsRequest:
     """A request for what was done over a time."""
-    request = admin_pb2.GetStatsRequest(by=by)
+    request = admin_pb2.GetStatsRequest(by=text_of("by", by))
     since_ms, until_ms = moment_ms_of("since", since), moment_ms_of("until", until)
     if since_ms is not None:
         put_ms(getattr(request, "from"), since_ms)
@@ -133,12 +137,12 @@ def logs_request(
 ) -> task_pb2.ReadTaskLogsRequest:
     """A request for output. Raises `InvalidTask` for a stream that is none."""
     return task_pb2.ReadTaskLogsRequest(
-        task_id=task_id,
+        task_id=text_of("task_id", task_id),
         stream=_stream_of(stream),
-        attempt=attempt,
-        offset=offset,
-        limit=limit,
-        tail=tail,
+        attempt=count_of("attempt", attempt),
+        offset=count_of("offset", offset),
+        limit=count_of("limit", limit),
+        tail=count_of("tail", tail),
         follow=follow,
     )
 

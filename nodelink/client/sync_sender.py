@@ -12,7 +12,7 @@ import grpc
 from nodelink.client.channel import CLOSE_SECONDS, IDLE_SECONDS, MOST_UNANSWERED, MOST_UNANSWERED_BYTES
 from nodelink.client.failures import error_of
 from nodelink.client.outgoing import KeyMaker, Outgoing, Promise, frame_of, promise_of
-from nodelink.client.sync_calls import Calls
+from nodelink.client.sync_connection import Connection
 from nodelink.errors import LinkLost, NodelinkError
 from nodelink.task import Submission
 from nodelink.v1 import task_pb2
@@ -28,11 +28,17 @@ class Sender:
     """
 
     def __init__(
-        self, open_stream: OpenStream, calls: Calls, *, most: int = MOST_UNANSWERED, idle: float = IDLE_SECONDS
+        self,
+        open_stream: OpenStream,
+        connection: Connection,
+        *,
+        most: int = MOST_UNANSWERED,
+        idle: float = IDLE_SECONDS,
     ) -> None:
         self.new_key = KeyMaker(secrets.token_urlsafe(12))
         self._open_stream = open_stream
-        self._calls = calls
+        self._connection = connection
+        self._peer = connection.peer
         self._most = most
         self._idle = idle
         self._outgoing = Outgoing()
@@ -47,7 +53,7 @@ class Sender:
 
     def submit(self, submission: Submission) -> Promise:
         """Promise to hand it in. Blocks while too many are unacknowledged. Raises `TooLarge`; `LinkLost` if closed."""
-        self._calls.check()
+        self._connection.check()
         promise = promise_of(submission, self.new_key)
         with self._lock:
             while self._is_full and not self._is_closed:
@@ -65,13 +71,13 @@ class Sender:
         """Wait until it is settled, or for so many seconds. Returns whether it is."""
         if promise.outcome is not None:
             return True
-        self._calls.check_process()
+        self._connection.check_process()
         with self._lock:
             return self._settled.wait_for(lambda: promise.outcome is not None, timeout)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until all is settled that was promised so far, or for so many seconds. Returns whether it is."""
-        self._calls.check_process()
+        self._connection.check_process()
         with self._lock:
             last = self._outgoing.last
             return self._settled.wait_for(lambda: last is None or last.outcome is not None, timeout)
@@ -107,7 +113,7 @@ class Sender:
             raise
 
     def _run_on(self) -> None:
-        patience = self._calls.new_patience()
+        patience = self._peer.new_patience()
         while self._has_work():
             try:
                 self._carry(patience.heard)
@@ -128,7 +134,7 @@ class Sender:
     def _after(self, error: NodelinkError, delay_after: Callable[[NodelinkError], float]) -> None:
         """Wait until it is time to try again; or settle everything with the error, if there is no sense in it."""
         try:
-            self._calls.heard(error)
+            self._peer.heard(error)
             delay = delay_after(error)
         except NodelinkError:
             with self._lock:
@@ -149,12 +155,12 @@ class Sender:
         try:
             for answer in call:
                 heard()
-                self._calls.heard()
+                self._peer.heard()
                 self._take(answer)
             if not self._is_resting:
-                raise LinkLost(f"the server at {self._calls.server} ended the stream of submissions")
+                raise LinkLost(f"the server at {self._peer.address} ended the stream of submissions")
         except grpc.RpcError as error:
-            raise error_of(error, self._calls.server) from error
+            raise error_of(error, self._peer.address) from error
         finally:
             with self._lock:
                 self._end_stream()

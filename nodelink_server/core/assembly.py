@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.archive import Archive
+from nodelink_server.core.channel import ResponseChannel
 from nodelink_server.core.cleanup import Cleanup
 from nodelink_server.core.clock import ControlTime
 from nodelink_server.core.consequences import Consequences
@@ -20,7 +21,7 @@ from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.lookup import Lookup
 from nodelink_server.core.observer import Observer
 from nodelink_server.core.ports import Change, Clock, Store
-from nodelink_server.core.processor import ResponseChannel, ResponseProcessor
+from nodelink_server.core.processor import ResponseProcessor
 from nodelink_server.core.ranking import Ranking
 from nodelink_server.core.reconcile import Reconciler
 from nodelink_server.core.registry import TaskRegistry

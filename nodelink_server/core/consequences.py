@@ -26,14 +26,25 @@ from nodelink_server.core.timers import Timers
 
 
 class Endings:
-    """How somebody who waits hears of the ends of tasks: `wake` is set at the `wanted`-th, and perhaps before."""
+    """How somebody who waits hears of the ends of tasks: `wake` is set at the `wanted`-th, and perhaps before.
 
-    __slots__ = ("changes", "wake", "wanted")
+    Of all the ends only the `last` is kept: results are large, and may be many.
+    """
+
+    __slots__ = ("last", "task_ids", "wake", "wanted")
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
-        self.changes: dict[str, Change] = {}
+        self.task_ids: set[str] = set()
+        self.last: Change | None = None
         self.wanted = 1
+
+    def hear(self, end: Change) -> None:
+        """A task has ended."""
+        self.task_ids.add(end.task.id)
+        self.last = end
+        if len(self.task_ids) >= self.wanted:
+            self.wake.set()
 
 
 class Consequences:
@@ -144,6 +155,4 @@ class Consequences:
                 session.answered((task.ref,))
         self._logbook.wake(task.id)
         for endings in self._waiters.get(task.id, ()):
-            endings.changes[task.id] = change
-            if len(endings.changes) >= endings.wanted:
-                endings.wake.set()
+            endings.hear(change)

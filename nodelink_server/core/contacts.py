@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from nodelink.errors import LinkError, SessionReplaced
@@ -16,6 +17,7 @@ class Contacts:
         self._clock = clock
         self._silence = silence_seconds
         self._open: dict[AgentSession, AgentSessionRecord] = {}
+        self._unwritten: list[AgentSessionRecord] = []
         self.stopping = False
         """The server stops: the sessions that end from now on end because of that."""
 
@@ -34,7 +36,19 @@ class Contacts:
 
     def closed(self, begun: AgentSessionRecord, ending: SessionEnding) -> AgentSessionRecord:
         """A session that has begun, and ends now."""
-        return replace(begun, disconnected_at=self._clock.now(), reason=ending.value)
+        now = max(begun.connected_at, self._clock.now())  # the clock may have been set back
+        return replace(begun, disconnected_at=now, reason=ending.value)
+
+    def not_written(self, ended: Iterable[AgentSessionRecord]) -> None:
+        """The database has not taken these ends: they are to be tried again. Without it no session begins, so that they
+        are not more than there are agents.
+        """
+        self._unwritten.extend(ended)
+
+    def take_unwritten(self) -> Sequence[AgentSessionRecord]:
+        """The ends that are to be tried again."""
+        taken, self._unwritten = self._unwritten, []
+        return taken
 
     def _ending(self, session: AgentSession, end: LinkError, *, left: bool) -> SessionEnding:
         if isinstance(end, SessionReplaced):

@@ -260,17 +260,18 @@ class EventBus:
                 if chosen:
                     yield Heard(chosen)
             return
-        if after > listener.since or after < await self._store.oldest_revision():
-            yield Heard([self._notice(EventName.RESET)], listener.since)
-            return
+        is_lost = after > listener.since
         while after < listener.since and not self._closing:
             events = await self._store.events(after, PAGE)
-            if not events:
-                return
+            is_lost = after < await self._store.oldest_revision()  # perhaps only now: it is swept while it is read
+            if is_lost or not events:
+                break
             chosen = listener.filter.select([e for e in events if after < e.revision <= listener.since])
             if chosen:
                 yield Heard(chosen)
             after = events[-1].revision
+        if is_lost:
+            yield Heard([self._notice(EventName.RESET)], listener.since)
 
     async def _live(self, listener: _Listener) -> AsyncGenerator[Heard, None]:
         while not self._closing:

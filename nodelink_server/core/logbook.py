@@ -157,11 +157,11 @@ class LogBook:
 
     async def _open_intakes(self, refs: set[AttemptRef]) -> None:
         """Know where the output of these attempts ends. Refs that name no execution are left out."""
+        if len(self._intakes) > MOST_INTAKES:
+            self._intakes.clear()
         unknown = [ref for ref in refs if ref not in self._intakes]
         if not unknown:
             return
-        if len(self._intakes) > MOST_INTAKES:
-            self._intakes.clear()
         shown = {ref.task_id: self._registry.get(ref.task_id) for ref in unknown}
         missing = [task_id for task_id, task in shown.items() if task is None]
         stored = {task.id: task for task in await self._store.find(missing)} if missing else {}

@@ -67,7 +67,8 @@ class TaskManager:
         self.scheduler = rooms.scheduler
         self.tally = rooms.tally
         self.vitals = rooms.vitals
-        self._draining = False
+        self.stopping = asyncio.Event()
+        """Set when the server begins to stop: what is under way is answered, and nothing else is taken."""
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ class TaskManager:
 
     async def drain(self) -> None:
         """Take no more work, and end every listener and every session on purpose. Agents keep what they run."""
-        self._draining = True
+        self.stopping.set()
         self.vitals.drain()
         self.events.close()
         self.scheduler.paused = True
@@ -136,7 +137,7 @@ class TaskManager:
 
         Raises `StoreUnavailable` or `Overloaded` if nothing was accepted.
         """
-        if self._draining:
+        if self.stopping.is_set():
             raise StoreUnavailable(STOPPING, retry_after=5.0)
         if self.options.max_live_tasks:
             await self.rooms.submissions.check_live(await self.counts(), self.options.max_live_tasks, len(submissions))
@@ -228,7 +229,7 @@ class TaskManager:
 
     async def connect(self, hello: Hello) -> tuple[AgentSession, Sequence[Verdict]]:
         """Open an agent's session, and decide about what it holds. Raises `HandshakeRefused`, `StoreUnavailable`."""
-        if self._draining:
+        if self.stopping.is_set():
             raise StoreUnavailable(STOPPING, retry_after=5.0)
         session = await self.agents.connect(hello)
         try:
@@ -236,7 +237,7 @@ class TaskManager:
         except BaseException:
             self.agents.close(session, LinkLost("the hello could not be answered"))
             raise
-        if self._draining:  # it began while the hello was being answered, and has not seen this session
+        if self.stopping.is_set():  # it began while the hello was being answered, and has not seen this session
             session.say_goodbye(STOPPING)
         return session, verdicts
 

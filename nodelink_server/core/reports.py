@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from nodelink.errors import FieldError, InvalidTask
 from nodelink_server.core.accounts import Accounts
+from nodelink_server.core.channel import ResponseChannel
 from nodelink_server.core.lookup import Lookup
 from nodelink_server.core.ports import Clock, Store
-from nodelink_server.core.processor import ResponseChannel
 from nodelink_server.core.statistics import (
     HOUR_MS,
     MINUTE_MS,

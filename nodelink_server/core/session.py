@@ -19,6 +19,8 @@ RESPONSE_WINDOW_FRAMES = 8
 LOG_WINDOW_BYTES = 4 * 1024 * 1024
 BYTES_PER_TASK = 336
 """More than a task takes on its way beside its payload and its metadata."""
+BYTES_PER_ENTRY = 12
+"""More than an entry of the metadata takes beside its characters."""
 BYTES_PER_CHARACTER = 4
 
 
@@ -241,5 +243,7 @@ class AgentSession:
 
 def _most_bytes(request: TaskRequest) -> int:
     """A bound on the size of a task on its way."""
-    characters = sum(len(name) + len(value) for name, value in request.spec.metadata.items())
-    return BYTES_PER_TASK + len(request.payload) + BYTES_PER_CHARACTER * characters
+    metadata = request.spec.metadata
+    characters = sum(len(name) + len(value) for name, value in metadata.items())
+    small = BYTES_PER_TASK + BYTES_PER_ENTRY * len(metadata)
+    return small + len(request.payload) + BYTES_PER_CHARACTER * characters

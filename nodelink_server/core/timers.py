@@ -111,6 +111,7 @@ class Timers:
     async def tick(self) -> None:
         """Do everything that is due now."""
         self._close_silent()
+        self._agents.write_unwritten_ends()
         self._is_troubled = False
         for step in (self._wake_due, self._expire_queued, self._stop_overdue):
             await self._guarded(step)

@@ -125,6 +125,7 @@ class Vitals:
     async def changed(self, seen: Health) -> Health:
         """The health as soon as it is another one than `seen`."""
         while (health := self.health()) == seen:
+            self._tell()  # what has come since the last look is known to somebody now: that it goes will be news
             await self._news.wait()
         return health
 

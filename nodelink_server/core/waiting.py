@@ -44,7 +44,7 @@ class Waiting:
         deadline = self._deadline(timeout_ms)
         payload = None
         with self._consequences.ends_of([task_id]) as endings:
-            while not endings.changes:
+            while endings.last is None:
                 over = self._is_over(deadline)
                 shown = self._registry.get(task_id)
                 if over or shown is None or shown.is_terminal:
@@ -54,7 +54,7 @@ class Waiting:
                 else:
                     payload = shown.payload
                 await self._next(endings, deadline)
-        return _record_of(endings.changes[task_id], payload) or await self._read(task_id)
+        return _record_of(endings.last, payload) or await self._read(task_id)
 
     async def for_some(self, task_ids: Sequence[str], timeout_ms: int | None, *, all: bool) -> Sequence[TaskRecord]:
         """Those that have ended, in the order asked, as soon as one (`all`: every one) has or the time is up.
@@ -68,10 +68,10 @@ class Waiting:
         with self._consequences.ends_of(wanted) as endings:
             ended = {task.id for task in await self._found(wanted) if task.is_terminal}
             needed = len(wanted) if all else 1
-            while len(ended.union(endings.changes)) < needed and not self._is_over(deadline):
-                endings.wanted = len(endings.changes) + needed - len(ended.union(endings.changes))
+            while (missing := needed - len(ended | endings.task_ids)) > 0 and not self._is_over(deadline):
+                endings.wanted = len(endings.task_ids) + missing
                 await self._next(endings, deadline)
-            ended.update(endings.changes)
+            ended |= endings.task_ids
         return await self._store.read_ended([task_id for task_id in wanted if task_id in ended])
 
     async def _found(self, task_ids: Sequence[str]) -> Sequence[Task]:

@@ -6,8 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 
-from nodelink.errors import Overloaded
+from nodelink.errors import Overloaded, StoreUnavailable
 from nodelink.v1 import task_pb2
+from nodelink_server.core.vitals import STOPPING
 from nodelink_server.rpc.submissions import Submit, check_size, put_outcomes, submit_all
 
 WINDOW = 8_192
@@ -19,6 +20,9 @@ MOST_TOGETHER = 2_000
 MOST_WAITING_BYTES = 16 << 20
 """How much of a stream may wait for a commit in memory; beyond it, the stream is not read."""
 
+STOPPED_SECONDS = 5.0
+"""When a caller whose stream has ended because the server stops may try again."""
+
 
 class SubmitStream:
     """One call of StreamSubmitTasks. Whatever came while one commit ran is submitted together next.
@@ -26,9 +30,10 @@ class SubmitStream:
     Each frame has its answer. The caller's credit is cumulative, and grows with each answer.
     """
 
-    def __init__(self, submit: Submit, *, window: int = WINDOW, traceparent: str = "") -> None:
+    def __init__(self, submit: Submit, *, stopping: asyncio.Event, window: int = WINDOW, traceparent: str = "") -> None:
         """`traceparent`: the trace context of requests that name none."""
         self._submit = submit
+        self._stopping = stopping
         self._traceparent = traceparent
         self._window = window
         self._frames: deque[task_pb2.StreamSubmitTasksRequest] = deque()
@@ -44,18 +49,27 @@ class SubmitStream:
     ) -> AsyncGenerator[task_pb2.StreamSubmitTasksResponse, None]:
         """First the credit alone, then an answer for each frame, behind its commit.
 
-        Raises `Overloaded` for more than the credit.
+        Raises `Overloaded` for more than the credit, and `StoreUnavailable` when the server stops: no sooner than what
+        is under way is answered, and no later, or a caller that keeps the stream open would hold up the stop.
         """
         reader = asyncio.create_task(self._read(frames), name="submit stream reader")
+        stopper = asyncio.create_task(self._stop(), name="submit stream stopper")
         try:
             yield task_pb2.StreamSubmitTasksResponse(submit_credit=self._window)
             while together := await self._take():
                 for answer in await self._answer(together):
                     yield answer
+            if not self._ended:
+                raise StoreUnavailable(STOPPING, retry_after=STOPPED_SECONDS)
             await reader
         finally:
             reader.cancel()
-            await asyncio.wait({reader})
+            stopper.cancel()
+            await asyncio.wait({reader, stopper})
+
+    async def _stop(self) -> None:
+        await self._stopping.wait()
+        self._arrived.set()
 
     async def _read(self, frames: AsyncIterable[task_pb2.StreamSubmitTasksRequest]) -> None:
         try:
@@ -79,7 +93,7 @@ class SubmitStream:
 
     async def _take(self) -> list[task_pb2.StreamSubmitTasksRequest]:
         """The frames to be submitted together next. Empty: there will be none."""
-        if not self._frames and not self._ended:
+        if not self._frames and not self._ended and not self._stopping.is_set():
             self._arrived.clear()
             await self._arrived.wait()
         together: list[task_pb2.StreamSubmitTasksRequest] = []

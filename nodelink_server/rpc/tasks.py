@@ -51,7 +51,9 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
         self, request_iterator: AsyncIterator[task_pb2.StreamSubmitTasksRequest], context: Context
     ) -> AsyncIterator[task_pb2.StreamSubmitTasksResponse]:
         """Accept tasks for as long as they come."""
-        return SubmitStream(self._manager.submit, traceparent=traceparent_of(context)).answers(request_iterator)
+        manager = self._manager
+        stream = SubmitStream(manager.submit, stopping=manager.stopping, traceparent=traceparent_of(context))
+        return stream.answers(request_iterator)
 
     # --- look -------------------------------------------------------------------------------------------------------
 

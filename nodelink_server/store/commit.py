@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, select, tuple_, update
+from sqlalchemy import Connection, select, tuple_
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt, Replay
-from nodelink_server.store import rows, sessions, statistics
+from nodelink_server.store import rows, sessions, spans, statistics
 from nodelink_server.store.audit import audit_entries, audit_hash
 from nodelink_server.store.blocks import CommittedEvents, encode_block
 from nodelink_server.store.numbering import Counters, Numbering, Writes
 from nodelink_server.store.queries import parts
 from nodelink_server.store.statements import guarded_update, insert
-from nodelink_server.store.tables import KEYS_IN_SPAN, agents, attempts, audit, events, meta, tasks
+from nodelink_server.store.tables import agents, attempts, tasks
 
 _INSERT_TASKS = {
     (False, False): insert("tasks", rows.BASE_COLUMNS),
@@ -34,26 +34,15 @@ _INSERT_SPECS = {
     True: insert("task_specs", rows.SPEC_COLUMNS, rows.SPEC_RARE_COLUMNS),
 }
 _INSERT_LABELS = insert("task_labels", rows.LABEL_COLUMNS)
-_WIDEN_SPAN = insert(
-    "task_spans",
-    rows.SPAN_COLUMNS,
-    after="ON CONFLICT (span) DO UPDATE SET"
-    " earliest = min(earliest, excluded.earliest), latest = max(latest, excluded.latest),"
-    " first_id = min(first_id, excluded.first_id), last_id = max(last_id, excluded.last_id)",
-)
 _INSERT_RESULTS = {
     False: insert("task_results", rows.RESULT_COLUMNS, verb="INSERT OR REPLACE"),
     True: insert("task_results", rows.RESULT_COLUMNS, rows.RESULT_RARE_COLUMNS, verb="INSERT OR REPLACE"),
 }
 _ADVANCE = guarded_update("tasks", rows.ADVANCE_COLUMNS, rows.ADVANCE_STEPS)
 _REWRITE = guarded_update("tasks", rows.STATE_COLUMNS, rows.STEP_COLUMNS)
-_WRITE_META = update(meta).values(
-    control_ms=bindparam("control_ms_"),
-    revision=bindparam("revision_"),
-    last_key=bindparam("last_key_"),
-    commits=bindparam("commits_"),
-    committed_at=bindparam("committed_at_"),
-)
+_INSERT_EVENTS = insert("events", ("last_revision", "first_revision", "time", "block"))
+_INSERT_AUDIT = insert("audit", ("sequence", "time", "previous", "hash", "entries"))
+_WRITE_META = "UPDATE meta SET control_ms = ?, revision = ?, last_key = ?, commits = ?, committed_at = ?"
 
 
 class _GuardFailed(Exception):
@@ -81,23 +70,15 @@ class Commit:
     def _write(self, refused: frozenset[int], replays: Mapping[int, Replay]) -> tuple[Receipt, Counters]:
         numbering = Numbering(self._batch, self._counters, refused)
         self._write_tasks(numbering.writes)
-        self._widen_spans(numbering)
+        spans.close(self._connection, last_key=self._counters.last_key, new_last_key=numbering.last_key)
         refused_agents = frozenset(index for index, agent in enumerate(self._batch.agents) if not self._keep(agent))
         self._write_sessions(refused_agents)
         made = CommittedEvents(numbering.told, self._batch.now)
         self._write_events(numbering, made)
         statistics.keep(self._connection, self._batch.statistics)
         counters = self._write_audit(numbering, refused_agents)
-        self._connection.execute(
-            _WRITE_META,
-            {
-                "control_ms_": self._batch.control_ms,
-                "revision_": counters.revision,
-                "last_key_": counters.last_key,
-                "commits_": counters.commits,
-                "committed_at_": self._batch.now,
-            },
-        )
+        kept = (self._batch.control_ms, counters.revision, counters.last_key, counters.commits, self._batch.now)
+        self._connection.exec_driver_sql(_WRITE_META, kept)
         receipt = Receipt(
             revisions=numbering.revisions,
             keys=numbering.keys,
@@ -121,15 +102,6 @@ class Commit:
                 raise _GuardFailed
         for rare, values in writes.results.items():
             _INSERT_RESULTS[rare].run(connection, values)
-
-    def _widen_spans(self, numbering: Numbering) -> None:
-        """Let the spans of the new keys know of the new tasks. What is true of all of them is true of each span."""
-        first, last = self._counters.last_key + 1, numbering.last_key
-        if first > last:
-            return
-        new = [what.task for what, _ in numbering.told if isinstance(what, Change) and what.expected == 0]
-        for span in range(first // KEYS_IN_SPAN, last // KEYS_IN_SPAN + 1):
-            _WIDEN_SPAN.run(self._connection, list(rows.span_row(span, new)))
 
     def _write_sessions(self, refused_agents: frozenset[int]) -> None:
         if self._batch.sessions:
@@ -180,8 +152,7 @@ class Commit:
     def _write_events(self, numbering: Numbering, made: CommittedEvents) -> None:
         if made:
             now, first = self._batch.now, self._counters.revision + 1
-            row = {"last_revision": numbering.revision, "first_revision": first, "time": now}
-            self._connection.execute(events.insert(), row | {"block": encode_block(numbering.told, now)})
+            _INSERT_EVENTS.run(self._connection, [numbering.revision, first, now, encode_block(numbering.told, now)])
 
     def _write_audit(self, numbering: Numbering, refused_agents: frozenset[int]) -> Counters:
         """Add the commit's record to the chain, if it has done anything to a task or an agent."""
@@ -193,8 +164,7 @@ class Commit:
             encoded = json.dumps(entries, separators=(",", ":"))
             sequence += 1
             digest = audit_hash(previous=before.audit_hash, sequence=sequence, time=self._batch.now, entries=encoded)
-            row = {"sequence": sequence, "time": self._batch.now, "previous": before.audit_hash, "hash": digest}
-            self._connection.execute(audit.insert(), row | {"entries": encoded})
+            _INSERT_AUDIT.run(self._connection, [sequence, self._batch.now, before.audit_hash, digest, encoded])
         return Counters(
             revision=numbering.revision,
             last_key=numbering.last_key,

@@ -167,9 +167,9 @@ class Commit:
         for session in self._batch.sessions:
             name = (session.agent_id, session.number)
             stored = kept.get(name)
-            begins = session.disconnected_at is None and stored is None
+            begins = session.disconnected_at is None and stored is None and name not in refused
             ends = session.disconnected_at is not None and stored is not None and stored.disconnected_at is None
-            if name not in refused and (begins or ends):
+            if begins or ends:
                 kept[name] = session
             of_agent = sorted(number for agent_id, number in kept if agent_id == session.agent_id)
             for number in of_agent[:-MOST_PER_AGENT]:

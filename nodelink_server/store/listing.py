@@ -2,7 +2,7 @@
 
 Only keys are looked for, along an index in which the tasks that match one filter lie in order of their keys. Of
 several filters the rarest leads, the others are checked; what is not in order of keys (times, the beginning of an id)
-first bounds the keys by `task_spans`. Nothing is sorted, and nothing before the page is passed over.
+first bounds the keys by `spans.py`. Nothing is sorted, and nothing before the page is passed over.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, exists, fu
 from nodelink.task import TaskStatus
 from nodelink_server.core.ports import TaskPage, TaskQuery
 from nodelink_server.core.search import Search, search_of
-from nodelink_server.store import queries
+from nodelink_server.store import queries, spans
 from nodelink_server.store.pages import fitting
-from nodelink_server.store.tables import KEYS_IN_SPAN, UNCOMPLETED, task_labels, task_spans, task_specs, tasks
+from nodelink_server.store.tables import UNCOMPLETED, task_labels, task_specs, tasks
 
 NEWEST_KEY = 2**63 - 1
 RARE = 1_000
@@ -29,7 +29,7 @@ BEHIND_ALL = "\U0010ffff"
 
 Condition = ColumnElement[bool]
 Check = Callable[[FromClause], Condition]
-"""A condition on the table of tasks, under whatever name."""
+"""A condition on the table of tasks, under whatever name, or on the bounds of a span."""
 
 
 class _Filter(NamedTuple):
@@ -99,14 +99,14 @@ def _common(connection: Connection, query: TaskQuery) -> _Wanted:
     """What every task of a page must be."""
     wanted = _Wanted(first=0, before=query.before_key or NEWEST_KEY, filters=tuple(_filters(query)))
     after, before = query.created_after, query.created_before
-    spans: list[Condition] = []
+    bounds: list[Check] = []
     if after is not None:
-        spans.append(task_spans.c.latest >= after)
+        bounds.append(lambda span: span.c.latest >= after)
         wanted = _with_check(wanted, lambda table: table.c.created_at >= after)
     if before is not None:
-        spans.append(task_spans.c.earliest < before)
+        bounds.append(lambda span: span.c.earliest < before)
         wanted = _with_check(wanted, lambda table: table.c.created_at < before)
-    return _bounded(connection, wanted, *spans) if spans else wanted
+    return _bounded(connection, wanted, *bounds) if bounds else wanted
 
 
 def _filters(query: TaskQuery) -> Iterator[_Filter | _Label]:
@@ -143,21 +143,16 @@ def _meanings(connection: Connection, wanted: _Wanted, search: Search) -> Iterat
         yield _with_filter(wanted, _Filter("type", search.type))
     if search.id_prefix:
         first, last = search.id_prefix, search.id_prefix + BEHIND_ALL
-        found = _bounded(connection, wanted, task_spans.c.last_id >= first, task_spans.c.first_id < last)
+        found = _bounded(connection, wanted, lambda span: span.c.last_id >= first, lambda span: span.c.first_id < last)
         yield _with_check(found, lambda table: func.substr(table.c.id, 1, len(first)) == first)
 
 
-def _bounded(connection: Connection, wanted: _Wanted, *conditions: Condition) -> _Wanted:
-    """Only within the spans that meet a condition."""
-    query = select(func.min(task_spans.c.span), func.max(task_spans.c.span)).where(*conditions)
-    first, last = connection.execute(query).one()
-    if first is None:
+def _bounded(connection: Connection, wanted: _Wanted, *bounds: Check) -> _Wanted:
+    """Only within the spans whose bounds allow it."""
+    keys = spans.matching(connection, *bounds)
+    if keys is None:
         return replace(wanted, before=0)
-    return replace(
-        wanted,
-        first=max(wanted.first, first * KEYS_IN_SPAN),
-        before=min(wanted.before, (last + 1) * KEYS_IN_SPAN),
-    )
+    return replace(wanted, first=max(wanted.first, keys.first), before=min(wanted.before, keys.before))
 
 
 def _page(connection: Connection, wanted: _Wanted, limit: int) -> Sequence[int]:

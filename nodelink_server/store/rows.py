@@ -7,12 +7,12 @@ more than to bind a value, and most columns of most tasks are NULL.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from nodelink.task import Finished, LogStream
 from nodelink_server.core.ports import AgentRecord, AgentSessionRecord, Change
-from nodelink_server.core.task import Attempt, Stop, Task
+from nodelink_server.core.task import Attempt, Stop
 from nodelink_server.store.history import Steps, places_of, steps_of
 
 BASE_COLUMNS = (
@@ -43,7 +43,6 @@ SPEC_RARE_COLUMNS = (
     "metadata", "execution", "timeout_ms", "queue_timeout_ms", "scheduled_at", "delay_ms", "traceparent", "retry_of",
 )  # fmt: skip
 LABEL_COLUMNS = ("name", "value", "task_key")
-SPAN_COLUMNS = ("span", "earliest", "latest", "first_id", "last_id")
 RESULT_COLUMNS = (
     "task_key", "outcome", "reason", "output", "run_seconds", "cpu_seconds", "max_rss_bytes", "tree_gone",
 )  # fmt: skip
@@ -142,12 +141,6 @@ def label_rows(change: Change, key: int) -> Iterator[object]:
     """The values of the rows of a task's labels, one row after the other."""
     for name, value in change.task.spec.metadata.items():
         yield from (name, value, key)
-
-
-def span_row(span: int, tasks: Sequence[Task]) -> Row:
-    """Within what bounds the times and ids of some new tasks lie."""
-    times, ids = [task.created_at for task in tasks], [task.id for task in tasks]
-    return (span, min(times), max(times), min(ids), max(ids))
 
 
 def session_row(session: AgentSessionRecord) -> dict[str, object]:

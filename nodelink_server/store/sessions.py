@@ -13,23 +13,21 @@ from nodelink_server.store.rows import session_row
 from nodelink_server.store.tables import agent_sessions, meta
 
 MOST_PER_AGENT = 1_000
-MOST_FORGOTTEN = 5_000
+MOST_FORGOTTEN = 500
 
 _OPEN = agent_sessions.c.disconnected_at.is_(None)
 _BEGIN = insert(agent_sessions).on_conflict_do_nothing()
 
 
 def keep(connection: Connection, sessions: Iterable[AgentSessionRecord], refused: Collection[tuple[str, int]]) -> None:
-    """Begin and end sessions, but none of those (agent, number) whose agent was refused."""
+    """Begin and end sessions, but begin none of those (agent, number) whose agent was refused."""
     for session in sessions:
-        if (session.agent_id, session.number) in refused:
-            continue
-        if session.disconnected_at is None:
-            connection.execute(_BEGIN, session_row(session))
-            _forget_oldest(connection, session.agent_id)
-        else:
+        if session.disconnected_at is not None:
             ended = update(agent_sessions).where(_named(session.agent_id, session.number), _OPEN)
             connection.execute(ended.values(disconnected_at=session.disconnected_at, reason=session.reason))
+        elif (session.agent_id, session.number) not in refused:
+            connection.execute(_BEGIN, session_row(session))
+            _forget_oldest(connection, session.agent_id)
 
 
 def _named(agent_id: str, number: int) -> ColumnElement[bool]:

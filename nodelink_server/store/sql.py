@@ -27,7 +27,7 @@ from nodelink_server.core.ports import (
 )
 from nodelink_server.core.statistics import Counts, StatsRange
 from nodelink_server.core.task import Task, TaskRecord
-from nodelink_server.store import listing, output, queries, sessions, statistics, sweeping
+from nodelink_server.store import listing, output, queries, sessions, spans, statistics, sweeping
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import reading_engine, writing_engine
 from nodelink_server.store.files import Files, files_of, held
@@ -172,14 +172,11 @@ class SqlStore:
         self, *, finished_before: int, events_before: int, keys_before: int, sessions_before: int, limit: int
     ) -> int:
         """Delete what is old; how many tasks that were."""
-        await self._swept(partial(sweeping.forget_idempotency, before=keys_before))
-        await self._swept(partial(sessions.forget, before=sessions_before))
-        await self._swept(sweeping.forget_spans)
-        await self._forget_output(
-            tuple(self._forgotten)
-        )  # once more: a little may have come just behind the first time
-        last = await self._readers.read(partial(sweeping.last_old_block, before=events_before))
-        await self._swept(partial(sweeping.forget_events, last=last))
+        await self._in_portions(partial(sweeping.forget_idempotency, before=keys_before), sweeping.MOST_KEYS)
+        await self._in_portions(partial(sessions.forget, before=sessions_before), sessions.MOST_FORGOTTEN)
+        await self._in_portions(partial(sweeping.forget_events, before=events_before), sweeping.MOST_BLOCKS)
+        await self._swept(spans.forget)
+        await self._forget_output(tuple(self._forgotten))  # again: a little may have come just behind the first time
         keys = await self._readers.read(partial(queries.finished_keys, before=finished_before, limit=limit))
         for part in sweeping.portions(keys):
             # Output first: a task without its output is swept again, output without its task would stay for ever.
@@ -189,8 +186,8 @@ class SqlStore:
         return len(keys)
 
     async def _forget_output(self, keys: Sequence[int]) -> None:
-        for part in sweeping.portions(keys):
-            await self._log_writer.write(Work(partial(output.forget, task_keys=part), _never, pages=len(part)))
+        if keys:
+            await self._log_writer.write(Work(partial(output.forget, task_keys=keys), _never, pages=sweeping.PORTION))
 
     async def statistics(self, wanted: StatsRange) -> Mapping[tuple[int, str], Counts]:
         """What the rows of a range add up to."""
@@ -198,20 +195,23 @@ class SqlStore:
 
     async def coarsen(self, *, before: int, series: int, forget_before: int, limit: int) -> int:
         """Merge old rows of minutes into rows of hours, and delete the oldest; how many rows were found."""
-        forgotten = await self._in_portions(partial(statistics.forget, before=forget_before), limit)
-        return forgotten + await self._in_portions(partial(statistics.merge, before=before, series=series), limit)
+        forget = partial(statistics.forget, before=forget_before)
+        merge = partial(statistics.merge, before=before, series=series)
+        forgotten = await self._in_portions(forget, statistics.PORTION, limit)
+        return forgotten + await self._in_portions(merge, statistics.PORTION, limit)
 
-    async def _in_portions(self, deed: Callable[[Connection], int], limit: int) -> int:
+    async def _in_portions(self, deed: Callable[[Connection], int], portion: int, limit: int | None = None) -> int:
+        """Do something a portion a transaction, until one is not full, or about `limit` are done; how many."""
         found = 0
-        while found < limit:
-            portion = await self._writer.write(Work(deed, _never, pages=statistics.PORTION))
-            found += portion
-            if portion < statistics.PORTION:
+        while limit is None or found < limit:
+            some = await self._swept(deed)
+            found += some
+            if some < portion:
                 break
         return found
 
-    async def _swept(self, deed: Callable[[Connection], int]) -> None:
-        await self._writer.write(Work(deed, _never, pages=sweeping.PORTION))
+    async def _swept(self, deed: Callable[[Connection], int]) -> int:
+        return await self._writer.write(Work(deed, _never, pages=sweeping.PORTION))
 
 
 def _raise_start_number(connection: Connection) -> int:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from sqlalchemy import Connection, delete, select, update
 
 from nodelink_server.store.records import labels_in
-from nodelink_server.store.tables import (
-    KEYS_IN_SPAN,
-    attempts,
-    events,
-    task_labels,
-    task_results,
-    task_spans,
-    task_specs,
-    tasks,
-)
+from nodelink_server.store.tables import attempts, events, task_labels, task_results, task_specs, tasks
 
 PORTION = 100
-MOST_BLOCKS = 10_000
-MOST_KEYS = 5_000
+MOST_BLOCKS = 1_000
+MOST_KEYS = 500
 
 
 def portions(keys: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -47,33 +39,20 @@ def _forget_labels(connection: Connection, keys: Sequence[int]) -> None:
             connection.execute(delete(task_labels).where(*entry))
 
 
-def forget_spans(connection: Connection) -> int:
-    """Delete what is known of keys that are older than those of all tasks."""
-    first = select(tasks.c.key).where(tasks.c.key > 0).order_by(tasks.c.key).limit(1)
-    oldest = connection.execute(first).scalar_one_or_none()
-    if oldest is None:
+def forget_events(connection: Connection, before: int) -> int:
+    """Delete some of the leading blocks that are older than a moment; how many, `MOST_BLOCKS` if there may be more."""
+    leading = select(events.c.last_revision, events.c.time).where(events.c.last_revision > 0)
+    blocks = leading.order_by(events.c.last_revision).limit(MOST_BLOCKS)
+    old = [last for last, _ in takewhile(lambda block: block.time < before, connection.execute(blocks))]
+    if not old:
         return 0
-    return connection.execute(delete(task_spans).where(task_spans.c.span < oldest // KEYS_IN_SPAN)).rowcount
-
-
-def last_old_block(connection: Connection, before: int) -> int:
-    """The last revision of the leading blocks that are older than a moment; 0: there are none."""
-    blocks = select(events.c.last_revision, events.c.time).order_by(events.c.last_revision).limit(MOST_BLOCKS)
-    last = 0
-    for revision, time in connection.execute(blocks):
-        if time >= before:
-            break
-        last = revision
-    return last
-
-
-def forget_events(connection: Connection, last: int) -> int:
-    """Delete the blocks up to a revision."""
-    return connection.execute(delete(events).where(events.c.last_revision <= last)).rowcount
+    return connection.execute(delete(events).where(events.c.last_revision <= old[-1])).rowcount
 
 
 def forget_idempotency(connection: Connection, before: int) -> int:
-    """Free the idempotency keys of tasks that were created before a moment."""
+    """Free some of the idempotency keys of tasks that were created before a moment; how many, `MOST_KEYS` if there may
+    be more.
+    """
     named = tasks.c.idempotency_key.is_not(None)
     old = select(tasks.c.key).where(named, tasks.c.created_at < before).limit(MOST_KEYS)
     freed = update(tasks).where(tasks.c.key.in_(old)).values(idempotency_key=None, idempotency_digest=None)

@@ -132,8 +132,7 @@ task_specs = Table(
     Column("retry_of", String(36), nullable=True),
 )
 
-# For each run of so many keys, within what bounds the times and ids of its tasks lie: keys follow the order of arrival,
-# so that a time or the beginning of an id leads to few spans, and stays right if the clock has gone back.
+# For each full run of so many keys, within what bounds the times and ids of its tasks lie (`spans.py`).
 KEYS_IN_SPAN = 4_096
 task_spans = Table(
     "task_spans",

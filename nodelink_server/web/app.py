@@ -14,6 +14,7 @@ from nodelink_server.web import agents, events, health, logs, pages, scheduler, 
 from nodelink_server.web.errors import add_error_handlers
 from nodelink_server.web.frame import Frame
 from nodelink_server.web.gate import AddressGate, BodyGate
+from nodelink_server.web.handshakes import Handshakes
 from nodelink_server.web.openapi import TITLE
 from nodelink_server.web.profile import profile_pages
 from nodelink_server.web.target import PlaceTable, TargetGate
@@ -56,7 +57,7 @@ def create_app(
     app.add_middleware(TargetGate, places=places)
     app.add_middleware(AddressGate, allowed_hosts=tuple(allowed_hosts), any_address=any_address)
     app.add_middleware(Frame, insecure=insecure)
-    app.add_middleware(websocket.Handshakes)
+    app.add_middleware(Handshakes, insecure=insecure)
     return app
 
 

@@ -147,11 +147,17 @@ def problem(
     return answer
 
 
-def bare_problem(status: int, detail: str) -> bytes:
-    """A whole answer of HTTP/1.1, for what goes wrong before there is a request. The connection ends with it."""
+def last_problem(status: int, detail: str) -> Problem:
+    """A problem with which a connection ends; what is wrong was found before the request had a name."""
     request_id = uuid.uuid4().hex
     answer = problem(status, HTTP_CODES[status], detail, request_id, headers={"connection": "close"})
     answer.headers["x-request-id"] = request_id
+    return answer
+
+
+def bare_problem(status: int, detail: str) -> bytes:
+    """As `last_problem`, as a whole answer of HTTP/1.1: for what goes wrong before there is a request."""
+    answer = last_problem(status, detail)
     lines = [f"HTTP/1.1 {status} {phrase(status)}".encode()]
     lines += [name + b": " + value for name, value in answer.raw_headers]
     return b"\r\n".join([*lines, b"", bytes(answer.body)])

@@ -74,15 +74,8 @@ class _Answer:
         """Pass a message on; the first gets the marks."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self._mark(MutableHeaders(scope=message))
+            mark(MutableHeaders(scope=message), self._request_id, insecure=self._insecure)
         await self._send(message)
-
-    def _mark(self, headers: MutableHeaders) -> None:
-        headers["x-request-id"] = self._request_id
-        for name, value in _SAFE_HEADERS.items():
-            headers.setdefault(name, value)
-        if self._insecure:
-            headers[INSECURE_HEADER] = INSECURE_WARNING
 
     def note(self, scope: Scope) -> None:
         """One line in the log. The path is the route's, so that it holds no ids; queries may hold secrets."""
@@ -96,6 +89,15 @@ class _Answer:
             status=self.status,
             seconds=round(time.perf_counter() - self._arrived_at, 6),
         )
+
+
+def mark(headers: MutableHeaders, request_id: str, *, insecure: bool) -> None:
+    """Put on an answer what every answer carries."""
+    headers["x-request-id"] = request_id
+    for name, value in _SAFE_HEADERS.items():
+        headers.setdefault(name, value)
+    if insecure:
+        headers[INSECURE_HEADER] = INSECURE_WARNING
 
 
 def _request_id(scope: Scope) -> str:

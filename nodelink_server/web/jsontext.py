@@ -24,7 +24,7 @@ def read_json(text: bytes, *, most_depth: int = MOST_DEPTH) -> Any:
         raise ValueError(f"the values nest deeper than {most_depth}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
-    if _is_deeper(value, most_depth):
+    if text.count(b"[") + text.count(b"{") > most_depth and _is_deeper(value, most_depth):
         raise ValueError(f"the values nest deeper than {most_depth}")
     if b"\\u" in text:
         _check_unicode(value)
@@ -34,10 +34,14 @@ def read_json(text: bytes, *, most_depth: int = MOST_DEPTH) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:100]!r} is given twice in one object")
+        raise ValueError(f"{_given_twice(pairs)[:100]!r} is given twice in one object")
     return found
+
+
+def _given_twice(pairs: list[tuple[str, Any]]) -> str:
+    """The first name that has been given before, found in one pass: objects may be large."""
+    last = {name: place for place, (name, _) in enumerate(pairs)}
+    return next(name for place, (name, _) in enumerate(pairs) if last[name] != place)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -71,15 +71,18 @@ class LastingResponse(Response):
             await send({"type": "http.response.body", "body": self._beat, "more_body": True})
 
 
-async def unless_closing(waiting: Coroutine[Any, Any, _Outcome], closing: asyncio.Event) -> _Outcome | None:
-    """What is waited for, or None as soon as the server closes its doors."""
+async def unless_over(
+    waiting: Coroutine[Any, Any, _Outcome], closing: asyncio.Event, receive: Receive
+) -> _Outcome | None:
+    """What is waited for, or None as soon as the caller leaves or the server closes its doors."""
     async with asyncio.TaskGroup() as race:
         outcome = race.create_task(_caught(waiting), name="long poll")
         closed = race.create_task(closing.wait(), name="long poll: closing")
-        await asyncio.wait((outcome, closed), return_when=asyncio.FIRST_COMPLETED)
+        left = race.create_task(_departure(receive), name="long poll: departure")
+        await asyncio.wait((outcome, closed, left), return_when=asyncio.FIRST_COMPLETED)
         done = outcome.done()
-        outcome.cancel()
-        closed.cancel()
+        for part in (outcome, closed, left):
+            part.cancel()
     if not done:
         return None
     result = outcome.result()

@@ -11,10 +11,10 @@ from starlette.requests import Request
 
 from nodelink.errors import NotAllowed, StoreUnavailable
 from nodelink_server.profile import Profiler
-from nodelink_server.web.lasting import unless_closing
+from nodelink_server.web.lasting import unless_over
 from nodelink_server.web.wiring import Closing
 
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
 class ProfileQuery(BaseModel):
@@ -36,7 +36,7 @@ def profile_pages(profiler: Profiler) -> APIRouter:
         Only for callers on the server's own machine; one at a time.
         """
         _check_local(request)
-        folded = await unless_closing(profiler.record(asked.seconds), closing)
+        folded = await unless_over(profiler.record(asked.seconds), closing, request.receive)
         if folded is None:
             raise StoreUnavailable("the server is stopping")
         return Response(folded, media_type="text/plain; charset=utf-8")

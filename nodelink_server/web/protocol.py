@@ -7,16 +7,21 @@ as long as the peer's machine lives.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from nodelink_server.web.errors import HTTP_CODES, bare_problem, problem
+from nodelink_server.web.errors import bare_problem, last_problem
+from nodelink_server.web.reader_watch import ReaderWatch
 
 SOCKET_PATH = b"/api/v1/ws"
+MOST_AHEAD = 32
+"""So many requests may wait on one connection for the answer to the one before."""
+READ_BYTES = 32 << 10
+"""So much is read from one connection at once; then others have their turn."""
 
 _REFUSALS = {
     400: "this is not HTTP/1.1",
@@ -39,33 +44,6 @@ class ConnectionLimits:
     connections: int = 6_000
 
 
-class ReaderWatch:
-    """Cuts off a reader that takes nothing of what waits for it; one that is merely slow goes on."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self._loop = loop
-        self._seconds = seconds
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, transport: asyncio.Transport) -> None:
-        """Something waits to be read."""
-        self.end()
-        self._timer = self._loop.call_later(self._seconds, self._check, transport, transport.get_write_buffer_size())
-
-    def end(self) -> None:
-        """Nothing waits any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _check(self, transport: asyncio.Transport, before: int) -> None:
-        waiting = transport.get_write_buffer_size()
-        if waiting >= before:
-            transport.abort()
-        elif waiting:
-            self.begin(transport)
-
-
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's connection with a deadline for each request, and one for readers that do not read."""
 
@@ -86,18 +64,24 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A caller has connected, and shall say what it wants."""
         super().connection_made(transport)
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         self._expect_within(self.limits.headers_seconds)
 
     def data_received(self, data: bytes) -> None:
-        """Something came. Headers that do not end are refused."""
+        """Something came. Headers that do not end are refused, and nobody stays by saying nothing."""
+        self._unset_keepalive_if_required()
         if self._in_headers:
             self._header_bytes += len(data)
-        super().data_received(data)
+        self._parse(data)
         if self._in_headers and self._header_bytes > self.limits.header_bytes:
             self._refuse(431)
+        elif not self._begun and not self._answering and self._deadline is None:
+            self._expect_within(self.limits.headers_seconds)
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise HttpParserError("there are too many requests ahead of this one")
         super().on_message_begin()
         self._begun = True
         self._in_headers = True
@@ -105,8 +89,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._reader.end()  # what the next response writes says nothing of how the last one is read
         self._expect_within(self.limits.headers_seconds)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header. What comes behind a body is none."""
+        if self._in_headers:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The headers are there; the body follows."""
+        if self._is_passed_over():
+            return
         self._in_headers = False
         self._expect_within(self.limits.body_seconds)
         self.app = _refuse_crowd if self._is_crowded() else self._served
@@ -115,6 +106,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
+        if self._is_passed_over():
+            return
         self._begun = False
         self._in_headers = True
         self._header_bytes = 0
@@ -134,27 +127,55 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._begun and self._in_headers:
             self._refuse(408)
         else:
-            self.transport.close()
+            self._close()
 
     def _refuse(self, status: int) -> None:
         if self.transport.is_closing():
             return
         if not self._answering:  # else it would land in the middle of an answer
             self.transport.write(bare_problem(status, _REFUSALS[status]))
-        self.transport.close()
+        self._close()
 
     def _is_crowded(self) -> bool:
         return len(self.connections) > self.limits.connections
 
-    def send_400_response(self, msg: str) -> None:
-        """What came is no request."""
-        self._refuse(400)
-
     # -- a WebSocket is a connection of another kind ------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            [end_of_head] = upgrade.args
+            self._upgrade(data[end_of_head:])
+        except HttpParserError:
+            self._refuse(400)
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Carry out the wish for another protocol, or read the request, and the rest, as if it had not been said."""
+        if self._should_upgrade():
+            self.handle_websocket_upgrade()
+        elif self.parser.get_method() == b"CONNECT":
+            self._refuse(400)
+        else:
+            head = self._head_without_upgrade()
+            self.parser = HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+            self._parse(head + rest)
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _is_passed_over(self) -> bool:
+        """Whether the parser has stopped behind a head that is read once more, without its wish."""
+        return bool(self.parser.should_upgrade()) and not self._should_upgrade()
 
     def _should_upgrade(self) -> bool:
         """Whether the request becomes a WebSocket. Anywhere else the wish is ignored, as HTTP allows."""
-        return self.url.partition(b"?")[0] == SOCKET_PATH and super()._should_upgrade()
+        is_there = self.parser.get_method() == b"GET" and self.url.partition(b"?")[0] == SOCKET_PATH
+        return is_there and super()._should_upgrade()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over, unless there are too many of them."""
@@ -176,6 +197,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The reader has caught up."""
         super().resume_writing()
         self._reader.end()
+        self._watch_end()
 
     def on_response_complete(self) -> None:
         """The response is written, if not sent."""
@@ -185,6 +207,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self._reader.begin(self.transport)
 
     # -- the end ------------------------------------------------------------------------------------------------------
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No further request came."""
+        self._close()
+
+    def _close(self) -> None:
+        """End it as soon as what was written has been taken."""
+        self.transport.close()
+        self._watch_end()
+
+    def _watch_end(self) -> None:
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._reader.begin(self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and its timers with it."""
@@ -209,7 +244,4 @@ class BoundedProtocol(HttpToolsProtocol):
 
 async def _refuse_crowd(scope: Scope, receive: Receive, send: Send) -> None:
     """What answers a connection too many."""
-    request_id = uuid.uuid4().hex
-    answer = problem(503, HTTP_CODES[503], _REFUSALS[503], request_id, headers={"connection": "close"})
-    answer.headers["x-request-id"] = request_id
-    await answer(scope, receive, send)
+    await last_problem(503, _REFUSALS[503])(scope, receive, send)

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame
+from websockets.http11 import Response
+from websockets.server import ServerProtocol
 
-from nodelink_server.web.protocol import ConnectionLimits, ReaderWatch
+from nodelink_server.web.errors import bare_problem, last_problem, phrase
+from nodelink_server.web.protocol import ConnectionLimits
+from nodelink_server.web.reader_watch import ReaderWatch
 
 GOING_AWAY = 1001
 TOO_BIG = 1009
 MOST_FRAGMENTS = 1_000
+
+
+class Handshake(ServerProtocol):
+    """The protocol as the library has it; only its refusals are ours."""
+
+    def reject(self, status: int, text: str) -> Response:
+        """The answer to a handshake that is not right."""
+        answer = last_problem(int(status), text.strip())
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.raw_headers]
+        return Response(int(status), phrase(int(status)), Headers(headers), bytes(answer.body))
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
@@ -24,7 +41,16 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.close_timeout = self.limits.linger_seconds
+        self.conn = Handshake(max_size=self.config.ws_max_size, logger=self.conn.logger)
         self._reader = ReaderWatch(self.loop, self.limits.stall_seconds)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came. The handshake comes first, and whole."""
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(bare_problem(400, "this is no handshake of a WebSocket"))
+            self.transport.close()
+            self._cut_soon()
 
     def pause_writing(self) -> None:
         """More waits to be sent than may wait. Nothing more is read either, or pings alone would fill the memory."""
@@ -41,15 +67,22 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         """As uvicorn has it. `texts` instead of `text`: several messages in one write."""
-        texts = message.get("texts")
-        if texts is None:
-            await super().send(message)
-            return
         await self.writable.wait()
         if self.disconnected or self.close_sent:
             raise ClientDisconnected
-        for text in texts:
-            self.conn.send_text(text.encode())
+        texts = message.get("texts")
+        if texts is None:
+            await super().send(message)
+            self.handshake_complete |= self.close_sent  # it was refused, which is an answer too
+        else:
+            self._send_texts(texts)
+
+    def _send_texts(self, texts: Iterable[str]) -> None:
+        try:
+            for text in texts:
+                self.conn.send_text(text.encode())
+        except InvalidState as error:  # the peer has said goodbye
+            raise ClientDisconnected from error
         self.transport.write(b"".join(self.conn.data_to_send()))
 
     async def receive(self) -> ASGIReceiveEvent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from nodelink.errors import TaskNotFinished
@@ -14,7 +14,7 @@ from nodelink_server.core.ports import TaskQuery
 from nodelink_server.core.task import TaskRecord
 from nodelink_server.web.bodies import Cancellation, CleanUp
 from nodelink_server.web.filters import AllTaskFilters
-from nodelink_server.web.lasting import unless_closing
+from nodelink_server.web.lasting import unless_over
 from nodelink_server.web.paging import page_token
 from nodelink_server.web.shapes import RemovedJson, ResultJson, TaskJson, TaskPage
 from nodelink_server.web.values import Wait
@@ -46,10 +46,10 @@ async def get_task(task_id: str, manager: Manager) -> TaskJson:
 
 @router.get("/tasks/{task_id}/result")
 async def get_result(
-    task_id: str, asked: Annotated[ResultWait, Query()], manager: Manager, closing: Closing
+    task_id: str, asked: Annotated[ResultWait, Query()], request: Request, manager: Manager, closing: Closing
 ) -> ResultJson:
     """Show how a task ended. 409 while it has not; with `wait`, the answer comes with the end, or when time is up."""
-    record = await _waited(task_id, asked.wait, manager, closing) if asked.wait else await manager.get(task_id)
+    record = await _waited(task_id, asked.wait, manager, closing, request)
     if not record.task.is_terminal:
         raise TaskNotFinished(f"The task has not finished yet: it is {record.task.status}.")
     return result_json(record)
@@ -83,6 +83,9 @@ async def task_page(query: TaskQuery, manager: TaskManager) -> TaskPage:
     return TaskPage(tasks=[live_task_json(record, manager) for record in page], next_page_token=token)
 
 
-async def _waited(task_id: str, wait_ms: int, manager: TaskManager, closing: asyncio.Event) -> TaskRecord:
-    record = await unless_closing(manager.wait(task_id, wait_ms), closing)
+async def _waited(
+    task_id: str, wait_ms: int | None, manager: TaskManager, closing: asyncio.Event, request: Request
+) -> TaskRecord:
+    """The task when it has ended, or when nobody waits for that any more."""
+    record = await unless_over(manager.wait(task_id, wait_ms), closing, request.receive) if wait_ms else None
     return record or await manager.get(task_id)

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from contextlib import aclosing
 from itertools import count
-from typing import Annotated, Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import structlog
-from fastapi import APIRouter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from fastapi import APIRouter, Depends
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
-from nodelink.errors import FieldError, InvalidTask, Malformed, NodelinkError, Overloaded
-from nodelink_server.core.events import EVENT_NAMES, EventFilter, Heard
+from nodelink.errors import FieldError, InvalidTask, NodelinkError, Overloaded
+from nodelink_server.core.events import Heard
 from nodelink_server.core.manager import TaskManager
-from nodelink_server.web.errors import field_errors, problem_of, refusal
-from nodelink_server.web.events import MAX_REVISION, EventFrames
-from nodelink_server.web.jsontext import read_json
+from nodelink_server.web.events import EventFrames
+from nodelink_server.web.socket_messages import Subscribe, error_json, read_message
+from nodelink_server.web.wiring import no_parameters
 
 MOST_SUBSCRIPTIONS = 100
 MOST_MISTAKES = 20
@@ -38,49 +35,9 @@ TEXT_ONLY = 1003
 TOO_MANY_MISTAKES = 1008
 TOO_SLOW = 1013
 
-Wish = TypeVar("Wish", bound=BaseModel)
-
 log = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["events"])
-
-
-def _known(names: list[str]) -> list[str]:
-    unknown = sorted(set(names) - EVENT_NAMES)
-    if unknown:
-        raise ValueError(f"there is no event {unknown[0][:100]!r}")
-    return names
-
-
-Name = Annotated[StrictStr, Field(min_length=1, max_length=300)]
-
-
-class Subscribe(BaseModel):
-    """What to hear, and under which name. Every given filter must match."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
-    task_id: Name | None = None
-    agent_id: Name | None = None
-    pool: Name | None = None
-    type: Name | None = None
-    names: Annotated[list[StrictStr], Field(min_length=1, max_length=100), AfterValidator(_known)] | None = None
-    after: Annotated[StrictInt, Field(ge=0, le=MAX_REVISION)] | None = None
-
-    @property
-    def filter(self) -> EventFilter:
-        """Which events match."""
-        names = frozenset(self.names or ())
-        return EventFilter(task_id=self.task_id, agent_id=self.agent_id, pool=self.pool, type=self.type, names=names)
-
-
-class Unsubscribe(BaseModel):
-    """Which subscription to end."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: StrictStr
 
 
 class Ending(NamedTuple):
@@ -106,7 +63,7 @@ async def upgrade_wanted() -> Response:
     raise HTTPException(426, "this is a WebSocket: ask for an upgrade", headers={"upgrade": "websocket"})
 
 
-@router.websocket("/ws")
+@router.websocket("/ws", dependencies=[Depends(no_parameters)])
 async def serve_socket(websocket: WebSocket) -> None:
     """One connection, to its end."""
     state = websocket.app.state
@@ -175,7 +132,7 @@ class EventSocket:
 
     async def _obey(self, text: str) -> None:
         """Carry out one message. Raises what is wrong with it."""
-        wish = _read_message(text)
+        wish = read_message(text)
         if isinstance(wish, Subscribe):
             self._subscribe(wish)
         else:
@@ -199,7 +156,7 @@ class EventSocket:
 
     async def _note_mistake(self, error: NodelinkError) -> None:
         self._mistakes += 1
-        await self._say({"error": _error_json(error)})
+        await self._say({"error": error_json(error)})
         if self._mistakes >= MOST_MISTAKES:
             self._end(Ending(TOO_MANY_MISTAKES, f"{MOST_MISTAKES} messages could not be carried out"))
 
@@ -210,7 +167,7 @@ class EventSocket:
         try:
             await self._listen(name, wish)
         except NodelinkError as error:
-            await self._say({"error": {"subscription": name, **_error_json(error)}})
+            await self._say({"error": {"subscription": name, **error_json(error)}})
         else:
             slow = Ending(TOO_SLOW, f"the subscription {name[:40]!a} could not keep up")
             self._end(STOPPING if self._manager.events.is_closing else slow)
@@ -245,67 +202,6 @@ class EventSocket:
             await self._websocket.send({"type": "websocket.send", "texts": texts})
         except (WebSocketDisconnect, WebSocketDisconnected):
             self._end(GONE)
-
-
-class Handshakes:
-    """The outermost of every WebSocket: who is refused before the upgrade gets an answer that says why."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Carry a connection in."""
-        if scope["type"] != "websocket":
-            await self._app(scope, receive, send)
-            return
-        request_id = uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-        is_answered = False
-
-        async def noted(message: Message) -> None:
-            nonlocal is_answered
-            is_answered = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except (NodelinkError, HTTPException) as error:
-            if is_answered:
-                raise
-            await problem_of(error, request_id)(scope, receive, send)
-
-
-def _read_message(text: str) -> Subscribe | Unsubscribe:
-    """What a message asks for. Raises `Malformed`, `InvalidTask`."""
-    try:
-        message = read_json(text.encode())
-    except ValueError as error:
-        raise Malformed(f"the message is not JSON that can be accepted: {error}") from error
-    match message:
-        case {"subscribe": dict(wish), **others} if not others:
-            return _shaped(Subscribe, wish)
-        case {"unsubscribe": dict(wish), **others} if not others:
-            return _shaped(Unsubscribe, wish)
-        case {"unsubscribe": str(name), **others} if not others:
-            return Unsubscribe(id=name)
-        case {"subscribe": _, **others} if not others:
-            raise InvalidTask(FieldError("subscribe", "must be an object, such as {}"))
-        case {"unsubscribe": _, **others} if not others:
-            raise InvalidTask(FieldError("unsubscribe", "must be the id of a subscription"))
-    raise InvalidTask(FieldError("message", 'must be {"subscribe": {…}} or {"unsubscribe": id}'))
-
-
-def _shaped(kind: type[Wish], wish: dict[str, Any]) -> Wish:
-    try:
-        return kind.model_validate(wish)
-    except ValidationError as error:
-        raise refusal(cast("Any", error.errors())) from error
-
-
-def _error_json(error: NodelinkError) -> dict[str, Any]:
-    fields = error.errors if isinstance(error, InvalidTask) else ()
-    shown = {"code": str(error.code), "detail": error.message, "errors": field_errors(fields)}
-    return shown if error.retry_after is None else {**shown, "retry_after": error.retry_after}
 
 
 def _revision_of(hello: Heard) -> object:

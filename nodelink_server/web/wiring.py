@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, cast
 
 from fastapi import Depends, Header
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from nodelink.errors import FieldError, InvalidTask, NotBuilt
 from nodelink.traceparent import traceparent_or_empty
@@ -22,7 +22,7 @@ async def _closing(request: Request) -> asyncio.Event:
     return cast("asyncio.Event", request.app.state.closing)
 
 
-async def no_parameters(request: Request) -> None:
+async def no_parameters(request: HTTPConnection) -> None:
     """For routes that take no query parameters: refuse any, by name."""
     names = list(request.query_params)
     unbuilt = [

@@ -95,3 +95,11 @@ def test_the_probe_ends_with_the_code_of_what_it_found(
 def test_the_probe_refuses_a_setting_that_is_not_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--slots", "none"]) == 78
     assert "slots" in capsys.readouterr().err
+
+
+async def test_a_status_from_the_future_counts_for_nothing_since_the_clock_was_set_back(tmp_path: Path) -> None:
+    switch = Switch()
+    switch.linked = True
+    async with told(tmp_path, switch):
+        await until(lambda: (tmp_path / FILE_NAME).exists() or None, "a status")
+    assert "has died or stands still" in problem(tmp_path, later=-3_600)

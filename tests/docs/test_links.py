@@ -21,7 +21,9 @@ FOLDERS = [ROOT, ROOT / "nodelink_server", ROOT / "nodelink_agent", ROOT / "node
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)\s]+)\)", re.DOTALL)
 _HEADING = re.compile(r"^#{1,6} (.+?)\s*$", re.MULTILINE)
 _CODE = re.compile(r"`([^`\n]+)`")
-_FILE = re.compile(r"[\w./-]+\.(py|md|sh|proto|toml|yml|yaml)|(nodelink(_server|_agent)?|tests|scripts|docs|protos)/[\w./-]*")
+_FILE = re.compile(
+    r"[\w./-]+\.(py|md|sh|proto|toml|yml|yaml)|(nodelink(_server|_agent)?|tests|scripts|docs|protos)/[\w./-]*"
+)
 
 
 def _name(page: Path) -> str:

@@ -13,17 +13,15 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 import yaml
 
 from tests.support.command_line import ROOT
 from tests.support.pages import Block, blocks_of, pages, with_addresses
-from tests.support.processes import House, environment, services_in
-from tests.support.rest import Rest
+from tests.support.processes import House, environment, kill
 
 PAGE_SECONDS = 110
 RUN = {"sh", "console", "python"}
@@ -45,17 +43,6 @@ def _is_run(block: Block) -> bool:
 
 def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """A server and an agent that the pages share."""
-    async with services_in(tmp_path_factory.mktemp("house")) as services:
-        server = await services.server()
-        agent = await services.agent(server, slots=20)
-        async with Rest(server) as rest:
-            await rest.online()
-        yield House(server, agent)
 
 
 @pytest.mark.timeout(PAGE_SECONDS + 20)
@@ -81,7 +68,7 @@ async def test_what_a_page_says_to_type_works(page: Path, house: House, tmp_path
         async with asyncio.timeout(PAGE_SECONDS):
             said, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
+        kill(process.pid)
         said, _ = await process.communicate()
         failures.write_text(failures.read_text() + "the page did not come to its end\n")
     printed = said.decode(errors="replace")

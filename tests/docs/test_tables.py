@@ -10,10 +10,11 @@ import pytest
 
 from nodelink.cli.exit_codes import Exit
 from nodelink.task import TERMINAL, ErrorCategory, Reason, TaskStatus
-from tests.support.doc_parts import names_of_parts
-from tests.support.doc_tables import DOCS, PAGES
+from nodelink_agent.handlers.registry import Context
+from tests.support.doc_parts import DOCS, names_of_parts
+from tests.support.doc_tables import PAGES
 from tests.support.pages import pages, prose_of
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, House
 
 
 def section(page: str, heading: str) -> str:
@@ -73,6 +74,20 @@ def test_the_exit_codes_of_a_service_are_those_that_it_names_itself(service: str
     table = rows(section("configuration.md", "Exit codes of the services"))
     said = {row[0] for row in table if row[0].isdigit() and row[column]}
     assert said == set(re.findall(r"\b(\d+) ", doc.partition("Exit codes:")[2]))
+
+
+def test_everything_that_a_handler_is_offered_is_explained() -> None:
+    offered = {name for name in vars(Context) if not name.startswith("_")}
+    table = named(section("handlers.md", "What the context offers"))
+    assert not offered - {re.split(r"[.(]", name)[0] for name in table}
+
+
+@pytest.mark.slow
+async def test_every_file_of_a_data_directory_is_explained(house: House) -> None:
+    kept = {path.name for path in house.server.data_dir.iterdir() if path.suffix != ".tmp"}
+    kept |= {path.name + "/" * path.is_dir() for path in (house.agent.data_dir / "agent").iterdir()}
+    assert {"nodelink.db", "identity.json", "attempts/"} <= kept
+    assert not kept - named(section("operations.md", "The data directory")) - {"status.tmp"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from nodelink.task import ErrorCategory, LogStream, Outcome, Reason, TaskError
-from tests.support.command_line import Running, Said, nodelink, running
+from tests.support.cli_shell import Shell
+from tests.support.command_line import Running, nodelink
 from tests.support.grpc_door import GrpcDoor, grpc_door
 
 UNKNOWN_ID = "01900000-0000-7000-8000-ffffffffffff"
@@ -23,22 +24,6 @@ NOWHERE = "127.0.0.1:1"
 async def door() -> AsyncIterator[GrpcDoor]:
     async with grpc_door() as door:
         yield door
-
-
-class Shell:
-    """Where a person sits: a directory of their own, and a server that the environment names."""
-
-    def __init__(self, directory: Path, server: str) -> None:
-        self.directory = directory
-        self.env: Mapping[str, str] = {"NODELINK_SERVER": server}
-
-    async def __call__(self, *arguments: str, stdin: bytes | None = None) -> Said:
-        """Run a command to its end."""
-        return await nodelink(*arguments, cwd=self.directory, env=self.env, stdin=stdin)
-
-    def start(self, *arguments: str) -> Any:
-        """Run a command beside the test."""
-        return running(*arguments, cwd=self.directory, env=self.env)
 
 
 @pytest.fixture
@@ -182,16 +167,7 @@ async def test_a_list_comes_in_every_form(door: GrpcDoor, shell: Shell) -> None:
         for form in ("table", "json", "ndjson", "yaml", "id")
     }
 
-    assert said["table"].splitlines()[0].split() == [
-        "ID",
-        "TYPE",
-        "STATUS",
-        "PRIORITY",
-        "POOL",
-        "AGENT",
-        "CREATED",
-        "AT",
-    ]
+    assert said["table"].splitlines()[0].split() == ["ID", "TYPE", "STATUS", "PRIO", "POOL", "AGENT", "CREATED"]
     assert said["id"].splitlines() == ids
     assert [task["id"] for task in json.loads(said["json"])] == ids
     assert [json.loads(line)["id"] for line in said["ndjson"].splitlines()] == ids
@@ -214,6 +190,8 @@ async def test_a_task_has_the_published_names(door: GrpcDoor, shell: Shell) -> N
         "attempt",
         "attempts",
         "created_at",
+        "retry_of",
+        "traceparent",
     } <= set(task)
     assert task["created_at"].endswith("Z")
     assert (task["status"], task["execution"], task["started_at"]) == ("pending", "replayable", None)
@@ -267,7 +245,20 @@ async def test_agents_are_listed_with_their_free_slots(door: GrpcDoor, shell: Sh
         (("tasks", "cancel", UNKNOWN_ID), 4, "there is no task"),
         (("tasks", "logs", UNKNOWN_ID), 4, "there is no task"),
         (("tasks", "events", UNKNOWN_ID), 4, "there is no task"),
-        (("agents", "get", "nobody"), 4, "there is no agent"),
+        (("tasks", "get", "01900000-0000-7000-8000-ffff"), 4, "there is no task whose id begins with"),
+        (("tasks", "get", "0190"), 4, "too short for a task's id: give 6 characters"),
+        (("tasks", "retry", UNKNOWN_ID), 4, "there is no task"),
+        (("tasks", "wait", UNKNOWN_ID), 4, "there is no task"),
+        (("tasks", "list", "--agent", "nobody"), 4, "there is no agent"),
+        (("agents", "get", "nobody"), 4, "there is no agent 'nobody', neither by name nor by id"),
+        (("agents", "tasks", "nobody"), 4, "there is no agent"),
+        (("agents", "sessions", "nobody"), 4, "there is no agent"),
+        (("tasks", "list", "--q", "a b"), 2, "q: must be the beginning of an id"),
+        (("tasks", "cleanup", "--older-than", "soon"), 2, "older_than: 'soon' is not a duration"),
+        (("stats", "--from", "1h", "--to", "2h"), 2, "from"),
+        (("agents", "list", "--server", NOWHERE), 7, f"cannot reach the server at {NOWHERE}"),
+        (("stats", "--server", NOWHERE), 7, f"cannot reach the server at {NOWHERE}"),
+        (("run", "--server", NOWHERE, "--", "true"), 7, f"cannot reach the server at {NOWHERE}"),
         (("submit", "nosuch"), 2, "type: 'nosuch' is not known"),
         (("run", "--timeout", "soon", "true"), 2, "timeout: 'soon' is not a duration"),
         (("submit", "echo", "--execution", "exclusive"), 2, "execution"),

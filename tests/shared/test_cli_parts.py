@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
-from nodelink.cli.app import execute, nodelink
+from nodelink.cli.app import execute
 from nodelink.cli.exit_codes import OF_ERRORS, code_of_error, code_of_result
-from nodelink.cli.forms import moment, task_form
+from nodelink.cli.forms import task_form
 from nodelink.cli.submit import read_payload, with_process
 from nodelink.cli.terminal import TerminalFilter, one_line
+from nodelink.cli.times import moment
+from nodelink.cli.unbuilt import UNBUILT, UNBUILT_OPTIONS
 from nodelink.client import Task, TaskResult
 from nodelink.errors import ErrorCode, LinkLost, NoAgent, NotAllowed, NotBuilt, TaskNotFound
 from nodelink.server_address import local_server
 from nodelink.task import TaskSpec, TaskStatus
+from tests.support.command_line import ROOT
+from tests.support.doc_cli import all_commands
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,17 @@ from nodelink.task import TaskSpec, TaskStatus
         (["tasks", "list", "--server", "host"], "write host:port"),
         (["tasks", "list", "--limit", "0"], "0 is not in the range"),
         (["tasks", "list", "--status", "lively"], "'lively' is not one of"),
+        (["tasks", "list", "--status", "complete"], "Did you mean 'completed'?"),
+        (["tasks", "list", "--created-after", "soon"], "neither how long ago, like 1h30m, nor a moment"),
+        (["tasks", "list", "--label", "green"], "'green' is not of the form KEY=VALUE"),
+        (["tasks", "lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["tsks"], "No such command 'tsks'. Did you mean 'tasks'?"),
+        (["help", "tasks", "lst"], "No such command 'lst'. Did you mean 'list'?"),
+        (["help", "run", "fast"], "`nodelink run` has no commands"),
+        (["tasks", "list", "--stats", "x"], "Did you mean"),
+        (["tasks", "logs", "t", "--tail", "1", "--offset", "1"], "--tail cannot be given together with --offset"),
+        (["tasks", "cleanup"], "Missing option '--older-than'"),
+        (["doctor", "--idle", "soon"], "'soon' is not a duration"),
         (["tasks", "logs", "t", "-f", "--limit", "1"], "--limit cannot be given together with --follow"),
         (["tasks", "wait", "t", "--timeout", "soon"], "'soon' is not a duration"),
         (["dev", "--grpc-address", "0.0.0.0:1"], "loopback only"),
@@ -57,26 +73,81 @@ def test_wrong_usage_is_one_line_and_exits_with_2(
     assert said.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_completion_script_names_the_program(shell: str) -> None:
-    said = CliRunner().invoke(nodelink, ["completion", shell])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([group, name] if group != "nodelink" else [name] for group, names in UNBUILT.items() for name in names),
+        *(["run", name, "x", "--", "true"] for name in UNBUILT_OPTIONS),
+        *(["submit", "echo", name, "x"] for name in UNBUILT_OPTIONS),
+        ["tasks", "list", "--token", "x"],
+        ["help", "pools"],
+        ["tasks", "approve", "t", "--anything", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_published_and_not_there_is_refused_by_its_name(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = execute(arguments)
 
-    assert said.exit_code == 0
-    assert "_NODELINK_COMPLETE" in said.output
+    assert code == 2
+    assert "is not available in this version" in capsys.readouterr().err
 
 
-def test_every_command_explains_itself() -> None:
-    def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-        if not isinstance(group, click.Group):
-            return [path]
-        return [path] + [one for name, sub in group.commands.items() for one in commands(sub, (*path, name))]
+def test_a_token_in_the_environment_is_not_taken_and_ignored(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODELINK_TOKEN", "secret")
+    code = execute(["tasks", "list"])
+    said = capsys.readouterr().err
 
-    for path in commands(nodelink):
-        if path in {("server",), ("agent",)}:
-            continue  # they pass --help on
-        said = CliRunner().invoke(nodelink, [*path, "--help"])
-        assert said.exit_code == 0, path
-        assert "Usage: " in said.output, path
+    assert code == 2
+    assert "NODELINK_TOKEN (in the environment) is not available" in said
+    assert "secret" not in said
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [path for path, _ in all_commands()], ids=" ".join)
+def test_every_command_has_a_manual(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["help", *path]) == 0
+    shown = capsys.readouterr().out
+
+    assert shown.startswith("Usage: ")
+    assert "Examples:" in shown
+    assert execute([*path, "--help"]) == 0
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("path, command", list(all_commands()), ids=str)
+def test_every_option_is_described_and_every_example_can_be_read(path: tuple[str, ...], command: click.Command) -> None:
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, f"{path}: {parameter.opts}"
+    for example in getattr(command, "examples", ()):
+        line = example.partition("  #")[0]
+        assert " ".join(("nodelink", *path)) in line or path == (), f"{path}: {example}"
+
+
+def test_the_list_of_commands_is_told_without_loading_them() -> None:
+    loaded = "import sys; from nodelink.cli.app import execute; execute(sys.argv[1:]); print(*sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", loaded, "--help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=40
+    )
+
+    assert "completion  Let a shell" in said.stdout
+    assert not {"grpc", "asyncio", "yaml", "nodelink.client", "nodelink.cli.tasks"} & set(said.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["tasks", "list", "--help"], ["run", "--nonsense"], ["help", "tasks", "wait"]])
+def test_what_needs_no_server_loads_no_grpc(arguments: list[str]) -> None:
+    loaded = "import sys; from nodelink.cli.app import execute; execute(sys.argv[1:]); print(*sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", loaded, *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=40
+    )
+
+    assert not {"grpc", "yaml", "nodelink.client"} & set(said.stdout.split())
 
 
 # --- exit codes -------------------------------------------------------------------------------------------------------

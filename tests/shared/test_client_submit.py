@@ -130,6 +130,52 @@ async def test_a_client_that_is_closed_says_so(door: GrpcDoor) -> None:
         client.submit("echo")
 
 
+async def test_whoever_waits_while_the_client_is_closed_is_told_so_and_not_cancelled(door: GrpcDoor) -> None:
+    client = AsyncClient(str(door.address))
+    handle = await client.submit("echo")
+    waiting = [
+        asyncio.ensure_future(handle.result()),
+        asyncio.ensure_future(client.wait(handle.id)),
+        asyncio.ensure_future(anext(client.watch(pool="empty"))),
+    ]
+    async with asyncio.timeout(WAIT_SECONDS):
+        while door.manager.events.listeners < 1:  # noqa: ASYNC110 - nobody is told that somebody listens
+            await asyncio.sleep(0.01)
+        await client.close()
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [(type(error), str(error)) for error in told] == [(LinkLost, "this client is closed")] * 3
+
+
+async def test_a_closed_client_does_not_try_again(door: GrpcDoor) -> None:
+    client = AsyncClient(str(door.address), timeout=10 * WAIT_SECONDS, patience=10 * WAIT_SECONDS)
+    handle = await client.submit("echo")
+    await client.close()
+
+    async with asyncio.timeout(WAIT_SECONDS):
+        for call in (client.get(handle.id), client.wait(handle.id), handle.result(), anext(client.watch())):
+            with pytest.raises(LinkLost, match="this client is closed"):
+                await call
+
+
+async def test_being_cancelled_while_waiting_stays_what_it_is(client: AsyncClient) -> None:
+    handle = await client.submit("echo")
+    waiting = asyncio.create_task(handle.result())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_client_of_another_loop_says_so(client: AsyncClient) -> None:
+    def elsewhere() -> None:
+        asyncio.run(client.agents())
+
+    await client.agents()
+    with pytest.raises(RuntimeError, match="made in another event loop"):
+        await asyncio.to_thread(elsewhere)
+
+
 async def test_a_loop_that_never_waits_is_stopped_and_told_what_to_do(door: GrpcDoor) -> None:
     async with AsyncClient(str(door.address), most_unacknowledged=10) as client:
         for _ in range(10):
@@ -165,7 +211,8 @@ async def test_patience_ends_for_each_handle() -> None:
         failures = await asyncio.gather(*handles, return_exceptions=True)
     await client.close()
 
-    assert [type(failure) for failure in failures] == [LinkLost] * 3
+    assert len(failures) == 3
+    assert all(isinstance(failure, LinkLost | StoreUnavailable) for failure in failures)  # the latter: its last word
 
 
 async def test_a_server_that_never_answered_is_not_waited_for() -> None:

@@ -174,6 +174,19 @@ def test_many_tasks_go_in_batches_of_a_thousand(stage: Stage) -> None:
     assert isinstance(outcomes[1_000].refusal, Overloaded)
 
 
+def test_one_that_no_message_can_carry_keeps_its_place_among_many(stage: Stage) -> None:
+    large = new_task("echo", "x" * (4 << 20))
+    asked = stage.call(lambda client: client.submit_many([new_task("echo"), large, new_task("echo")]))
+    for task_id in ("t0", "t2"):
+        accepted = task_pb2.BatchSubmitTasksResponse(outcomes=[task_pb2.SubmitOutcome(task_id=task_id)])
+        assert len(stage.answer("BatchSubmitTasks", accepted).requests) == 1
+    alone = stage.soon(lambda: stage.client.submit_many([large]))
+
+    outcomes = asked.result(WAIT_SECONDS)
+    assert [outcome.task_id for outcome in outcomes] == ["t0", "", "t2"]
+    assert [type(outcome.refusal) for outcome in (outcomes[1], *alone)] == [TooLarge, TooLarge]
+
+
 def test_a_wait_asks_again_until_the_task_has_ended(stage: Stage) -> None:
     asked = stage.call(lambda client: client.wait("t1"))
     stage.answer("WaitTask", task_pb2.WaitTaskResponse(task=a_task()))

@@ -34,7 +34,11 @@ class Running:
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
+        self.signal(signal.SIGINT)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def stop_reading(self) -> None:
         """Close our end of its standard output."""
@@ -50,6 +54,15 @@ class Running:
                 if words in line.decode():
                     return line.decode()
         raise AssertionError(f"{words!r} was not said: {self._err.decode()}")
+
+    async def prints(self, words: str) -> str:
+        """Read standard output up to a line with these words. Returns that line; it is not told again at the end."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(WAIT_SECONDS):
+            while line := await self._process.stdout.readline():
+                if words in line.decode():
+                    return line.decode()
+        raise AssertionError(f"{words!r} was not printed")
 
     async def end(self) -> Said:
         """Wait for its end."""

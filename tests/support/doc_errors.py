@@ -26,7 +26,7 @@ MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.FORBIDDEN: "the caller may not do this; over HTTP also: a Host or an Origin that is not the server's",
     ErrorCode.OVERLOADED: "too much at once; come again later",
     ErrorCode.NO_AGENT: "`queue_timeout` is 0 and no fitting agent has room now",
-    ErrorCode.UNAVAILABLE: "it cannot be made durable now, or the server is stopping; over the wire also: it cannot be reached",
+    ErrorCode.UNAVAILABLE: "it cannot be made durable now; the server is stopping, or cannot be reached",
     ErrorCode.HANDSHAKE_REFUSED: "agents only: the session cannot begin, or broke the protocol",
     ErrorCode.SESSION_REPLACED: "agents only: the agent has connected again",
     ErrorCode.INTERNAL: "our fault; the server's log has the `request_id`",

@@ -28,7 +28,7 @@ from nodelink_server.core import (
 from nodelink_server.rpc import messages, reading, requests, submissions, submit_stream
 from nodelink_server.rpc import server as rpc_server
 from nodelink_server.store import sessions
-from nodelink_server.web import filters, gate, logs, protocol, target, values, websocket
+from nodelink_server.web import filters, gate, jsontext, logs, protocol, target, values, websocket
 from nodelink_server.web import server as web_server
 from tests.support.doc_parts import Part, table
 
@@ -50,7 +50,7 @@ def size(count: int) -> str:
 def tasks() -> Iterator[Row]:
     """What a task may be."""
     yield "payload", size(validation.MAX_PAYLOAD_BYTES), "413 `TOO_LARGE`"
-    yield "nesting of a payload", f"{validation.MAX_JSON_DEPTH} levels", "422 `INVALID`"
+    yield "nesting of a payload, over gRPC", f"{validation.MAX_JSON_DEPTH} levels", "`INVALID_ARGUMENT`"
     yield "tasks in a batch", f"{validation.MAX_BATCH:,}", "422 `INVALID`"
     yield "metadata of a task", f"{validation.MAX_METADATA} entries", "422 `INVALID`"
     yield "a name or a value in it", f"{validation.MAX_METADATA_CHARS:,} characters", "422 `INVALID`"
@@ -60,9 +60,17 @@ def tasks() -> Iterator[Row]:
     yield "`delay`", ms(validation.MAX_DELAY_MS), "422 `INVALID`"
     yield "`grace` of a cancel", ms(manager.MAX_GRACE_MS), "422 `INVALID`"
     yield "arguments of a command", f"{validation.MAX_ARGV:,}, {size(validation.MAX_ARGV_BYTES)}", "422 `INVALID`"
-    yield "environment of a command", f"{validation.MAX_ENV} variables, {size(validation.MAX_ENV_BYTES)}", "422 `INVALID`"
+    yield (
+        "environment of a command",
+        f"{validation.MAX_ENV} variables, {size(validation.MAX_ENV_BYTES)}",
+        "422 `INVALID`",
+    )
     yield "live tasks", "no limit, or `max_live_tasks`", OVERLOADED
-    yield "times that a `replayable` task is lost with its agent", f"{reconcile.MOST_LOSSES}", "`failed` (`infrastructure`)"
+    yield (
+        "times that a `replayable` task is lost with its agent",
+        f"{reconcile.MOST_LOSSES}",
+        "`failed` (`infrastructure`)",
+    )
 
 
 def results() -> Iterator[Row]:
@@ -78,6 +86,7 @@ def results() -> Iterator[Row]:
 def http() -> Iterator[Row]:
     """HTTP requests."""
     yield "body", size(gate.MAX_BODY_BYTES), "413 `TOO_LARGE`"
+    yield "nesting of a body, with the payload in it", f"{jsontext.MOST_DEPTH} levels", "400 `MALFORMED`"
     yield "path and query", size(target.MAX_TARGET_BYTES), "414 `TOO_LARGE`"
     yield "parameters", f"{target.MAX_PARAMETERS}", "422 `INVALID`"
     yield "headers", size(gate.MAX_HEADER_BYTES), "431 `TOO_LARGE`"
@@ -118,7 +127,11 @@ def agent() -> Iterator[Row]:
     yield "types of tasks", f"{agents.MOST_TYPES}", "the session is refused"
     yield "frame from an agent", size(reading.MAX_FRAME_BYTES), "the session ends"
     yield "a chunk of output", size(agent_core.MAX_CHUNK_BYTES), "the session ends"
-    yield "tasks in a frame to an agent", f"{session.MOST_TASKS_PER_FRAME}, {size(session.MOST_BYTES_PER_FRAME)}", "the next frame"
+    yield (
+        "tasks in a frame to an agent",
+        f"{session.MOST_TASKS_PER_FRAME}, {size(session.MOST_BYTES_PER_FRAME)}",
+        "the next frame",
+    )
     yield "output of an agent on its way", size(session.LOG_WINDOW_BYTES), "the agent keeps it on its disk"
     yield "connections remembered of each agent", f"{sessions.MOST_PER_AGENT:,}", "the oldest are forgotten"
 

@@ -45,4 +45,4 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield "|" + "---|" * len(head)
     for row in rows:
-        yield f"| {' | '.join(row)} |".replace("|  |", "| |").replace("|  |", "| |")
+        yield f"| {' | '.join(row)} |"

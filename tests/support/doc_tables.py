@@ -15,6 +15,7 @@ from nodelink_server.core.states import TABLE
 from nodelink_server.metrics import Exposition
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
+from tests.support.doc_cli import cli_reference_page
 from tests.support.doc_errors import codes, codes_of_http
 from tests.support.doc_limits import LIMITS
 from tests.support.doc_parts import DOCS, page_with_parts
@@ -30,7 +31,8 @@ def statuses_page() -> str:
         [
             "# Statuses",
             "",
-            "A task is in one of these statuses. What is not in the table does not happen.",
+            "A task is in one of these statuses. What is not in the table does not happen. What each of them means is told",
+            "in [concepts](concepts.md#statuses).",
             "",
             f"- live: {_joined(frozenset(TaskStatus) - TERMINAL)}",
             f"- terminal, and never changed: {_joined(TERMINAL)}",
@@ -71,6 +73,7 @@ def metrics_page() -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "cli-reference.md": cli_reference_page,
     "configuration.md": page_with_parts(
         "configuration.md",
         {

@@ -109,8 +109,16 @@ def test_no_thread_is_left_when_a_client_is_closed_or_forgotten(house: House) ->
     assert set(threading.enumerate()) <= before
 
 
+def test_what_a_forgotten_client_has_given_goes_on(house: House) -> None:
+    handle = Client(house.server.grpc).submit("echo", 7)
+    results = Client(house.server.grpc).map("echo", range(3))
+
+    assert handle.result(WAIT_SECONDS).value == 7
+    assert [result.value for result in results] == [0, 1, 2]
+
+
 def test_a_client_that_was_inherited_over_a_fork_says_so(client: Client) -> None:
-    client._calls._process = os.getppid()  # as it is in a child
+    client._connection._process = os.getppid()  # as it is in a child
 
     with pytest.raises(RuntimeError, match="make a new one after the fork"):
         client.get("t1")
@@ -118,7 +126,7 @@ def test_a_client_that_was_inherited_over_a_fork_says_so(client: Client) -> None
         client.submit("echo")
     with pytest.raises(RuntimeError, match="make a new one after the fork"):
         client.flush()
-    client._calls._process = os.getpid()
+    client._connection._process = os.getpid()
 
 
 async def test_a_client_that_is_not_told_finds_the_server(

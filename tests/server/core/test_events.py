@@ -10,7 +10,7 @@ import pytest
 from nodelink.errors import Overloaded
 from nodelink.task import TaskStatus
 from nodelink_server.core.assembly import Options
-from nodelink_server.core.events import MOST_QUEUED, MOST_QUEUED_CHARS, EventBus, EventFilter, Heard
+from nodelink_server.core.events import MOST_QUEUED, MOST_QUEUED_CHARS, PAGE, EventBus, EventFilter, Heard
 from nodelink_server.core.ports import Batch, Change, EventName, Notice, TaskEvent
 from nodelink_server.core.tally import Tally
 from tests.support.clock import LoopClock
@@ -342,3 +342,18 @@ async def test_events_of_agents_and_tasks_share_one_order() -> None:
     stream = await _listening(bus, after=0)
     assert await _names(stream, 3) == ["task.created", "task.pending", "agent.connected"]
     await stream.aclose()
+
+
+async def test_whoever_reads_so_slowly_that_what_is_kept_goes_meanwhile_is_told_to_begin_again() -> None:
+    async with running_core() as core:
+        for _ in range(15):
+            await core.submit(*[make_submission() for _ in range(50)])
+        stream = await _listening(core.manager.events, after=0)
+        assert [event.revision for event in await _next(stream)] == list(range(1, PAGE + 1))
+        del core.database.disk.blocks[:-2]
+
+        [reset] = await _next(stream)
+        assert reset.name == EventName.RESET
+        await core.submit()
+        assert [event.revision for event in await _next(stream)] == [1_501, 1_502]
+        await stream.aclose()

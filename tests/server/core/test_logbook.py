@@ -11,7 +11,7 @@ import pytest
 from nodelink.errors import InvalidTask, ProtocolViolation, TaskNotFound
 from nodelink.task import AttemptRef, Finished, HeldAttempt, HeldState, LogChunk, LogStream, Outcome
 from nodelink_server.core.events import EventFilter
-from nodelink_server.core.logbook import LogExtent, LogPage
+from nodelink_server.core.logbook import MOST_INTAKES, LogExtent, LogPage
 from nodelink_server.core.ports import EventName
 from nodelink_server.core.session import LOG_WINDOW_BYTES
 from tests.support.core_parts import Core, make_ref, running_core
@@ -295,3 +295,21 @@ async def test_a_task_that_never_ran_has_no_output_and_that_is_all() -> None:
         assert await core.manager.logs.extent(task_id) == LogExtent(0, complete=False, attempt=0)
         await core.manager.cancel(task_id)
         assert await core.manager.logs.extent(task_id) == LogExtent(0, complete=True, attempt=0)
+
+
+async def test_output_is_stored_though_too_many_attempts_print_to_remember_all_their_ends() -> None:
+    async with _running_task() as (core, agent, ref):
+        agent.print(ref, 0, b"one")
+        await agent.log_acked(ref, 3)
+        [other_id] = await core.submit()
+        agent.session.credit_given(2)
+        other = (await agent.task(1)).ref
+        intakes = core.manager.logs._intakes
+        intakes.update({make_ref(f"x{number}"): intakes[ref] for number in range(MOST_INTAKES)})
+
+        agent.print(ref, 3, b" two")
+        agent.print(other, 0, b"three")
+        await agent.log_acked(other, 5)
+
+        assert _text([await core.manager.logs.read(ref.task_id)]) == b"one two"
+        assert _text([await core.manager.logs.read(other_id)]) == b"three"

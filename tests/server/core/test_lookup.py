@@ -132,3 +132,29 @@ async def test_a_hello_that_nobody_waits_for_any_longer_leaves_no_open_session()
         core.database.let_go("apply")
         await eventually(lambda: bool(core.database.disk.sessions))
         await eventually(lambda: core.database.disk.sessions["a1", 1].reason == "lost")
+
+
+async def test_a_session_that_ends_while_the_database_is_away_is_written_down_when_it_is_back() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        core.database.failing.add("apply")
+        await agent.hang_up()
+        await asyncio.sleep(60)
+        ended_at = core.clock.now() - 60_000
+        core.database.failing.clear()
+
+        session = await until_ended(core, 1)
+        assert session.reason == "lost"
+        assert abs((session.disconnected_at or 0) - ended_at) < 1_000
+
+
+async def test_a_session_never_ends_before_it_began_though_the_clock_was_set_back() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        core.clock.skew_ms = -3_600_000
+        await agent.hang_up()
+
+        session = await until_ended(core, 1)
+        assert session.disconnected_at == session.connected_at

@@ -20,9 +20,9 @@ from nodelink.task import (
     VerdictAction,
 )
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.channel import ResponseChannel
 from nodelink_server.core.events import EventFilter
 from nodelink_server.core.ports import EventName
-from nodelink_server.core.processor import ResponseChannel
 from nodelink_server.core.session import RESPONSE_WINDOW_FRAMES
 from nodelink_server.core.tally import Tally
 from tests.support.core_parts import COMPLETED, Core, eventually, make_ref, make_session, make_submission, running_core

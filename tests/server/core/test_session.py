@@ -7,8 +7,17 @@ import asyncio
 import pytest
 
 from nodelink.errors import LinkLost, ProtocolViolation
-from nodelink.task import AckDisposition, CancelCommand, LogAck, LogStream, ResultAck, TaskRequest
-from nodelink_server.core.session import LOG_WINDOW_BYTES, MOST_TASKS_PER_FRAME, RESPONSE_WINDOW_FRAMES, AgentSession
+from nodelink.task import AckDisposition, CancelCommand, Execution, LogAck, LogStream, ResultAck, TaskRequest
+from nodelink.v1 import agent_pb2
+from nodelink.wire import put_task_request, spec_bytes
+from nodelink_server.core.session import (
+    LOG_WINDOW_BYTES,
+    MOST_BYTES_PER_FRAME,
+    MOST_TASKS_PER_FRAME,
+    RESPONSE_WINDOW_FRAMES,
+    AgentSession,
+)
+from nodelink_server.core.validation import MAX_METADATA
 from tests.support.core_parts import make_ref, make_session, make_spec
 
 
@@ -173,3 +182,20 @@ async def test_closing_returns_what_was_never_handed_to_the_stream_and_ends_the_
     with pytest.raises(LinkLost, match="gone"):
         await session.outgoing()
     assert session.close(LinkLost("again")) == ()
+
+
+async def test_a_frame_of_tasks_with_many_short_labels_keeps_to_its_bytes() -> None:
+    session = make_session(slots=MOST_TASKS_PER_FRAME)
+    labels = {chr(ord("0") + number): "" for number in range(MAX_METADATA)}
+    spec = make_spec("t" * 63, pool="p" * 63, metadata=labels)
+    payload = b'"' + b"x" * 1_000 + b'"'
+    _deliver(
+        session,
+        *(TaskRequest(ref=make_ref(f"{n:036}"), spec=spec, payload=payload) for n in range(MOST_TASKS_PER_FRAME)),
+    )
+
+    frame = agent_pb2.ConnectResponse()
+    for request in (await session.outgoing()).tasks:
+        put_task_request(frame.tasks.add(), request.ref, spec_bytes(request.spec, request.payload), Execution.ONCE)
+    assert len(frame.tasks) > 1
+    assert frame.ByteSize() <= MOST_BYTES_PER_FRAME

@@ -223,3 +223,16 @@ async def test_a_process_that_stood_still_as_a_whole_is_well_when_it_goes_on() -
         await asyncio.sleep(60)
         assert not told.done()
         told.cancel()
+
+
+async def test_a_failure_that_is_over_before_anybody_looked_is_told_to_be_over() -> None:
+    writer = Wheel()
+    async with _watching(writer, Wheel()) as vitals:
+        await asyncio.sleep(1.5)
+        writer.failing, writer.failing_since = "away", EPOCH_MS
+        seen = vitals.health()
+        told = asyncio.ensure_future(vitals.changed(seen))
+        await asyncio.sleep(0.1)
+        writer.failing = ""
+        async with asyncio.timeout(5):
+            assert await told == WELL

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from nodelink.errors import InvalidTask, TaskNotFound
 from nodelink.task import TaskStatus
+from nodelink_server.core.ports import Change
 from nodelink_server.core.waiting import MOST_TASKS
 from tests.support.core_parts import Core, eventually, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
@@ -130,3 +132,18 @@ async def test_a_server_that_drains_answers_with_how_things_stand() -> None:
 
         assert await asyncio.gather(*waits) == [[ids[2]], []]
         assert await waited(core, ids[:2]) == []
+
+
+async def test_whoever_waits_for_many_keeps_no_more_than_the_last_end_in_memory() -> None:
+    async with running_core() as core:
+        ids = await submitted(core, 4)
+        waiting = asyncio.ensure_future(waited(core, ids, all=True))
+        await asyncio.sleep(1)
+        for task_id in ids[1:]:
+            await core.manager.cancel(task_id)
+        [endings] = core.manager.rooms.consequences._waiters[ids[0]]
+        within = gc.get_referents(*gc.get_referents(endings), endings)
+        kept = [one for one in within if isinstance(one, Change)]
+        waiting.cancel()
+
+    assert len({id(change) for change in kept}) <= 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
 from nodelink.errors import CallerError, InvalidTask, Overloaded, StoreUnavailable
 from nodelink.task import Execution, Submission
@@ -15,7 +16,7 @@ from nodelink.v1 import task_pb2
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import Task
 from nodelink_server.rpc.submit_stream import MOST_WAITING_BYTES, WINDOW, SubmitStream
-from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, grpc_door, reason_of, refusal
+from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, detail, grpc_door, reason_of, refusal
 
 EOF: Any = vars(grpc.aio)["EOF"]
 
@@ -67,7 +68,7 @@ async def test_what_comes_while_a_commit_runs_is_submitted_together_next() -> No
             yield frame(number * 3, 3)
         desk.go_on.set()
 
-    answers = await answers_to(SubmitStream(desk.submit), frames())
+    answers = await answers_to(SubmitStream(desk.submit, stopping=asyncio.Event()), frames())
 
     assert desk.together == [3, 15]
     assert [answer.first_number for answer in answers] == [0, 3, 6, 9, 12, 15]
@@ -84,7 +85,7 @@ async def test_no_more_than_two_thousand_are_submitted_together() -> None:
             yield frame(number, 800)
         desk.go_on.set()
 
-    await answers_to(SubmitStream(desk.submit), frames())
+    await answers_to(SubmitStream(desk.submit, stopping=asyncio.Event()), frames())
 
     assert desk.together == [1, 1600, 1600]
 
@@ -100,7 +101,7 @@ async def test_more_than_the_credit_is_refused_but_what_came_within_it_is_answer
         yield frame(10, 1)
 
     async def read() -> None:
-        async for answer in SubmitStream(desk.submit, window=10).answers(frames()):
+        async for answer in SubmitStream(desk.submit, stopping=asyncio.Event(), window=10).answers(frames()):
             answered[:] = [*answered, len(answer.outcomes)]
 
     with pytest.raises(Overloaded):
@@ -120,7 +121,7 @@ async def test_credit_comes_back_with_the_answers() -> None:
 
     credits = []
     async with asyncio.timeout(WAIT_SECONDS):
-        async for answer in SubmitStream(desk.submit, window=10).answers(frames()):
+        async for answer in SubmitStream(desk.submit, stopping=asyncio.Event(), window=10).answers(frames()):
             credits.append(answer.submit_credit)
             if len(answer.outcomes) == 10:
                 heard.set()
@@ -133,7 +134,7 @@ async def test_an_empty_frame_is_refused() -> None:
         yield frame(0, 0)
 
     with pytest.raises(InvalidTask):
-        await answers_to(SubmitStream(Desk().submit), frames())
+        await answers_to(SubmitStream(Desk().submit, stopping=asyncio.Event()), frames())
 
 
 async def test_what_cannot_be_made_durable_ends_the_stream_and_its_reader() -> None:
@@ -150,7 +151,7 @@ async def test_what_cannot_be_made_durable_ends_the_stream_and_its_reader() -> N
             left.set()
 
     with pytest.raises(StoreUnavailable):
-        await answers_to(SubmitStream(desk.submit), frames())
+        await answers_to(SubmitStream(desk.submit, stopping=asyncio.Event()), frames())
     assert left.is_set()
 
 
@@ -165,7 +166,7 @@ async def test_a_stream_whose_commits_hang_is_read_no_further_than_memory_allows
             yield large
             await asyncio.sleep(0)
 
-    reading = asyncio.ensure_future(answers_to(SubmitStream(desk.submit), frames()))
+    reading = asyncio.ensure_future(answers_to(SubmitStream(desk.submit, stopping=asyncio.Event()), frames()))
     await desk.asked.wait()
     for _ in range(1_000):  # many times more turns of the loop than there are frames
         await asyncio.sleep(0)
@@ -186,7 +187,7 @@ async def test_a_caller_that_reads_nothing_is_given_nothing_more_to_send() -> No
             yield frame(number * 5, 5)
             await asyncio.sleep(0)
 
-    answers = SubmitStream(desk.submit, window=10).answers(frames())
+    answers = SubmitStream(desk.submit, stopping=asyncio.Event(), window=10).answers(frames())
     async with asyncio.timeout(WAIT_SECONDS):
         credit = (await anext(answers)).submit_credit
         for _ in range(100):
@@ -197,6 +198,27 @@ async def test_a_caller_that_reads_nothing_is_given_nothing_more_to_send() -> No
 
     assert desk.together == [10]
     assert (credit, within[-1].submit_credit) == (10, 20)
+
+
+async def test_a_stopping_server_answers_what_is_under_way_and_then_ends_the_stream() -> None:
+    desk, stopping = Desk(), asyncio.Event()
+
+    async def frames() -> AsyncIterator[task_pb2.StreamSubmitTasksRequest]:
+        yield frame(0, 3)
+        await asyncio.get_running_loop().create_future()  # it stays open, and nothing more comes
+
+    answers = SubmitStream(desk.submit, stopping=stopping).answers(frames())
+    async with asyncio.timeout(WAIT_SECONDS):
+        await anext(answers)
+        under_way = asyncio.ensure_future(anext(answers))
+        await desk.asked.wait()
+        stopping.set()
+        desk.go_on.set()
+        assert len((await under_way).outcomes) == 3
+        with pytest.raises(StoreUnavailable, match="stopping") as caught:
+            await anext(answers)
+
+    assert caught.value.retry_after
 
 
 # --- over a real server -----------------------------------------------------------------------------------------------
@@ -328,3 +350,24 @@ async def test_a_database_that_is_away_ends_the_stream_with_a_time_to_come_again
     door.switch.error = None
 
     assert (code, reason_of(status)) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+
+
+async def test_an_open_stream_does_not_hold_up_a_server_that_stops() -> None:
+    async with grpc_door() as door:
+        idle, busy = door.tasks.StreamSubmitTasks(), door.tasks.StreamSubmitTasks()
+        await read(idle)
+        await read(busy)
+        door.switch.hold()
+        await busy.write(frame(0, 2))
+        await door.switch.held.wait()
+        await door.manager.drain()
+
+        refusals = [await refusal(idle.read())]
+        door.switch.release()
+        answered = await read(busy)
+        refusals.append(await refusal(busy.read()))
+
+    assert len(answered.outcomes) == 2
+    for code, status in refusals:
+        assert (code, reason_of(status)) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+        assert detail(status, error_details_pb2.RetryInfo).retry_delay.seconds == 5

@@ -12,16 +12,17 @@ from sqlalchemy import Connection, Engine, event
 
 from nodelink.task import LogStream, TaskStatus
 from nodelink_server.core.ports import Batch, Change, Place, Shape, TaskQuery
-from nodelink_server.store import listing, output, queries, sessions, sweeping
+from nodelink_server.store import listing, output, queries, sessions, spans, sweeping
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import writing_engine
 from nodelink_server.store.numbering import Counters
 from nodelink_server.store.schema import LOGS, TASKS, bring_up
+from nodelink_server.store.tables import meta
 from tests.server.store.lives import NOW, accept, grant, waiting
 
 SHAPE = Shape("default", "echo")
 PLACE = Place(5, 5)
-SMALL = {"meta", "agents", "alembic_version", "task_spans", "some"}
+SMALL = {"meta", "agents", "alembic_version", "task_spans", "spans", "some"}
 """Tables (and `some` of a table) that are small, and may be walked."""
 
 
@@ -62,7 +63,11 @@ def watched(engine: Engine, schema: object) -> Iterator[Watched]:
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> Iterator[Watched]:
-    yield from watched(writing_engine(tmp_path / "tasks.db"), TASKS)
+    for database in watched(writing_engine(tmp_path / "tasks.db"), TASKS):
+        zeros = dict.fromkeys(("start_number", "control_ms", "revision", "last_key", "commits"), 0)
+        database.connection.execute(meta.insert(), {"one": 1, "cluster_id": "cluster", **zeros})
+        database.plans.clear()
+        yield database
 
 
 @pytest.fixture
@@ -178,12 +183,15 @@ def test_the_rarest_of_several_filters_leads(tasks: Watched) -> None:
 
 
 @pytest.mark.parametrize("query", [TaskQuery(created_after=NOW + 5), TaskQuery(created_before=NOW), TaskQuery(q="ee")])
-def test_a_time_at_which_nothing_came_costs_no_look_at_the_tasks(tasks: Watched, query: TaskQuery) -> None:
+def test_a_time_at_which_nothing_came_costs_a_look_at_the_newest_span(tasks: Watched, query: TaskQuery) -> None:
     commit(tasks, accept(waiting("t1")))
     tasks.plans.clear()
 
     assert not listing.listed(tasks.connection, query).records
-    assert not [statement for statement, _ in tasks.plans if "FROM tasks" in statement and "type = " not in statement]
+    [plan] = [plan for statement, plan in tasks.plans if "FROM tasks" in statement and "type = " not in statement]
+    assert [line for line in plan if "tasks" in line and "task_spans" not in line] == [
+        "SEARCH tasks USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
+    ]
 
 
 def test_one_task_is_found_by_its_id(tasks: Watched) -> None:
@@ -220,7 +228,7 @@ def test_sweeping_reads_ranges(tasks: Watched) -> None:
     sweeping.forget_idempotency(tasks.connection, 5)
     sweeping.forget_events(tasks.connection, 5)
     sweeping.forget_tasks(tasks.connection, [1, 2])
-    sweeping.forget_spans(tasks.connection)
+    spans.forget(tasks.connection)
     sessions.forget(tasks.connection, 5)
 
     assert list(tasks.bad()) == []

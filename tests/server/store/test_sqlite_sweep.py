@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from nodelink.task import LogStream
-from nodelink_server.core.ports import LogRow, Store
+from nodelink_server.core.ports import IdempotencyKey, LogRow, Store
 from nodelink_server.store.sql import open_store
 from nodelink_server.store.tables import KEYS_IN_SPAN
 from tests.server.store.lives import NOW, accept, cancel, give_back, grant, live, put, settle, step, waiting
@@ -61,4 +61,28 @@ async def test_spans_of_keys_go_when_no_task_is_as_old(tmp_path: Path) -> None:
         before = rows_in(path, "task_spans")
         await sweep(store)
 
-    assert (before, rows_in(path, "task_spans")) == (2, 1)
+    assert (before, rows_in(path, "task_spans")) == (1, 0)
+
+
+async def test_old_events_go_however_many_there_are(tmp_path: Path) -> None:
+    path, many = tmp_path / "nodelink.db", 25_000
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            blocks = [(revision, revision, NOW, b"") for revision in range(1, many + 1)]
+            connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", blocks)
+            connection.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (many + 1, many + 1, NOW + 99, b""))
+        await sweep(store)
+
+    assert rows_in(path, "events") == 1
+
+
+async def test_old_idempotency_keys_go_however_many_there_are(tmp_path: Path) -> None:
+    path, many = tmp_path / "nodelink.db", 6_000
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        for first in range(0, many, 2_000):
+            keys = [IdempotencyKey(caller="c", key=str(first + n), digest=b"") for n in range(2_000)]
+            await put(store, *[accept(waiting(f"t{key.key}"), idempotency=key) for key in keys])
+        await store.sweep(finished_before=0, events_before=0, keys_before=NOW + 1, sessions_before=0, limit=10)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(idempotency_key) FROM tasks").fetchone() == (0,)

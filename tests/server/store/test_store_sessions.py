@@ -94,3 +94,12 @@ async def test_sessions_that_ended_long_ago_are_swept(store: Store) -> None:
     await store.sweep(finished_before=0, events_before=0, keys_before=0, sessions_before=NOW + 2, limit=10)
 
     assert await numbers(store) == [3, 2]
+
+
+async def test_a_session_ends_though_its_agent_has_connected_again_meanwhile(store: Store) -> None:
+    await put(store, agents=[agent("a", session=1)], sessions=[begun(1)])
+    await put(store, agents=[agent("a", session=2)], sessions=[begun(2)])
+    receipt = await put(store, agents=[agent("a", session=1)], sessions=[ended(begun(1))])
+
+    assert receipt.refused_agents == {0}
+    assert await store.agent_sessions("a", 2, 5) == [ended(begun(1))]

@@ -9,7 +9,10 @@ import pytest
 from starlette.types import Message, Scope
 
 from nodelink.errors import TaskNotFound
-from nodelink_server.web.lasting import LastingResponse, unless_closing
+from nodelink_server.web.lasting import LastingResponse, unless_over
+from tests.support.http_door import http_door
+from tests.support.processes import until
+from tests.support.raw_http import raw_connection
 
 SECONDS = 30
 SCOPE: Scope = {"type": "http", "method": "GET"}
@@ -107,13 +110,28 @@ async def test_what_is_waited_for_comes_back_as_it_is() -> None:
     async def refused() -> int:
         raise TaskNotFound
 
-    assert await unless_closing(value(), asyncio.Event()) == 7
+    assert await unless_over(value(), asyncio.Event(), Wire().receive) == 7
     with pytest.raises(TaskNotFound):
-        await unless_closing(refused(), asyncio.Event())
+        await unless_over(refused(), asyncio.Event(), Wire().receive)
 
 
-async def test_nothing_is_waited_for_when_the_server_closes() -> None:
-    closing = asyncio.Event()
-    closing.set()
+@pytest.mark.parametrize("end", ["closing", "departure"])
+async def test_nothing_is_waited_for_when_the_server_closes_or_the_caller_leaves(end: str) -> None:
+    closing, wire = asyncio.Event(), Wire()
+    (closing if end == "closing" else wire.gone).set()
     async with asyncio.timeout(SECONDS):
-        assert await unless_closing(asyncio.Event().wait(), closing) is None
+        assert await unless_over(asyncio.Event().wait(), closing, wire.receive) is None
+
+
+async def test_a_long_poll_ends_with_its_connection() -> None:
+    async with http_door() as door, asyncio.timeout(SECONDS):
+        task_id = (await door.submit())["id"]
+        async with raw_connection(door.address) as raw:
+            await raw.request(f"GET /api/v1/tasks/{task_id}/result?wait=5m")
+            await until(lambda: polls() or None, "a long poll")
+        await until(lambda: None if polls() else True, "the end of the long poll")
+
+
+def polls() -> list[str]:
+    """The long polls that are open."""
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("long poll")]

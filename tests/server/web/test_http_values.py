@@ -48,6 +48,13 @@ def test_json_that_two_readers_could_understand_differently_is_refused(text: byt
         read_json(text)
 
 
+@pytest.mark.timeout(10)
+def test_a_name_given_twice_is_found_among_very_many() -> None:
+    names = b",".join(b'"%d":0' % number for number in range(80_000))
+    with pytest.raises(ValueError, match="'79999' is given twice"):
+        read_json(b"{%s}" % b",".join([names, b'"79999":1']))
+
+
 def test_json_as_deep_as_allowed_is_read() -> None:
     text = b"[" * 32 + b"]" * 32
     assert repr(read_json(text)) == text.decode()

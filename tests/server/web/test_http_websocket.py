@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 
 from nodelink.errors import StoreUnavailable
@@ -21,10 +23,13 @@ from nodelink_server.web.server import MAX_MESSAGE_BYTES
 from nodelink_server.web.socket_protocol import MOST_FRAGMENTS
 from nodelink_server.web.websocket import MOST_MISTAKES, MOST_SUBSCRIPTIONS
 from tests.support.http_door import Door, http_door
+from tests.support.raw_http import deaf_caller, raw_connection
 from tests.support.sockets import Json, open_socket
 
 SECONDS = 30
 FILLER = "x" * 10_000
+VERSION_13 = "Sec-WebSocket-Version: 13"
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 
 
 def revisions(messages: Sequence[Json]) -> list[int]:
@@ -378,3 +383,73 @@ async def _handshake(door: Door, headers: dict[str, str], *, path: str = "/api/v
             return await reader.read()
         finally:
             writer.close()
+
+
+@pytest.mark.parametrize(
+    "line, headers, status",
+    [
+        ("GET /api/v1/ws", [VERSION_13], 400),
+        ("GET /api/v1/ws", ["Sec-WebSocket-Version: 8", KEY], 400),
+        ("GET /api/v1/ws", [VERSION_13, KEY, KEY], 400),
+        ("GET /api/v1/ws", [VERSION_13, KEY, "X-Filler: " + "x" * 9_000], 400),
+        ("GET /api/v1/ws", [VERSION_13, KEY, *["X: x"] * 200], 400),
+        ("GET /api/v1/ws", [VERSION_13, KEY, "Content-Length: 2"], 400),
+        ("GET /api/v1/ws?after=1", [VERSION_13, KEY], 422),
+        ("GET /api/v1/ws?" + "x" * 8_300, [VERSION_13, KEY], 400),
+        ("POST /api/v1/ws", [VERSION_13, KEY], 405),
+    ],
+)
+async def test_a_handshake_that_is_not_right_is_refused_as_any_request_is(
+    line: str, headers: list[str], status: int
+) -> None:
+    async with http_door() as door, raw_connection(door.address) as raw:
+        await raw.request(line, "Connection: Upgrade", "Upgrade: websocket", *headers)
+        answer = await raw.answer()
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert status == 405 or await raw.rest() == b""
+
+
+async def test_a_socket_too_many_is_told_when_to_come_again() -> None:
+    async with http_door(limits=ConnectionLimits(connections=1)) as door, open_socket(door.address) as listener:
+        with pytest.raises(InvalidStatus) as refused:
+            async with open_socket(door.address):
+                pass
+        answer = refused.value.response
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert answer.headers["retry-after"] == "5"
+        assert (await listener.ask({"subscribe": {}}))["subscribed"] == "1"
+
+
+async def test_nothing_is_read_from_a_peer_as_long_as_it_does_not_read() -> None:
+    loop = asyncio.get_running_loop()
+    pings = (b"\x89\xfd\0\0\0\0" + bytes(125)) * 10
+    async with deaf_caller(accept, ConnectionLimits()) as (peer, server), asyncio.timeout(SECONDS):
+        handshake = ["GET /api/v1/ws HTTP/1.1", "Connection: Upgrade", "Upgrade: websocket", VERSION_13, KEY, "", ""]
+        await loop.sock_sendall(peer, "\r\n".join(handshake).encode())
+        assert (await loop.sock_recv(peer, 1_000)).startswith(b"HTTP/1.1 101 ")
+        while server.transport.is_reading():
+            await loop.sock_sendall(peer, pings)
+        while not server.transport.is_reading():
+            assert await loop.sock_recv(peer, 1_000)
+
+
+async def accept(scope: Scope, receive: Receive, send: Send) -> None:
+    """Take a WebSocket, and whatever comes over it."""
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def test_a_peer_that_leaves_before_its_answer_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async with http_door() as door, raw_connection(door.address) as raw, asyncio.timeout(SECONDS):
+        await raw.request("GET /api/v1/ws", "Connection: Upgrade", "Upgrade: websocket", VERSION_13, KEY)
+        await raw.reader.readuntil(b"\r\n\r\n")
+        await raw.write(masked(1, b"nonsense"), masked(8, b"\x03\xe8"))
+        assert await raw.rest() == b"\x88\x02\x03\xe8"
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def masked(opcode: int, content: bytes) -> bytes:
+    """A frame of a client's."""
+    return bytes([0x80 | opcode, 0x80 | len(content), 0, 0, 0, 0]) + content

@@ -82,7 +82,8 @@ def _task_spans() -> None:
     )
     op.execute(
         "INSERT INTO task_spans (span, earliest, latest, first_id, last_id)"
-        " SELECT key / 4096, min(created_at), max(created_at), min(id), max(id) FROM tasks GROUP BY key / 4096"
+        " SELECT key / 4096, min(created_at), max(created_at), min(id), max(id) FROM tasks"
+        " WHERE key < (SELECT last_key / 4096 * 4096 FROM meta) GROUP BY key / 4096"
     )
 
 

@@ -1,0 +1,22 @@
+"""What the tests of the documentation share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.processes import House, services_in
+from tests.support.rest import Rest
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """A server and an agent that the tests of a file share."""
+    async with services_in(tmp_path_factory.mktemp("house")) as services:
+        server = await services.server()
+        agent = await services.agent(server, slots=20)
+        async with Rest(server) as rest:
+            await rest.online()
+        yield House(server, agent)
