@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import random
+import resource
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +27,7 @@ from nodelink_server.clock import SystemClock
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.observer import Observer
+from nodelink_server.loop_errors import LoopErrors
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.settings import ServerSettings
 from nodelink_server.store.errors import DatabaseHeld
@@ -36,6 +38,7 @@ EX_UNAVAILABLE = 69
 EX_TEMPFAIL = 75
 DRAIN_SECONDS = 0.2
 """How long goodbyes may take to leave before the ports are closed."""
+MOST_FILES = 65_536
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +71,8 @@ def _reasons(error: BaseException) -> Iterator[NodelinkError]:
 
 async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Event) -> None:
     """The server, until `stop` is set and it has drained. Sets `ready` once it can be used."""
+    asyncio.get_running_loop().set_exception_handler(LoopErrors())
+    _open_many_files()
     clock = SystemClock()
     new_id = IdMaker(now=clock.now, random_bits=_cheap_chance().getrandbits)
     software, server_id = _software_version(), new_id()
@@ -135,6 +140,14 @@ async def _serve_until_signal(settings: ServerSettings) -> None:
 def _cheap_chance() -> random.Random:
     """Chance for ids, which must be unique and need not be secret: the system's own costs a call into the kernel."""
     return random.Random(secrets.randbits(256))  # noqa: S311
+
+
+def _open_many_files() -> None:
+    """Every connection is an open file, and what a process may open without asking is often only 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _spare_the_collector() -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
@@ -31,6 +31,8 @@ from nodelink_server.series import Families, counter, gauge, histogram, plain_co
 
 OPEN = frozenset({"online", "draining"})
 """What an agent with an open session is."""
+
+Encoder = Callable[[Any], bytes]
 
 log = structlog.get_logger(__name__)
 
@@ -63,14 +65,26 @@ class Exposition:
         self._manager = manager
         self._version = version
         self._insecure = insecure
+        self._making: dict[str, asyncio.Task[Text]] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         GCCollector(registry=self._process)
 
     async def render(self, accept: str = "") -> Text:
-        """The whole text, in the form that an Accept header prefers: OpenMetrics, or the older one."""
+        """The whole text, in the form that an Accept header prefers: OpenMetrics, or the older one.
+
+        Whoever asks while it is being made for another gets the same, so that nobody can have it made without end.
+        """
+        encode, content_type = choose_encoder(accept)
+        making = self._making.get(content_type)
+        if making is None:
+            making = self._making[content_type] = asyncio.create_task(self._made(encode, content_type), name="metrics")
+            making.add_done_callback(lambda _: self._making.pop(content_type))
+        return await asyncio.shield(making)
+
+    async def _made(self, encode: Encoder, content_type: str) -> Text:
         levels = await self._levels()
-        return await asyncio.to_thread(self._text, levels, accept)
+        return Text(await asyncio.to_thread(self._text, levels, encode), content_type)
 
     async def described(self) -> Sequence[Metric]:
         """Our own metrics, with whatever series they have now."""
@@ -98,9 +112,8 @@ class Exposition:
             log.warning("tasks_not_counted", error=error.message)
             return None, None
 
-    def _text(self, levels: Levels, accept: str) -> Text:
-        encode, content_type = choose_encoder(accept)
-        return Text(encode(Families(chain(self._families(levels), self._process.collect()))), content_type)
+    def _text(self, levels: Levels, encode: Encoder) -> bytes:
+        return encode(Families(chain(self._families(levels), self._process.collect())))
 
     def _families(self, levels: Levels) -> Iterator[Metric]:
         yield gauge("build_info", "Which version runs.", ("version",), {(self._version,): 1})

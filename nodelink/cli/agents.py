@@ -122,7 +122,9 @@ def get_agent(server: str, output: str, agent: str, watch: bool) -> None:
 @agents.command("tasks", examples=("nodelink agents tasks build-7 --status running",), exits=FIND)
 @click.argument("agent", shell_complete=agent_names)
 @click.option("--status", multiple=True, type=Choice(list(TaskStatus)), help="Only these. May be repeated.")
-@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST_LISTED), metavar="N", default=50, show_default=True, help="At most so many."
+)
 @output_options()
 @server_option
 def list_tasks_of_agent(server: str, output: str, agent: str, status: Sequence[str], limit: int) -> None:
@@ -137,7 +139,9 @@ def list_tasks_of_agent(server: str, output: str, agent: str, status: Sequence[s
 
 @agents.command("sessions", examples=("nodelink agents sessions build-7 --limit 5",), exits=FIND)
 @click.argument("agent", shell_complete=agent_names)
-@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST_LISTED), metavar="N", default=50, show_default=True, help="At most so many."
+)
 @output_options()
 @server_option
 def list_sessions(server: str, output: str, agent: str, limit: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
@@ -102,10 +100,9 @@ def nodelink() -> None:
 
 
 def execute(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (None: our own). Returns the exit code."""
+    """Run a command line (None: our own). Returns the exit code. SystemExit: nobody reads our output any more."""
     try:
         outcome = nodelink.main(arguments, prog_name=PROGRAM, standalone_mode=False, color=colours.wanted())
-        sys.stdout.flush()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else PROGRAM
         say_error(error.format_message(), f"`{path} --help` tells more")
@@ -116,17 +113,9 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     except NodelinkError as error:
         say_error(error.message, UNREACHABLE_HINT if isinstance(error, LinkLost) else "")
         return code_of_error(error)
-    except BrokenPipeError:
-        return _nobody_reads()
     except OSError as error:
         say_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return Exit.FAILED
     except (click.Abort, KeyboardInterrupt):
         return Exit.INTERRUPTED
     return int(outcome) if isinstance(outcome, int) else Exit.OK
-
-
-def _nobody_reads() -> int:
-    """Whoever read our output has gone, as `head` does. Nothing is left to say, nor to be written at the exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return Exit.FAILED

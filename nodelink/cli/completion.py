@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import CompletionItem, FishComplete, add_completion_class, get_completion_class
 
 from nodelink.cli.choice import Choice
 from nodelink.cli.manual import command
 
 PROGRAM = "nodelink"
 SHELLS = ("bash", "zsh", "fish")
+
+
+class _FishComplete(FishComplete):
+    """As click's own, whose script takes a comma for the end of a description."""
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        """A line for the script."""
+        return super().format_completion(CompletionItem(item.value, item.type, (item.help or "").replace(",", ";")))
+
+
+add_completion_class(_FishComplete)
 
 
 @command(

@@ -106,7 +106,7 @@ def _loopback(_context: click.Context, _parameter: click.Parameter, given: str |
 @click.option("--ephemeral", is_flag=True, help="Use a directory that is removed at the end, and free ports.")
 @click.option("--grpc-address", callback=_loopback, metavar="HOST:PORT", help=f"Else {DEFAULT_GRPC}.")
 @click.option("--http-address", callback=_loopback, metavar="HOST:PORT", help=f"Else {DEFAULT_HTTP}.")
-@click.option("--slots", type=click.IntRange(1), help="How many tasks the agent runs at a time.")
+@click.option("--slots", type=click.IntRange(1), metavar="N", help="How many tasks the agent runs at a time.")
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A file of settings.")
 @click.option("--log-format", type=Choice(("console", "json")), help="How the services log.")
 def dev(

@@ -50,8 +50,14 @@ async def show_progress(client: AsyncClient, task_id: str, line: ProgressLine) -
     """Tell what a task reports of itself, for as long as it does."""
     if not line.is_seen:
         return
+    is_first = True
     async with aclosing(client.watch(task_id=task_id)) as events:
         async for event in events:
+            if is_first:  # what it said before we listened is not told again
+                progress = (await client.get(task_id)).progress
+                if progress:
+                    line.show(progress.fraction, progress.message)
+                is_first = False
             fraction = event.details.get("fraction")
             if event.name == "task.progress" and isinstance(fraction, int | float):
                 line.show(fraction, str(event.details.get("message", "")))

@@ -110,8 +110,8 @@ def card_text(form: Form, *, now: int, width: int | None, times: Sequence[str] =
         text = f"{value}  ({ago(form[name], now)})" if name in times or name.endswith("_at") else value
         folded = [text] if width is None else _folded(text, max(width - margin, NARROWEST))
         paint = of_status if name in {"status", "state"} else str
-        lines.append(heading(name.ljust(margin)) + paint(folded[0]))
-        lines += [" " * margin + more for more in folded[1:]]
+        lines.append(heading(name.ljust(margin)) + paint(folded[0].rstrip()))
+        lines += [" " * margin + more.rstrip() for more in folded[1:]]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.argument("task_id", shell_complete=task_ids)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the output is complete.")
 @click.option("--stream", type=Choice(list(LogStream)), help="Only this one.")
-@click.option("--attempt", type=click.IntRange(0), default=0, help="Of this attempt; else of the current one.")
+@click.option(
+    "--attempt", type=click.IntRange(0), metavar="N", default=0, help="Of this attempt; else of the current one."
+)
 @click.option("--tail", type=click.IntRange(0), default=0, metavar="BYTES", help="Only the last so many bytes.")
 @click.option("--offset", type=click.IntRange(0), default=0, metavar="BYTES", help="From this byte on.")
 @click.option(

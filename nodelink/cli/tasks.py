@@ -97,7 +97,9 @@ def _past(_context: click.Context, _parameter: click.Parameter, given: str | Non
 @click.option("--created-after", metavar="AGO|TIME", callback=_past, help="Not older: 1h30m, or 2030-01-31T09:30:00Z.")
 @click.option("--created-before", metavar="AGO|TIME", callback=_past, help="Older: 1h30m, or 2030-01-31T09:30:00Z.")
 @click.option("--q", default="", metavar="TEXT", help="How the id begins, a type, or KEY=VALUE of the metadata.")
-@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, MOST_LISTED), metavar="N", default=50, show_default=True, help="At most so many."
+)
 @watch_option
 @output_options()
 @server_option

@@ -118,45 +118,47 @@ class Sender:
         self._outgoing.begin()
         call = self._open_stream()
         writer = asyncio.create_task(self._write(call))
-        reader = asyncio.create_task(self._read(call, heard, writer))
+        reader = asyncio.create_task(self._read(call, heard))
         try:
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
-            if writer.done():
-                writer.result()
-            await asyncio.wait({reader})
+            rested = writer.done() and writer.result()
+            await asyncio.wait({reader})  # also after a write that failed: it is the reader who hears why
             reader.result()
-        except (grpc.RpcError, asyncio.InvalidStateError) as error:
-            raise await self._why(call, error) from error
+            if not rested:
+                raise LinkLost(f"the server at {self._peer.address} ended the stream of submissions")
+        except grpc.aio.AioRpcError as error:
+            raise self._why(error, has_failed_to_write=writer.done() and not writer.result()) from error
         finally:
             call.cancel()
             reader.cancel()
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
 
-    async def _why(self, call: Any, error: Exception) -> NodelinkError:
-        """Why a stream broke. A write into one that has ended does not say it."""
-        if isinstance(error, grpc.RpcError):
-            return error_of(error, self._peer.address)
-        return LinkLost(f"the server at {self._peer.address} ended the stream: {await call.code()}")
+    def _why(self, error: grpc.aio.AioRpcError, *, has_failed_to_write: bool) -> NodelinkError:
+        """Why a stream broke. gRPC takes a write into one that has just ended for a failure of its own."""
+        if has_failed_to_write and error.code() is grpc.StatusCode.INTERNAL:
+            return LinkLost(f"the server at {self._peer.address} ended the stream of submissions")
+        return error_of(error, self._peer.address)
 
-    async def _read(self, call: Any, heard: Callable[[], None], writer: asyncio.Task[None]) -> None:
+    async def _read(self, call: Any, heard: Callable[[], None]) -> None:
         while isinstance(answer := await call.read(), task_pb2.StreamSubmitTasksResponse):
             heard()
             self._peer.heard()
             _wake(self._outgoing.answered(answer))
             self._work.set()
-        if not writer.done():
-            raise LinkLost(f"the server at {self._peer.address} ended the stream of submissions")
 
-    async def _write(self, call: Any) -> None:
-        """Write what there is to be written, until there has been nothing for a while."""
+    async def _write(self, call: Any) -> bool:
+        """Write what there is to be written, until there has been nothing for a while. False: the stream has ended."""
         while True:
             number, taken = self._outgoing.take()
             if taken:
-                await call.write(frame_of(number, taken))
+                try:
+                    await call.write(frame_of(number, taken))
+                except (grpc.RpcError, asyncio.InvalidStateError):
+                    return False
             elif not await self._has_more():
                 await call.done_writing()
-                return
+                return True
 
     async def _has_more(self) -> bool:
         """Wait for something to do. False: there was nothing for a while, and nothing is unanswered."""

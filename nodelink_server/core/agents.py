@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from nodelink.errors import AgentNotFound, HandshakeRefused, LinkError, SessionReplaced, StoreError
+from nodelink.errors import AgentNotFound, HandshakeRefused, LinkError, SessionReplaced
 from nodelink.task import AttemptRef, Execution, HeldAttempt
 from nodelink_server.core.contacts import Contacts
-from nodelink_server.core.ledger import Committed, Ledger
-from nodelink_server.core.ports import AgentRecord, AgentSessionRecord, Clock, EventName, Notice, SessionEnding
+from nodelink_server.core.ledger import Ledger
+from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice, SessionEnding
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.validation import BUILT_IN, NAME
@@ -143,12 +143,6 @@ class AgentRegistry:
         self._take_back([request.ref for request in unsent])
         self._note_end(session, end, left)
         log.info("agent_disconnected", agent_id=session.agent_id, session=session.number, left=left, why=end.message)
-
-    def write_unwritten_ends(self) -> None:
-        """Try again to write down the ends of sessions that the database has not taken."""
-        unwritten = self._contacts.take_unwritten()
-        if unwritten:
-            self._write_ends(unwritten)
 
     def session(self, agent_id: str) -> AgentSession | None:
         """The open session of an agent."""
@@ -299,20 +293,11 @@ class AgentRegistry:
         ended = self._contacts.ended(session, end, left=left)
         notice = Notice(EventName.AGENT_DISCONNECTED, session.agent_id, session.pool, {"reason": end.message})
         if isinstance(end, SessionReplaced):
-            self._write_ends([ended], notices=[notice])
+            self._contacts.write([ended], notices=[notice])
             return
         record = replace(self._known[session.agent_id], last_seen_at=self._clock.now(), left=left)
         self._known[session.agent_id] = record
-        self._write_ends([ended], agents=[record], notices=[notice])
-
-    def _write_ends(
-        self, ended: Sequence[AgentSessionRecord], *, agents: Sequence[AgentRecord] = (), notices: Sequence[Notice] = ()
-    ) -> None:
-        def done(outcome: Committed | StoreError) -> None:
-            if isinstance(outcome, StoreError):
-                self._contacts.not_written(ended)
-
-        self._ledger.post(agents=agents, notices=notices, sessions=ended, done=done)
+        self._contacts.write([ended], agents=[record], notices=[notice])
 
     def _remember(self, record: AgentRecord) -> None:
         known = self._known.get(record.id)

@@ -111,7 +111,7 @@ def assemble(
         clock=clock,
         tally=tally,
     )
-    contacts = Contacts(clock=clock, silence_seconds=3 * options.heartbeat)
+    contacts = Contacts(ledger=ledger, clock=clock, silence_seconds=3 * options.heartbeat)
     agents = AgentRegistry(
         ledger=ledger,
         scheduler=scheduler,
@@ -142,6 +142,7 @@ def assemble(
         ledger=ledger,
         registry=registry,
         agents=agents,
+        contacts=contacts,
         clock=clock,
         control=control,
         ranking=ranking,

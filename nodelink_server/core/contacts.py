@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from nodelink.errors import LinkError, SessionReplaced
-from nodelink_server.core.ports import AgentSessionRecord, Clock, SessionEnding
+from nodelink.errors import LinkError, SessionReplaced, StoreError
+from nodelink_server.core.ledger import Committed, Ledger
+from nodelink_server.core.ports import AgentRecord, AgentSessionRecord, Clock, Notice, SessionEnding
 from nodelink_server.core.session import AgentSession
 
 
 class Contacts:
-    """Says how sessions are written down. What it returns is to be committed with what else happens then."""
+    """Says how sessions are written down, and sees to it that their ends are."""
 
-    def __init__(self, *, clock: Clock, silence_seconds: float) -> None:
+    def __init__(self, *, ledger: Ledger, clock: Clock, silence_seconds: float) -> None:
+        self._ledger = ledger
         self._clock = clock
         self._silence = silence_seconds
         self._open: dict[AgentSession, AgentSessionRecord] = {}
@@ -39,16 +41,24 @@ class Contacts:
         now = max(begun.connected_at, self._clock.now())  # the clock may have been set back
         return replace(begun, disconnected_at=now, reason=ending.value)
 
-    def not_written(self, ended: Iterable[AgentSessionRecord]) -> None:
-        """The database has not taken these ends: they are to be tried again. Without it no session begins, so that they
-        are not more than there are agents.
+    def write(
+        self, ended: Sequence[AgentSessionRecord], *, agents: Sequence[AgentRecord] = (), notices: Sequence[Notice] = ()
+    ) -> None:
+        """Have ends committed, with what else happens then. Sessions that the database does not take are kept for
+        `write_again`: no more than there are agents, since without the database none begins.
         """
-        self._unwritten.extend(ended)
 
-    def take_unwritten(self) -> Sequence[AgentSessionRecord]:
-        """The ends that are to be tried again."""
-        taken, self._unwritten = self._unwritten, []
-        return taken
+        def done(outcome: Committed | StoreError) -> None:
+            if isinstance(outcome, StoreError):
+                self._unwritten.extend(ended)
+
+        self._ledger.post(agents=agents, notices=notices, sessions=ended, done=done)
+
+    def write_again(self) -> None:
+        """Try once more what the database has not taken."""
+        ended, self._unwritten = self._unwritten, []
+        if ended:
+            self.write(ended)
 
     def _ending(self, session: AgentSession, end: LinkError, *, left: bool) -> SessionEnding:
         if isinstance(end, SessionReplaced):

@@ -16,6 +16,7 @@ from nodelink.errors import LinkLost, StoreError
 from nodelink.task import AttemptRef, Reason, TaskStatus
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.clock import ControlTime, set_within
+from nodelink_server.core.contacts import Contacts
 from nodelink_server.core.front import Front
 from nodelink_server.core.ledger import Ledger
 from nodelink_server.core.ports import Change, Clock, EventName, Place, Store
@@ -45,6 +46,7 @@ class Timers:
         ledger: Ledger,
         registry: TaskRegistry,
         agents: AgentRegistry,
+        contacts: Contacts,
         clock: Clock,
         control: ControlTime,
         ranking: Ranking,
@@ -54,6 +56,7 @@ class Timers:
         self._ledger = ledger
         self._registry = registry
         self._agents = agents
+        self._contacts = contacts
         self._clock = clock
         self._control = control
         self._ranking = ranking
@@ -111,7 +114,7 @@ class Timers:
     async def tick(self) -> None:
         """Do everything that is due now."""
         self._close_silent()
-        self._agents.write_unwritten_ends()
+        self._contacts.write_again()
         self._is_troubled = False
         for step in (self._wake_due, self._expire_queued, self._stop_overdue):
             await self._guarded(step)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 
+from nodelink.errors import FieldError, InvalidTask
 from nodelink.v1 import task_pb2
-from nodelink_server.core.events import EventBus, EventFilter, Heard
+from nodelink_server.core.events import EVENT_NAMES, EventBus, EventFilter, Heard
 from nodelink_server.core.ports import EventName, TaskEvent
 from nodelink_server.rpc.requests import revision_of
 from nodelink_server.rpc.views import put_event
@@ -19,13 +20,16 @@ BYTES_PER_FRAME = 1 << 20
 async def watch_events(
     events: EventBus, request: task_pb2.WatchTasksRequest
 ) -> AsyncGenerator[task_pb2.WatchTasksResponse, None]:
-    """Events that match, as they happen, each frame with the bookmark to resume from. The first comes at once."""
+    """Events that match, as they happen, each frame with the bookmark to resume from. The first comes at once.
+
+    Raises `InvalidTask` for names of events that there are not.
+    """
     wanted = EventFilter(
         task_id=request.task_id or None,
         agent_id=request.agent_id or None,
         pool=request.pool or None,
         type=request.type or None,
-        names=frozenset(request.names),
+        names=_known(request.names),
     )
     bookmark = revision_of(request.after_revision)
     async with aclosing(events.watch(wanted, after=request.after_revision or None)) as watched:
@@ -33,6 +37,15 @@ async def watch_events(
             for frame in frames_of(heard, bookmark):
                 bookmark = frame.bookmark
                 yield frame
+
+
+def _known(names: Iterable[str]) -> frozenset[str]:
+    asked = frozenset(names)
+    unknown = sorted(asked - EVENT_NAMES)
+    if unknown:
+        known = ", ".join(sorted(EVENT_NAMES))
+        raise InvalidTask(FieldError("names", f"{unknown[0][:64]!r} is not known; the names are {known}"))
+    return asked
 
 
 def frames_of(heard: Heard, bookmark: int) -> Iterator[task_pb2.WatchTasksResponse]:

@@ -20,7 +20,7 @@ MOST_TOGETHER = 2_000
 MOST_WAITING_BYTES = 16 << 20
 """How much of a stream may wait for a commit in memory; beyond it, the stream is not read."""
 
-STOPPED_SECONDS = 5.0
+STOPPED_SECONDS = 1.0
 """When a caller whose stream has ended because the server stops may try again."""
 
 

@@ -25,12 +25,12 @@ from nodelink_server.core.ports import TaskEvent
 from nodelink_server.web.bodies import json_bytes
 from nodelink_server.web.lasting import LastingResponse
 from nodelink_server.web.times import moment
+from nodelink_server.web.values import Revision
 from nodelink_server.web.wiring import Closing, Manager
 
 MEDIA_TYPE = "text/event-stream"
 RETRY = b"retry: 2000\n\n"
 BEAT = b": still here\n\n"
-MAX_REVISION = (1 << 63) - 1
 CHUNK_BYTES = 64 << 10
 """About how much is written at once: so much waits for a reader that does not read, beside its queue."""
 
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 router = APIRouter(tags=["events"])
 
 LastEventId = Annotated[
-    int | None, Header(alias="Last-Event-ID", ge=0, le=MAX_REVISION, description="go on behind this; beats the query")
+    Revision | None, Header(alias="Last-Event-ID", description="go on behind this; beats the query")
 ]
 
 
@@ -122,7 +122,7 @@ class EventFilters(BaseModel):
     agent_id: StrictStr | None = Field(default=None, description="its runs, told as agent.started, agent.completed …")
     pool: StrictStr | None = None
     type: StrictStr | None = None
-    after: int | None = Field(default=None, ge=0, le=MAX_REVISION, description="go on behind this revision")
+    after: Revision | None = Field(default=None, description="go on behind this revision")
 
 
 class Resume(BaseModel):
@@ -130,9 +130,7 @@ class Resume(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: int | None = Field(
-        default=None, ge=0, le=MAX_REVISION, description="go on behind this revision; else its history"
-    )
+    after: Revision | None = Field(default=None, description="go on behind this revision; else its history")
 
 
 async def _frames(request: Request) -> EventFrames:

@@ -49,6 +49,8 @@ class AddressGate:
             raise Malformed("a request names one Host")
         if not self._is_ours(hosts[0]):
             raise NotAllowed(f"the Host {hosts[0][:200]!r} is not one of this server's")
+        if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+            raise NotAllowed("requests from other sites are not allowed")  # some, as of images, name no Origin
         for origin in headers.getlist("origin"):
             if not self._is_same_site(origin, hosts[0]):
                 raise NotAllowed(f"requests from the Origin {origin[:200]!r} are not allowed")
@@ -92,6 +94,8 @@ class BodyGate:
 
 
 async def _read_body(headers: Headers, receive: Receive) -> bytes:
+    if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        raise Malformed("the only Transfer-Encoding is chunked")
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit():
         raise Malformed("the Content-Length is not a number")

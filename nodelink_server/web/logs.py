@@ -25,7 +25,7 @@ from nodelink_server.web.events import BEAT, RETRY, LastEventId, event_frame
 from nodelink_server.web.lasting import LastingResponse
 from nodelink_server.web.logforms import Encoder, Form, encoder, exact_bytes
 from nodelink_server.web.ranges import ByteRange, parse_range
-from nodelink_server.web.values import MAX_WHOLE, Flag, Whole
+from nodelink_server.web.values import MAX_WHOLE, PLAIN_DIGITS, Flag, Whole
 from nodelink_server.web.wiring import Closing, Manager
 
 MOST_BYTES = 1 << 20
@@ -45,8 +45,8 @@ class LogRange(BaseModel):
     limit: Whole = Field(
         default=MOST_BYTES, ge=1, le=MOST_BYTES, description="at most about so many bytes; not with follow"
     )
-    tail: Whole | None = Field(
-        default=None, ge=1, le=MOST_BYTES, description="only the last so many bytes; not with offset"
+    tail: Annotated[int, Field(ge=1, le=MOST_BYTES), PLAIN_DIGITS] | None = Field(
+        default=None, description="only the last so many bytes; not with offset"
     )
     follow: Flag = Field(default=False, description="go on until the output is complete")
 

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from nodelink_server.web.openapi import Json, description
-from nodelink_server.web.reference import STYLE, reference_page
+from nodelink_server.web.reference import reference_page
+from nodelink_server.web.reference_style import STYLE
 from nodelink_server.web.wiring import no_parameters
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(no_parameters)])

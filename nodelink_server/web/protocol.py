@@ -22,6 +22,8 @@ MOST_AHEAD = 32
 """So many requests may wait on one connection for the answer to the one before."""
 READ_BYTES = 32 << 10
 """So much is read from one connection at once; then others have their turn."""
+MOST_TURNED_AWAY = 50
+"""So many connections too many are told so when they ask for something; yet more are cut off."""
 
 _REFUSALS = {
     400: "this is not HTTP/1.1",
@@ -66,6 +68,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         self._expect_within(self.limits.headers_seconds)
+        if len(self.connections) > self.limits.connections + MOST_TURNED_AWAY:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Something came. Headers that do not end are refused, and nobody stays by saying nothing."""

@@ -10,25 +10,10 @@ from html import escape
 from typing import Any
 
 from nodelink_server.web.openapi import Json, operations, resolved
+from nodelink_server.web.reference_style import STYLE
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
-h1, h2, h3 { line-height: 1.2; }
-h2 { border-bottom: 1px solid var(--line); margin-top: 3rem; }
-h3 { font-size: 1.05rem; margin: 2.5rem 0 0.5rem; }
-code, pre { font-family: ui-monospace, monospace; font-size: 0.875em; }
-pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: 0.75rem; overflow-x: auto;
-      overflow-wrap: normal; }
-table { border-collapse: collapse; width: 100%; margin: 0.75rem 0; }
-td, th { border-bottom: 1px solid var(--line); padding: 0.35rem 0.75rem 0.35rem 0; text-align: left;
-         vertical-align: top; }
-nav ul { list-style: none; padding: 0; columns: 18rem; }
-nav li { padding: 0.25rem 0; break-inside: avoid; }
-.method { display: inline-block; min-width: 3.2rem; font-weight: 700; }
-details { margin: 0.5rem 0; }
-summary { cursor: pointer; padding: 0.25rem 0; }
-"""
+PREFIX = "/api/v1"
+"""What nearly every path begins with; the contents leave it out."""
 
 _CODE = re.compile(r"`([^`]+)`")
 
@@ -36,15 +21,15 @@ _CODE = re.compile(r"`([^`]+)`")
 def reference_page(document: Mapping[str, Any], base_url: str) -> str:
     """The page. `base_url` is what the curl lines begin with."""
     about = document["info"]
-    title = f"{about['title']} {about['version']}"
+    name, version = escape(about["title"]), escape(about["version"])
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
-            f"<h1>{escape(title)}</h1>",
+            f"<title>{name} {version}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+            f"<header>\n<h1>{name} <small>{version}</small></h1>",
             *(f"<p>{_prose(part)}</p>" for part in about["description"].split("\n\n")),
-            '<p>For programs: <a href="/openapi.json">/openapi.json</a>.</p>',
+            '<p>For programs: <a href="/openapi.json">/openapi.json</a>.</p>\n</header>',
             *_contents(document),
             *_sections(document, base_url),
             "</body>\n</html>\n",
@@ -52,29 +37,39 @@ def reference_page(document: Mapping[str, Any], base_url: str) -> str:
     )
 
 
+def _by_tag(document: Mapping[str, Any]) -> Iterator[tuple[Json, list[tuple[str, str, Json]]]]:
+    """Every tag with its operations: method, path, what is said about it."""
+    for tag in document["tags"]:
+        yield tag, [one for one in operations(document) if tag["name"] in one[2].get("tags", ())]
+
+
 def _contents(document: Mapping[str, Any]) -> Iterator[str]:
-    yield "<nav><ul>"
-    for method, path, operation in operations(document):
-        name = escape(operation["operationId"])
-        yield f'<li><a href="#{name}">{_call(method, path)}</a><br>{_prose(operation["summary"])}</li>'
-    yield "</ul></nav>"
+    yield '<nav aria-label="contents">'
+    for tag, chosen in _by_tag(document):
+        yield f"<h2>{escape(tag['name'])}</h2>\n<ul>"
+        for method, path, operation in chosen:
+            about, shown = escape(operation["summary"]), _call(method, path.removeprefix(PREFIX))
+            yield f'<li><a href="#{escape(operation["operationId"])}" title="{about}">{shown}</a></li>'
+        yield "</ul>"
+    yield "</nav>"
 
 
 def _sections(document: Mapping[str, Any], base_url: str) -> Iterator[str]:
-    for tag in document["tags"]:
+    yield "<main>"
+    for tag, chosen in _by_tag(document):
         yield f"<h2>{escape(tag['name'])}</h2>\n<p>{_prose(tag['description'])}</p>"
-        for method, path, operation in operations(document):
-            if tag["name"] in operation.get("tags", ()):
-                answers = {status: resolved(document, one) for status, one in operation["responses"].items()}
-                yield from _operation(method, path, {**operation, "responses": answers}, base_url)
+        for method, path, operation in chosen:
+            answers = {status: resolved(document, one) for status, one in operation["responses"].items()}
+            yield from _operation(method, path, {**operation, "responses": answers}, base_url)
+    yield "</main>"
 
 
 def _operation(method: str, path: str, operation: Json, base_url: str) -> Iterator[str]:
     name = escape(operation["operationId"])
     yield f'<section id="{name}">\n<h3><a href="#{name}">{_call(method, path)}</a></h3>'
-    yield f"<p>{_prose(operation['description'])}</p>"
+    yield from (f"<p>{_prose(part)}</p>" for part in operation["description"].split("\n\n"))
     yield from _parameters(operation.get("parameters", ()))
-    yield f"<pre>{escape(curl_line(method, path, operation, base_url))}</pre>"
+    yield f'<pre class="curl">{escape(curl_line(method, path, operation, base_url))}</pre>'
     yield from _answers(operation["responses"])
     yield "</section>"
 
@@ -130,7 +125,7 @@ def _media_types(operation: Mapping[str, Any]) -> set[str]:
 
 
 def _call(method: str, path: str) -> str:
-    return f'<code><span class="method">{method.upper()}</span> {escape(path)}</code>'
+    return f'<code class="call"><span class="method {method}">{method.upper()}</span> {escape(path)}</code>'
 
 
 def _prose(text: str) -> str:

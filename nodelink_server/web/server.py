@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import structlog
 from fastapi import FastAPI
@@ -53,7 +55,7 @@ async def http_server(
         closing=closing,
     )
     listener = await _listen(address)
-    server = _LoopServer(_config(app, limits or ConnectionLimits()))
+    server = _LoopServer(_config(app, _within_files(limits or ConnectionLimits())))
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(sockets=[listener]), name="http server")
         try:
@@ -86,6 +88,14 @@ class _LoopServer(Server):
         self.ready.set()
 
 
+def _within_files(limits: ConnectionLimits) -> ConnectionLimits:
+    """The limits on this machine: half of the files that may be open are for others, agents and the database."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (
+        limits if files == resource.RLIM_INFINITY else replace(limits, connections=min(limits.connections, files // 2))
+    )
+
+
 def _config(app: FastAPI, limits: ConnectionLimits) -> Config:
     return Config(
         app,
@@ -97,6 +107,7 @@ def _config(app: FastAPI, limits: ConnectionLimits) -> Config:
         ws_per_message_deflate=False,  # its buffers cost more memory than the listener itself
         lifespan="off",
         loop="none",
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         proxy_headers=False,

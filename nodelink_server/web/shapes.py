@@ -53,7 +53,9 @@ class TaskJson(BaseModel):
     last_contact: str | None = Field(description="when its agent was last heard of")
     may_have_run: bool
     retry_of: str | None = Field(description="the finished task that this one runs once more")
-    traceparent: str | None = Field(description="the trace context that was given with it")
+    traceparent: str | None = Field(
+        description="the trace context of its spans: what was given with it, or the server's submit span if it exports"
+    )
     progress: ProgressJson | None
     payload: Any
     metadata: dict[str, str]

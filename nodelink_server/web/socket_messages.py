@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, St
 from nodelink.errors import FieldError, InvalidTask, Malformed, NodelinkError
 from nodelink_server.core.events import EVENT_NAMES, EventFilter
 from nodelink_server.web.errors import field_errors, refusal
-from nodelink_server.web.events import MAX_REVISION
 from nodelink_server.web.jsontext import read_json
+from nodelink_server.web.values import MAX_WHOLE
 
 Wish = TypeVar("Wish", bound=BaseModel)
 
@@ -36,7 +36,7 @@ class Subscribe(BaseModel):
     pool: Name | None = None
     type: Name | None = None
     names: Annotated[list[StrictStr], Field(min_length=1, max_length=100), AfterValidator(_known)] | None = None
-    after: Annotated[StrictInt, Field(ge=0, le=MAX_REVISION)] | None = None
+    after: Annotated[StrictInt, Field(ge=0, le=MAX_WHOLE)] | None = None
 
     @property
     def filter(self) -> EventFilter:

@@ -176,8 +176,12 @@ Metadata = Annotated[
         }
     ),
 ]
-Whole = Annotated[int, BeforeValidator(_whole)]
-"""An integer of a query."""
+PLAIN_DIGITS = BeforeValidator(_whole)
+Whole = Annotated[int, PLAIN_DIGITS]
+"""An integer of a query. One that may be left out has its bounds before the validator, or they are not described."""
+
+Revision = Annotated[int, Field(ge=0, le=MAX_WHOLE), PLAIN_DIGITS]
+"""Where to go on in the events."""
 
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
 """`true` or `false`, and no other word for them."""

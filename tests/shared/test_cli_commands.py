@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from nodelink.errors import NodelinkError, NotAllowed, NotAuthenticated, StoreConflict
 from nodelink.task import ErrorCategory, LogStream, Outcome, Reason, TaskError
 from tests.support.cli_shell import Shell
 from tests.support.command_line import Running, nodelink
@@ -274,6 +275,20 @@ async def test_an_error_is_one_line_and_a_published_code(
     assert said.err.startswith("error: ")
     assert words in said.err
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error, code",
+    [(NotAllowed("not for you"), 3), (NotAuthenticated("who are you?"), 6), (StoreConflict("as it stands"), 5)],
+)
+async def test_a_refusal_of_the_server_has_its_code_and_its_words(
+    door: GrpcDoor, shell: Shell, error: NodelinkError, code: int
+) -> None:
+    door.switch.error = error
+    said = await shell("tasks", "list")
+    door.switch.error = None
+
+    assert (said.code, said.out, said.err) == (code, b"", f"error: {error.message}\n")
 
 
 async def test_what_has_ended_cannot_be_cancelled_and_what_runs_has_no_result(door: GrpcDoor, shell: Shell) -> None:

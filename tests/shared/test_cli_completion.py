@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -158,23 +157,32 @@ async def test_a_script_takes_hold_in_an_interactive_bash(door: GrpcDoor, typist
 
 
 @pytest.mark.shells
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-async def test_other_shells_offer_the_same_with_what_it_is(door: GrpcDoor, typist: Typist, shell: str) -> None:
-    assert shutil.which(shell), f"{shell} is not installed: scripts/tools"
-    await door.submit("shell", b'{"command":"true"}')
+async def test_fish_offers_the_same_and_says_what_it_is(door: GrpcDoor, typist: Typist) -> None:
+    task_id = await door.submit()
+    script = 'nodelink completion fish | source; complete -C "nodelink tasks get "; complete -C "nodelink task"'
+    process = await asyncio.create_subprocess_exec(
+        *("fish", "--no-config", "-c", script),
+        cwd=typist.directory,
+        env=typist.env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(WAIT_SECONDS):
+        out, _ = await process.communicate()
+
+    assert out.decode().splitlines() == [
+        f"{task_id}\techo; pending",
+        "tasks\tLook at tasks; wait for them; stop them.",
+    ]
+
+
+@pytest.mark.shells
+async def test_zsh_offers_the_same_and_says_what_it_is(door: GrpcDoor, typist: Typist) -> None:
+    first = await door.submit("shell", b'{"command":"true"}')
     second = await door.submit()
-    begin: Mapping[str, tuple[tuple[str, ...], bytes]] = {
-        "zsh": (
-            ("zsh", "-f", "-i"),
-            b'autoload -U compinit; compinit -u; eval "$(nodelink completion zsh)"; echo re""ady\n',
-        ),
-        "fish": (("fish", "--no-config", "-i"), b"nodelink completion fish | source; echo re''ady\n"),
-    }
-    command, first_line = begin[shell]
-    async with on_terminal(*command, cwd=typist.directory, env=typist.env, width=160) as terminal:
-        terminal.press(first_line)
+    async with on_terminal("zsh", "-f", "-i", cwd=typist.directory, env=typist.env, width=160) as terminal:
+        terminal.press(b'autoload -U compinit; compinit -u; eval "$(nodelink completion zsh)"; echo re""ady\n')
         seen = await terminal.shows("ready")
-        terminal.press(b"nodelink tasks get \t")
-        await terminal.shows(second, after=seen)
-        await terminal.shows("echo, pending", after=seen)
-        await terminal.shows("shell, pending", after=seen)
+        terminal.press(b"nodelink tasks get \t\t")
+        for words in (first, second, "-- shell, pending", "-- echo, pending"):
+            await terminal.shows(words, after=seen)

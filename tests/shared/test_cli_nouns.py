@@ -247,6 +247,25 @@ async def test_a_doctor_says_what_to_do_about_what_is_wrong(shell: Shell) -> Non
     assert any(line.startswith("server: start it") for line in lines)
 
 
+async def test_a_doctor_compares_versions_and_clocks_over_http(shell: Shell) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"status": "ok", "version": "99.0"}'
+        head = f"HTTP/1.1 200 OK\r\nDate: Tue, 01 Jan 2030 00:00:00 GMT\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as http:
+        address = f"http://127.0.0.1:{http.sockets[0].getsockname()[1]}"
+        said = await shell("doctor", "--http", address, "-o", "json")
+
+    found = {finding["name"]: finding for finding in json.loads(said.out)}
+    assert (found["HTTP"]["verdict"], said.code) == ("ok", 0)
+    assert (found["version"]["verdict"], found["clocks"]["verdict"]) == ("warn", "warn")
+    assert "99.0 there" in found["version"]["found"]
+    assert found["agents"]["advice"].startswith("start one")
+
+
 # --- signals and pipes ------------------------------------------------------------------------------------------------
 
 

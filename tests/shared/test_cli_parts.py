@@ -19,7 +19,16 @@ from nodelink.cli.terminal import TerminalFilter, one_line
 from nodelink.cli.times import moment
 from nodelink.cli.unbuilt import UNBUILT, UNBUILT_OPTIONS
 from nodelink.client import Task, TaskResult
-from nodelink.errors import ErrorCode, LinkLost, NoAgent, NotAllowed, NotBuilt, TaskNotFound
+from nodelink.errors import (
+    ErrorCode,
+    LinkLost,
+    NoAgent,
+    NotAllowed,
+    NotAuthenticated,
+    NotBuilt,
+    TaskNotFinished,
+    TaskNotFound,
+)
 from nodelink.server_address import local_server
 from nodelink.task import TaskSpec, TaskStatus
 from tests.support.command_line import ROOT
@@ -158,7 +167,16 @@ def test_every_error_code_has_an_exit_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "error, code", [(NotBuilt(), 2), (NotAllowed(), 3), (TaskNotFound(), 4), (LinkLost(), 7), (NoAgent(), 125)]
+    "error, code",
+    [
+        (NotBuilt(), 2),
+        (NotAllowed(), 3),
+        (TaskNotFound(), 4),
+        (TaskNotFinished(), 5),
+        (NotAuthenticated(), 6),
+        (LinkLost(), 7),
+        (NoAgent(), 125),
+    ],
 )
 def test_errors_have_their_published_codes(error: Any, code: int) -> None:
     assert code_of_error(error) == code

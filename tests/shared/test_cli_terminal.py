@@ -42,7 +42,7 @@ class Seat:
 
     async def shown(self, *arguments: str, width: int = 80, **env: str) -> PseudoTerminal:
         """The terminal after the command has ended."""
-        async with self(*arguments, width=width, **env) as terminal:
+        async with self(*arguments, width=width, height=24, **env) as terminal:
             assert await terminal.end() == 0
             await terminal.shows("\n")
             return terminal

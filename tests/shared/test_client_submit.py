@@ -12,6 +12,7 @@ import pytest
 from nodelink.client import AsyncClient, AsyncTaskHandle
 from nodelink.errors import InvalidTask, LinkLost, Overloaded, StoreUnavailable
 from nodelink.task import Outcome
+from nodelink.v1 import task_pb2
 from nodelink_server.store.disk import Disk
 from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, grpc_door
 from tests.support.http_door import ManualAgent
@@ -77,6 +78,51 @@ async def test_an_idle_stream_is_ended_and_the_next_submission_opens_another(cli
     assert ended is grpc.StatusCode.OK
     assert (await client.submit("echo")).accepted()
     assert len(calls) == 2
+
+
+class BreaksAtTheFirstWrite:
+    """A stream that ends while it is being written to: gRPC calls it an internal error of its own."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._broken = asyncio.Event()
+        self._error = grpc.aio.AioRpcError(
+            grpc.StatusCode.INTERNAL, grpc.aio.Metadata(), grpc.aio.Metadata(), "Internal error from Core", "debug"
+        )
+        self._answers = iter([task_pb2.StreamSubmitTasksResponse(submit_credit=10)])
+
+    async def read(self) -> Any:
+        """The credit, and then the error."""
+        for answer in self._answers:
+            return answer
+        await self._broken.wait()
+        raise self._error
+
+    async def write(self, _frame: object) -> None:
+        """Break."""
+        self._broken.set()
+        raise self._error
+
+    def cancel(self) -> None:
+        """End it."""
+        self._call.cancel()
+
+
+async def test_a_stream_that_ends_while_it_is_written_to_is_opened_again(client: AsyncClient) -> None:
+    await client.agents()
+    open_stream = client._sender._open_stream
+    broken: list[Any] = []
+
+    def opened() -> Any:
+        if broken:
+            return open_stream()
+        broken.append(BreaksAtTheFirstWrite(open_stream()))
+        return broken[0]
+
+    client._sender._open_stream = opened
+    async with asyncio.timeout(WAIT_SECONDS):
+        assert (await client.submit("echo")).accepted()
+    assert broken
 
 
 async def test_one_refused_among_many_is_told_to_its_own_handle(client: AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 
 import click
@@ -58,7 +59,7 @@ def _section(path: Path, command: click.Command) -> Iterator[str]:
     yield ""
     yield f"`{' '.join(('nodelink', *path, *command.collect_usage_pieces(context)))}`"
     yield ""
-    yield from (command.help or "").splitlines()
+    yield from inspect.cleandoc(command.help or "").splitlines()
     options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
     if options:
         yield ""

@@ -19,6 +19,12 @@ from tests.support.command_line import ROOT, WAIT_SECONDS
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CTRL_C = b"\x03"
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Makes the terminal that it is given the program's own, so that Ctrl-C reaches it."""
 
 
 class PseudoTerminal:
@@ -84,14 +90,13 @@ async def on_terminal(
     unset = ("NODELINK_", "PYTEST_", "COLUMNS", "LINES", "NO_COLOR")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
     process = await asyncio.create_subprocess_exec(
-        *command,
+        *(sys.executable, "-c", TAKE_TERMINAL, *command),
         cwd=cwd,
         env={**inherited, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **env},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=_take_terminal,
     )
     os.close(theirs)
     terminal = PseudoTerminal(ours, process)
@@ -107,8 +112,3 @@ async def on_terminal(
 def nodelink_on_terminal(*arguments: str) -> tuple[str, ...]:
     """The command line of `nodelink` with these arguments."""
     return (sys.executable, "-m", "nodelink.cli", *arguments)
-
-
-def _take_terminal() -> None:
-    """Runs in the child: the terminal becomes its own, so that Ctrl-C reaches it."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -370,4 +370,4 @@ async def test_an_open_stream_does_not_hold_up_a_server_that_stops() -> None:
     assert len(answered.outcomes) == 2
     for code, status in refusals:
         assert (code, reason_of(status)) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
-        assert detail(status, error_details_pb2.RetryInfo).retry_delay.seconds == 5
+        assert detail(status, error_details_pb2.RetryInfo).retry_delay.seconds == 1

@@ -347,6 +347,15 @@ async def test_a_watch_for_which_nothing_comes_is_told_how_far_it_may_resume(doo
     assert told.bookmark > begun.bookmark
 
 
+async def test_a_name_that_no_event_has_is_refused_and_not_waited_for(door: GrpcDoor) -> None:
+    call = door.tasks.WatchTasks(task_pb2.WatchTasksRequest(names=["task.completed", "task.done"]))
+
+    code, status = await refusal(call.read())
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "names: 'task.done' is not known" in status.message
+
+
 @pytest.mark.parametrize("name", ["WatchTasks", "ReadTaskLogs"])
 async def test_a_listener_that_goes_leaves_nothing_behind(door: GrpcDoor, name: str) -> None:
     idle = _calls_under_way()

@@ -9,6 +9,7 @@ import pytest
 
 from nodelink_server.web.app import create_app
 from tests.support.http_door import Door, app_door, http_door
+from tests.support.raw_http import raw_connection
 
 TASKS = "/api/v1/tasks"
 BODY = {"type": "echo", "payload": 1}
@@ -117,6 +118,20 @@ async def test_a_body_that_does_not_say_that_it_is_json_is_refused(media_type: s
         answer = await door.http.post(TASKS, content=content, headers={"Content-Type": media_type})
         assert (answer.status_code, answer.json()["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
         assert await listed(door) == 0
+
+
+@pytest.mark.parametrize("mode, status", [("no-cors", 403), ("cors", 403), ("websocket", 403), ("navigate", 200)])
+async def test_what_a_page_of_another_site_fetches_is_refused_also_without_an_origin(mode: str, status: int) -> None:
+    async with app_door() as door:
+        headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}
+        assert (await door.http.get(TASKS, headers=headers)).status_code == status
+        assert (await door.http.get(TASKS, headers={**headers, "Sec-Fetch-Site": "same-origin"})).status_code == 200
+
+
+async def test_a_body_comes_in_one_coding() -> None:
+    async with http_door() as door, raw_connection(door.address) as raw:
+        await raw.request("POST /api/v1/tasks", "Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n")
+        assert (await raw.answer()).json()["detail"] == "the only Transfer-Encoding is chunked"
 
 
 async def test_a_compressed_body_is_refused() -> None:

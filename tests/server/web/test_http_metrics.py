@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from prometheus_client.openmetrics import parser as openmetrics
@@ -217,3 +218,11 @@ def labels(pairs: dict[str, str]) -> str:
     """Labels as they are written."""
     inside = ",".join(f'{name}="{value}"' for name, value in sorted(pairs.items()))
     return f"{{{inside}}}" if inside else ""
+
+
+async def test_whoever_asks_while_the_text_is_being_made_gets_the_same() -> None:
+    async with app_door() as door:
+        answers = await asyncio.gather(*(door.http.get("/metrics") for _ in range(20)))
+        assert len({answer.content for answer in answers}) == 1
+        await door.submit()
+        assert (await door.http.get("/metrics")).content != answers[0].content

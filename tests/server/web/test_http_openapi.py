@@ -87,6 +87,12 @@ def test_the_file_in_docs_is_fresh() -> None:
     )
 
 
+def test_bounds_are_said_in_words_that_a_schema_knows() -> None:
+    for method, path, operation in operations(DOCUMENT):
+        for parameter in operation.get("parameters", ()):
+            assert not {"ge", "le", "gt", "lt"} & set(parameter["schema"]), f"{method} {path} {parameter['name']}"
+
+
 def test_the_description_names_what_is_built_and_nothing_else() -> None:
     named = {f"{method} {path}" for method, path, _ in operations(DOCUMENT)}
     assert named - MAY_BE_THERE == BUILT

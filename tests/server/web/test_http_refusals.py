@@ -228,6 +228,7 @@ async def test_a_page_that_is_not_built_yet_is_refused(path: str) -> None:
         (f"{TASKS}/1/logs?tail=5&offset=5", "tail"),
         (f"{TASKS}/1/logs?follow=true&limit=5", "limit"),
         ("/api/v1/events?after=-1", "after"),
+        ("/api/v1/events?after=1_000", "after"),
         ("/api/v1/events?after=9223372036854775808", "after"),
         ("/api/v1/agents?nonsense=1", "nonsense"),
         ("/healthz?nonsense=1", "nonsense"),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 
 import pytest
 
 from nodelink.address import Address
 from nodelink.errors import CannotListen
-from nodelink_server.web.protocol import ConnectionLimits
-from nodelink_server.web.server import http_server
+from nodelink_server.web.protocol import MOST_TURNED_AWAY, ConnectionLimits
+from nodelink_server.web.server import _within_files, http_server
 from tests.support.http_door import VERSION, Door, http_door
 
 SECONDS = 30
@@ -124,3 +125,22 @@ async def answer_to(door: Door, request: bytes) -> bytes:
             return b""
         finally:
             writer.close()
+
+
+async def test_connections_far_too_many_are_cut_off_although_they_ask_for_nothing() -> None:
+    async with http_door(limits=ConnectionLimits(connections=1, headers_seconds=3600)) as door:
+        silent = [await asyncio.open_connection(*door.address) for _ in range(MOST_TURNED_AWAY + 2)]
+        async with asyncio.timeout(SECONDS):
+            assert await silent[-1][0].read() == b""
+        for _, writer in silent:
+            writer.close()
+
+
+def test_half_of_the_files_that_may_be_open_are_for_others() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, before[1]))
+    try:
+        assert _within_files(ConnectionLimits()).connections == 512
+        assert _within_files(ConnectionLimits(connections=3)).connections == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

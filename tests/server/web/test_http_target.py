@@ -48,6 +48,7 @@ async def test_head_of_a_stream_ends_with_its_headers() -> None:
         ("POST", f"{TASKS}/1", {"GET", "HEAD", "OPTIONS"}),
         ("GET", f"{TASKS}/1/retry", {"OPTIONS", "POST"}),
         ("PUT", "/healthz", {"GET", "HEAD", "OPTIONS"}),
+        ("POST", "/debug/profile", {"GET", "HEAD", "OPTIONS"}),
         ("TRACE", "/docs", {"GET", "HEAD", "OPTIONS"}),
         ("BREW", "/api/v1/stats", {"GET", "HEAD", "OPTIONS"}),
     ],
@@ -59,7 +60,14 @@ async def test_another_method_is_refused_with_those_that_there_are(method: str, 
         assert set(answer.headers["allow"].split(", ")) == allowed
 
 
-@pytest.mark.parametrize("path, allowed", [(TASKS, "GET, HEAD, OPTIONS, POST"), (f"{TASKS}/1/cancel", "OPTIONS, POST")])
+@pytest.mark.parametrize(
+    "path, allowed",
+    [
+        (TASKS, "GET, HEAD, OPTIONS, POST"),
+        (f"{TASKS}/1/cancel", "OPTIONS, POST"),
+        ("/debug/profile", "GET, HEAD, OPTIONS"),
+    ],
+)
 async def test_options_names_the_methods(path: str, allowed: str) -> None:
     async with app_door() as door:
         answer = await door.http.options(path)

@@ -453,3 +453,13 @@ async def test_a_peer_that_leaves_before_its_answer_is_no_failure(caplog: pytest
 def masked(opcode: int, content: bytes) -> bytes:
     """A frame of a client's."""
     return bytes([0x80 | opcode, 0x80 | len(content), 0, 0, 0, 0]) + content
+
+
+async def test_a_subscription_that_ends_before_it_has_begun_leaves_nothing_behind() -> None:
+    churn = [{"subscribe": {"id": "a"}}, {"unsubscribe": "a"}] * 2 + [{"unsubscribe": "end"}]
+    async with http_door() as door, raw_connection(door.address) as raw, asyncio.timeout(SECONDS):
+        await raw.request("GET /api/v1/ws", "Connection: Upgrade", "Upgrade: websocket", VERSION_13, KEY)
+        await raw.reader.readuntil(b"\r\n\r\n")
+        await raw.write(*(masked(1, json.dumps(wish).encode()) for wish in churn))
+        heard = await raw.reader.readuntil(b"there is no subscription 'end'")
+        assert (heard.count(b'{"error"'), heard.count(b'{"unsubscribed":"a"}')) == (1, 2)
