@@ -144,7 +144,9 @@ class EventSocket:
         if wish.id in self._pumps:
             raise InvalidTask(FieldError("id", f"there is a subscription {wish.id!r} already"))
         name = wish.id or next(name for name in map(str, self._numbers) if name not in self._pumps)
-        self._pumps[name] = self._group.create_task(self._pump(name, wish), name="websocket: subscription")
+        pump = self._group.create_task(self._pump(name, wish), name="websocket: subscription")
+        pump.add_done_callback(lambda _: self._pumps.pop(name))  # it may end before it has begun
+        self._pumps[name] = pump
 
     async def _unsubscribe(self, name: str) -> None:
         pump = self._pumps.get(name)
@@ -171,8 +173,6 @@ class EventSocket:
         else:
             slow = Ending(TOO_SLOW, f"the subscription {name[:40]!a} could not keep up")
             self._end(STOPPING if self._manager.events.is_closing else slow)
-        finally:
-            del self._pumps[name]
 
     async def _listen(self, name: str, wish: Subscribe) -> None:
         if wish.task_id is not None:
