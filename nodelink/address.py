@@ -28,6 +28,8 @@ class Address(NamedTuple):
 
 def parse_address(text: str) -> Address:
     """Read `host:port` or `[ipv6]:port`. ValueError says what would be right."""
+    if "://" in text:
+        raise ValueError(f"{text!r} is not an address; write host:port without a scheme, like 127.0.0.1:50051")
     host, separator, port = text.strip().rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:

@@ -151,7 +151,7 @@ def priority_of(priority: int | str) -> int:
 
 
 def _is_priority(given: object) -> bool:
-    return isinstance(given, int) and 1 <= given <= max(PRIORITIES.values())
+    return isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= max(PRIORITIES.values())
 
 
 _PRIORITY_HELP = f"must be a whole number from 1 to 100, or one of {', '.join(PRIORITIES)}"

@@ -33,9 +33,9 @@ from nodelink_server.core.session import AgentSession
 from nodelink_server.core.statistics import Stats, StatsQuery
 from nodelink_server.core.submissions import Accepted, repetition
 from nodelink_server.core.task import Stop, Task, TaskRecord, cancelled, stopping
+from nodelink_server.core.validation import check_cancel
 from nodelink_server.core.vitals import STOPPING, Health
 
-MAX_GRACE_MS = 3600 * 1000
 TRIES = 20
 
 log = structlog.get_logger(__name__)
@@ -183,9 +183,9 @@ class TaskManager:
 
         It is cancelled at once if it never began; else its agent is told until it answers.
 
-        Raises `TaskNotFound`, `TaskAlreadyFinished`. Asking again changes nothing.
+        Raises `InvalidTask`, `TaskNotFound`, `TaskAlreadyFinished`. Asking again changes nothing.
         """
-        grace_ms = max(0, min(grace_ms, MAX_GRACE_MS))
+        check_cancel(message, grace_ms)
         for _ in range(TRIES):
             task = await self._find(task_id)
             if task.is_terminal:

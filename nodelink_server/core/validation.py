@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from nodelink.errors import FieldError, InvalidTask, TooLarge
+from nodelink.errors import FieldError, InvalidTask, NotBuilt, TooLarge
 from nodelink.task import Execution, Submission, TaskSpec
 
 MAX_PAYLOAD_BYTES = 256 * 1024
@@ -22,12 +22,14 @@ MAX_ENV = 256
 MAX_ENV_BYTES = 128 * 1024
 MAX_ARGV = 1_024
 MAX_ARGV_BYTES = 128 * 1024
+MAX_GRACE_MS = 3600 * 1000
+MAX_REASON_CHARS = 1_000
 BUILT_IN: Mapping[str, Execution] = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
 
 UNBUILT_FIELDS: Mapping[str, str] = {
     "agent_id": "a task for one agent",
     "labels": "a selector that the agent must match",
-    "retry": "retries",
+    "retry": "automatic retries",
     "lock": "locks",
     "unique_key": "unique tasks",
     "on_conflict": "unique tasks",
@@ -51,18 +53,39 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.IGNORECASE)
 def validate(submission: Submission, known_types: Mapping[str, Execution]) -> Execution:
     """The execution class of a valid submission.
 
-    Raises `InvalidTask` or `TooLarge`, naming every field that is wrong.
+    Raises `InvalidTask`, `NotBuilt` or `TooLarge`, naming every field that is wrong.
     """
     if len(submission.payload) > MAX_PAYLOAD_BYTES:
         size = len(submission.payload)
         raise TooLarge(FieldError("payload", f"is {size} bytes; at most {MAX_PAYLOAD_BYTES} are allowed"))
     spec = submission.spec
+    if spec.execution is Execution.EXCLUSIVE:
+        raise NotBuilt(FieldError("execution", "exclusive is not available in this version; use replayable or once"))
     errors = [*_type_errors(spec, known_types), *_number_errors(spec), *_metadata_errors(spec)]
     errors += _key_errors(submission.idempotency_key)
     errors += _payload_errors(submission)
     if errors:
         raise InvalidTask(*errors)
     return spec.execution or known_types[spec.type]
+
+
+def check_batch(length: int, field: str) -> None:
+    """Refuse a batch that is empty (`InvalidTask`) or too long (`TooLarge`), by the field that holds it."""
+    if not length:
+        raise InvalidTask(FieldError(field, "must not be empty"))
+    if length > MAX_BATCH:
+        raise TooLarge(FieldError(field, f"{length:,} are too many; send at most {MAX_BATCH:,} at a time"))
+
+
+def check_cancel(reason: str, grace_ms: int) -> None:
+    """Refuse words that are too long, and a grace that is no such time. Raises `InvalidTask`, naming the fields."""
+    errors = []
+    if len(reason) > MAX_REASON_CHARS:
+        errors.append(FieldError("reason", f"must have at most {MAX_REASON_CHARS:,} characters"))
+    if not 0 <= grace_ms <= MAX_GRACE_MS:
+        errors.append(FieldError("grace", "must be at least 0s and at most 1h"))
+    if errors:
+        raise InvalidTask(*errors)
 
 
 def digest(submission: Submission) -> bytes:
@@ -95,8 +118,6 @@ def _type_errors(spec: TaskSpec, known_types: Mapping[str, Execution]) -> list[F
         errors.append(
             FieldError("pool", "must be 1 to 63 letters, digits, '.', '_' or '-', and begin with a letter or digit")
         )
-    if spec.execution is Execution.EXCLUSIVE:
-        errors.append(FieldError("execution", "exclusive is not available in this version; use replayable or once"))
     return errors
 
 
@@ -137,6 +158,8 @@ def _key_errors(key: str | None) -> list[FieldError]:
 
 
 def _payload_errors(submission: Submission) -> list[FieldError]:
+    if not submission.payload:
+        return [FieldError("payload", "must be JSON text, such as null")]
     try:
         if _is_too_deep(submission.payload):
             return [FieldError("payload", f"is nested more than {MAX_JSON_DEPTH} deep")]

@@ -16,7 +16,7 @@ from nodelink_server.rpc.views import put_result, put_session
 
 
 def query_of(request: task_pb2.ListTasksRequest) -> TaskQuery:
-    """What a request asks for. Raises `InvalidTask` or `Malformed`."""
+    """What a request asks for. Raises `InvalidTask`."""
     after = moment_ms(request.created_after, "created_after") if request.HasField("created_after") else None
     before = moment_ms(request.created_before, "created_before") if request.HasField("created_before") else None
     return TaskQuery(

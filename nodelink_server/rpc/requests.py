@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from nodelink.errors import FieldError, InvalidTask, Malformed
+from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import LogStream
 from nodelink.traceparent import traceparent_or_empty
 from nodelink.wire import STREAM_FROM_PB, ms_of
@@ -75,11 +75,11 @@ def token_of(place: int) -> str:
 
 
 def place_of(page_token: str) -> int:
-    """The place that a page token stands for; 0: the first page. Raises `Malformed`."""
+    """The place that a page token stands for; 0: the first page."""
     if not page_token:
         return 0
     if not _TOKEN.fullmatch(page_token) or int(page_token, 16) > LARGEST_REVISION:
-        raise Malformed("page_token is not one that a page has given")
+        raise InvalidTask(FieldError("page_token", "is not one that this server gave"))
     return int(page_token, 16)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from nodelink.errors import CallerError, FieldError, InvalidTask, TooLarge
+from nodelink.errors import CallerError, FieldError, InvalidTask
 from nodelink.task import Submission
 from nodelink.traceparent import traceparent_or_empty
 from nodelink.v1 import task_pb2
@@ -13,9 +13,6 @@ from nodelink.wire import spec_of
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import TaskRecord
-
-MOST_REQUESTS = 1_000
-"""In one frame, or one batch."""
 
 LONGEST_REFUSAL = 500
 """Characters of a refusal, so that those of a whole frame fit into its answer."""
@@ -52,16 +49,6 @@ async def submit_one(
     if outcome.replayed:
         return await manager.get(task.id), True
     return TaskRecord(task=task, payload=submission.payload, updated_at=task.created_at), False
-
-
-def check_size(requests: Sequence[task_pb2.SubmitTaskRequest]) -> None:
-    """Refuse a frame that is empty or too long."""
-    if not requests:
-        raise InvalidTask(FieldError("requests", "must not be empty"))
-    if len(requests) > MOST_REQUESTS:
-        raise TooLarge(
-            FieldError("requests", f"{len(requests):,} are too many; send at most {MOST_REQUESTS:,} at a time")
-        )
 
 
 async def submit_all(submit: Submit, requests: Iterable[task_pb2.SubmitTaskRequest], traceparent: str) -> list[Outcome]:

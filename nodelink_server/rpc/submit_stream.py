@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 
 from nodelink.errors import Overloaded, StoreUnavailable
 from nodelink.v1 import task_pb2
+from nodelink_server.core.validation import check_batch
 from nodelink_server.core.vitals import STOPPING
-from nodelink_server.rpc.submissions import Submit, check_size, put_outcomes, submit_all
+from nodelink_server.rpc.submissions import Submit, put_outcomes, submit_all
 
 WINDOW = 8_192
 """How many requests a stream may have under way."""
@@ -83,7 +84,7 @@ class SubmitStream:
             self._arrived.set()
 
     def _admit(self, frame: task_pb2.StreamSubmitTasksRequest) -> None:
-        check_size(frame.requests)
+        check_batch(len(frame.requests), "requests")
         self._received += len(frame.requests)
         if self._received > self._answered + self._window:
             raise Overloaded("more requests were sent than submit_credit allows")

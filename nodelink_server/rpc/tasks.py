@@ -12,12 +12,13 @@ from nodelink.task import DEFAULT_GRACE_MS
 from nodelink.v1 import task_pb2, task_pb2_grpc
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.task import TaskRecord
+from nodelink_server.core.validation import check_batch
 from nodelink_server.rpc.frames import watch_events
 from nodelink_server.rpc.interceptors import Context
 from nodelink_server.rpc.listing import put_page, put_results, query_of
 from nodelink_server.rpc.output import read_output
 from nodelink_server.rpc.requests import duration_ms, given, id_of, required, traceparent_of, wait_ms
-from nodelink_server.rpc.submissions import check_size, put_outcomes, submit_all, submit_one
+from nodelink_server.rpc.submissions import put_outcomes, submit_all, submit_one
 from nodelink_server.rpc.submit_stream import SubmitStream
 from nodelink_server.rpc.views import put_result, put_task
 
@@ -42,7 +43,7 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
         self, request: task_pb2.BatchSubmitTasksRequest, context: Context
     ) -> task_pb2.BatchSubmitTasksResponse:
         """Accept many tasks; each has its own outcome."""
-        check_size(request.requests)
+        check_batch(len(request.requests), "requests")
         response = task_pb2.BatchSubmitTasksResponse()
         put_outcomes(response, await submit_all(self._manager.submit, request.requests, traceparent_of(context)))
         return response

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr, WithJsonSchema
 from pydantic.config import JsonDict
 
 from nodelink.task import DEFAULT_GRACE_MS, DEFAULT_POOL, DEFAULT_PRIORITY, Submission, TaskSpec
-from nodelink_server.core.validation import MAX_BATCH, MAX_ENV, MAX_IDEMPOTENCY_KEY_CHARS
+from nodelink_server.core.validation import MAX_BATCH, MAX_ENV, MAX_IDEMPOTENCY_KEY_CHARS, MAX_REASON_CHARS
 from nodelink_server.web.values import (
     NO_NUL,
     VARIABLE,
@@ -23,8 +23,6 @@ from nodelink_server.web.values import (
     Priority,
     SomeDuration,
 )
-
-MAX_REASON_CHARS = 1_000
 
 _ONE_BEGINNING: JsonDict = {"anyOf": [{"properties": {name: {"type": "null"}}} for name in ("scheduled_at", "delay")]}
 _VARIABLES = {
@@ -118,9 +116,9 @@ class NewBatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tasks: Annotated[list[Any], WithJsonSchema({"type": "array", "maxItems": MAX_BATCH, "items": {}})] = Field(
-        description="each as the schema BatchItem has it, in the order of the answers", max_length=MAX_BATCH
-    )
+    tasks: Annotated[
+        list[Any], WithJsonSchema({"type": "array", "minItems": 1, "maxItems": MAX_BATCH, "items": {}})
+    ] = Field(description="each as the schema BatchItem has it, in the order of the answers")
 
 
 class Cancellation(BaseModel):

@@ -68,11 +68,34 @@ _PHRASES: Mapping[int, str] = {
 }
 """As RFC 9110 has them; the standard library's depend on its version."""
 
+_WORDS: Mapping[str, str] = {
+    "dict_type": "must be an object",
+    "enum": "must be one of {expected}",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be one of {expected}",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be empty",
+    "string_type": "must be a text",
+    "too_long": "must have at most {max_length} entries",
+    "too_short": "must not be empty",
+}
+"""What a wrong shape is told, by the kinds of errors of the library that checks shapes."""
+
 PROBLEM_TYPE = "application/problem+json"
 RETRY_SECONDS = 5.0
 """What a caller is told to wait when nobody knows better."""
 MOST_FIELD_ERRORS = 20
 LONGEST_DETAIL = 1_000
+LONGEST_NAME = 64
 
 
 def phrase(status: int) -> str:
@@ -190,9 +213,12 @@ def _unbuilt(error: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _field(error: Mapping[str, Any]) -> str:
-    """The top-level field that an error is about; the body itself is called so."""
-    where = [part for part in error["loc"] if part not in {"body", "query", "path", "header"}]
-    return str(where[0]) if where else str(error["loc"][0] if error["loc"] else "body")
+    """The field that an error is about, as `metadata.team` where it is inside another; the body itself is called so."""
+    place, *where = error["loc"] or ("body",)
+    if place not in {"body", "query", "path", "header"}:
+        where = [place, *where]
+    names = [part[:LONGEST_NAME] for part in where if isinstance(part, str)]
+    return ".".join(names) or str(place)
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -203,5 +229,7 @@ def _message(error: Mapping[str, Any]) -> str:
             return "is required"
         case "value_error":
             return str(error["ctx"]["error"])
+        case kind if kind in _WORDS:
+            return _WORDS[kind].format(**error.get("ctx", {}))
         case _:
             return str(error["msg"])

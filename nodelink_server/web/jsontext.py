@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any, NoReturn
 
-MOST_DEPTH = 32
-"""How deep the values of a caller may nest."""
+MOST_DEPTH = 100
+"""How deep the values of a caller may nest to be read at all. A payload may less: that is the core's to say."""
 
 
 def read_json(text: bytes, *, most_depth: int = MOST_DEPTH) -> Any:

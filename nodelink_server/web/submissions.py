@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Response
 from pydantic import ValidationError
 
-from nodelink.errors import CallerError, InvalidTask
+from nodelink.errors import CallerError, FieldError, InvalidTask
 from nodelink.task import Submission
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import TaskRecord
-from nodelink_server.core.validation import MAX_IDEMPOTENCY_KEY_CHARS
+from nodelink_server.core.validation import MAX_IDEMPOTENCY_KEY_CHARS, check_batch
 from nodelink_server.web.bodies import BatchItem, NewBatch, NewShellTask, NewTask, NoFields
 from nodelink_server.web.errors import field_errors, refusal
 from nodelink_server.web.shapes import BatchOutcome, OutcomeJson, RefusalJson, TaskJson
@@ -45,7 +45,10 @@ async def submit_shell_task(
     body: NewShellTask, manager: Manager, response: Response, traceparent: TraceParent, key: IdempotencyKey = None
 ) -> TaskJson:
     """Accept a command. 201: it is durable, and `Location` names it."""
-    return await _submit(body.submission(key, traceparent), manager, response)
+    try:
+        return await _submit(body.submission(key, traceparent), manager, response)
+    except InvalidTask as error:
+        raise _of_a_command(error) from error
 
 
 @router.post("/tasks/batch")
@@ -56,6 +59,7 @@ async def submit_batch(
 
     A task without a key of its own gets `<Idempotency-Key>#<index>`.
     """
+    check_batch(len(body.tasks), "tasks")
     keys = [f"{key}#{index}" if key is not None else None for index in range(len(body.tasks))]
     items = [_item(value, own, traceparent) for value, own in zip(body.tasks, keys, strict=True)]
     answers = iter(await manager.submit([item for item in items if isinstance(item, Submission)]))
@@ -89,6 +93,12 @@ async def _submit(submission: Submission, manager: TaskManager, response: Respon
     if answer.replayed:
         return live_task_json(await manager.get(answer.task.id), manager)
     return task_json(_fresh_record(answer, submission))
+
+
+def _of_a_command(error: InvalidTask) -> InvalidTask:
+    """The same, said of the body: here a command's own fields do not stand in a payload."""
+    fields = [FieldError(wrong.field.removeprefix("payload."), wrong.message) for wrong in error.errors]
+    return type(error)(*fields)
 
 
 def _point_to(accepted: Accepted, response: Response) -> None:

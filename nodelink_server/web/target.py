@@ -69,16 +69,15 @@ class TargetGate:
         self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on. Raises `InvalidTask`, 405 with the methods that there are, 414."""
+        """Pass a request on. Raises `InvalidTask`, 404, 405 with the methods that there are, 414."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         _check_path(scope)
         _check_query(scope.get("query_string", b""))
         place = self._places.find(scope["path"])
-        if place is None:  # the framework says that there is no such thing
-            await self._app(scope, receive, send)
-            return
+        if place is None:
+            raise HTTPException(404, f"there is no path {scope['path'][:200]}")
         scope["state"]["path"] = place.template
         await self._answer(place, scope, receive, send)
 

@@ -9,8 +9,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, WithJson
 
 from nodelink.durations import format_duration_ms, parse_duration_ms
 from nodelink.task import PRIORITIES, Execution
-from nodelink_server.core.manager import MAX_GRACE_MS
-from nodelink_server.core.validation import MAX_ARGV, MAX_ARGV_BYTES, MAX_METADATA, MAX_METADATA_CHARS
+from nodelink_server.core.validation import (
+    MAX_ARGV,
+    MAX_ARGV_BYTES,
+    MAX_GRACE_MS,
+    MAX_METADATA,
+    MAX_METADATA_CHARS,
+)
 from nodelink_server.web.times import parse_moment
 
 MAX_WAIT_MS = 300_000
@@ -63,8 +68,8 @@ def _moment(value: Any) -> int | None:
 
 
 def _priority(value: Any) -> int:
-    if isinstance(value, str) and value in PRIORITIES:
-        return PRIORITIES[value]
+    if isinstance(value, str) and value.isascii() and value.upper() in PRIORITIES:
+        return PRIORITIES[value.upper()]
     if isinstance(value, float) and value.is_integer():  # JSON does not tell 50.0 from 50
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from nodelink.durations import format_duration_ms
-from nodelink_server.core import manager, statistics, validation
+from nodelink_server.core import statistics, validation
 from nodelink_server.web import filters, gate, jsontext, target, values
 from tests.support.doc_limits import ROWS
 from tests.support.processes import House
@@ -63,6 +63,7 @@ def after(minutes: int) -> str:
 
 PAST: Mapping[tuple[str, str], Callable[[int], Asked]] = {
     ("tasks", "payload"): lambda more: task("x" * (validation.MAX_PAYLOAD_BYTES - len('""') + more)),
+    ("tasks", "nesting of a payload"): lambda more: task(nested(validation.MAX_JSON_DEPTH + 1 + more)),
     ("tasks", "tasks in a batch"): lambda more: Asked(
         "POST", f"{TASKS}/batch", {"tasks": [{"type": "echo", "payload": 1}] * (validation.MAX_BATCH + more)}
     ),
@@ -85,7 +86,7 @@ PAST: Mapping[tuple[str, str], Callable[[int], Asked]] = {
     ("http", "body"): lambda more: Asked(
         "POST", f"{TASKS}/cleanup", b"{}" + b" " * (gate.MAX_BODY_BYTES - len(b"{}") + more)
     ),
-    ("http", "nesting of a body, with the payload in it"): lambda more: task(nested(jsontext.MOST_DEPTH + more)),
+    ("http", "nesting of a body"): lambda more: task(nested(jsontext.MOST_DEPTH + more)),
     ("http", "path and query"): lambda more: Asked(
         "GET", f"{TASKS}?q=".ljust(target.MAX_TARGET_BYTES + 10 * more, "x")
     ),
@@ -128,7 +129,7 @@ async def test_a_wait_and_a_grace_have_their_limit(house: House) -> None:
     async with Rest(house.server) as rest:
         task_id = await rest.shell("true", pool="nobody")
         wait = await rest.http.get(f"{TASKS}/{task_id}/result", params={"wait": long(values.MAX_WAIT_MS + 1)})
-        grace = await rest.http.post(f"{TASKS}/{task_id}/cancel", json={"grace": long(manager.MAX_GRACE_MS + 1)})
+        grace = await rest.http.post(f"{TASKS}/{task_id}/cancel", json={"grace": long(validation.MAX_GRACE_MS + 1)})
 
     assert SAID["http", "`?wait=`"] == f"{wait.status_code} `{wait.json()['code']}`"
     assert SAID["tasks", "`grace` of a cancel"] == f"{grace.status_code} `{grace.json()['code']}`"

@@ -34,3 +34,8 @@ def test_addresses_are_read_and_written_and_know_how_far_they_reach(
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="is not an address; write"):
         parse_address(text)
+
+
+def test_a_url_is_told_that_an_address_has_no_scheme() -> None:
+    with pytest.raises(ValueError, match="without a scheme"):
+        parse_address("http://127.0.0.1:8080")

@@ -232,6 +232,7 @@ def test_only_a_server_that_is_away_is_waited_for() -> None:
         ({"timeout": "soon"}, "timeout"),
         ({"delay": "1x"}, "delay"),
         ({"priority": 0}, "priority"),
+        ({"priority": True}, "priority"),
         ({"priority": "URGENT"}, "priority"),
         ({"priority": "٣"}, "priority"),
         ({"execution": "twice"}, "execution"),

@@ -17,7 +17,6 @@ from nodelink_server.core import (
     events,
     ledger,
     logbook,
-    manager,
     reconcile,
     scheduler,
     session,
@@ -25,7 +24,7 @@ from nodelink_server.core import (
     validation,
     waiting,
 )
-from nodelink_server.rpc import messages, reading, requests, submissions, submit_stream
+from nodelink_server.rpc import messages, reading, requests, submit_stream
 from nodelink_server.rpc import server as rpc_server
 from nodelink_server.store import sessions
 from nodelink_server.web import filters, gate, jsontext, logs, protocol, target, values, websocket
@@ -50,15 +49,16 @@ def size(count: int) -> str:
 def tasks() -> Iterator[Row]:
     """What a task may be."""
     yield "payload", size(validation.MAX_PAYLOAD_BYTES), "413 `TOO_LARGE`"
-    yield "nesting of a payload, over gRPC", f"{validation.MAX_JSON_DEPTH} levels", "`INVALID_ARGUMENT`"
-    yield "tasks in a batch", f"{validation.MAX_BATCH:,}", "422 `INVALID`"
+    yield "nesting of a payload", f"{validation.MAX_JSON_DEPTH} levels", "422 `INVALID`"
+    yield "tasks in a batch", f"{validation.MAX_BATCH:,}", "413 `TOO_LARGE`"
     yield "metadata of a task", f"{validation.MAX_METADATA} entries", "422 `INVALID`"
     yield "a name or a value in it", f"{validation.MAX_METADATA_CHARS:,} characters", "422 `INVALID`"
     yield "name of a pool or a type", "63 letters, digits, `.`, `_`, `-`", "422 `INVALID`"
     yield "idempotency key", f"{validation.MAX_IDEMPOTENCY_KEY_CHARS} characters", "422 `INVALID`"
     yield "`timeout`, `queue_timeout`", ms(validation.MAX_TIMEOUT_MS), "422 `INVALID`"
     yield "`delay`", ms(validation.MAX_DELAY_MS), "422 `INVALID`"
-    yield "`grace` of a cancel", ms(manager.MAX_GRACE_MS), "422 `INVALID`"
+    yield "`grace` of a cancel", ms(validation.MAX_GRACE_MS), "422 `INVALID`"
+    yield "`reason` of a cancel", f"{validation.MAX_REASON_CHARS:,} characters", "422 `INVALID`"
     yield "arguments of a command", f"{validation.MAX_ARGV:,}, {size(validation.MAX_ARGV_BYTES)}", "422 `INVALID`"
     yield (
         "environment of a command",
@@ -86,14 +86,16 @@ def results() -> Iterator[Row]:
 def http() -> Iterator[Row]:
     """HTTP requests."""
     yield "body", size(gate.MAX_BODY_BYTES), "413 `TOO_LARGE`"
-    yield "nesting of a body, with the payload in it", f"{jsontext.MOST_DEPTH} levels", "400 `MALFORMED`"
+    yield "nesting of a body", f"{jsontext.MOST_DEPTH} levels", "400 `MALFORMED`"
     yield "path and query", size(target.MAX_TARGET_BYTES), "414 `TOO_LARGE`"
     yield "parameters", f"{target.MAX_PARAMETERS}", "422 `INVALID`"
     yield "headers", size(gate.MAX_HEADER_BYTES), "431 `TOO_LARGE`"
     yield "items on a page", f"{filters.MOST_PER_PAGE:,}", "422 `INVALID`"
     yield "`label` filters", f"{values.MAX_LABELS}", "422 `INVALID`"
     yield "`?wait=`", ms(values.MAX_WAIT_MS), "422 `INVALID`"
-    yield "connections", f"{web_server.MOST_CONNECTIONS:,}", "503 `UNAVAILABLE`"
+    connections = f"{web_server.MOST_CONNECTIONS:,}, or half of the files that may be open if that is less"
+    yield "connections", connections, "503 `UNAVAILABLE`"
+    yield "requests ahead of their answers on a connection", f"{protocol.MOST_AHEAD}", "400 `MALFORMED`"
     yield "headers must arrive within", seconds(HTTP.headers_seconds), "408 `REQUEST_TIMEOUT`"
     yield "the body after them within", seconds(HTTP.body_seconds), "the connection is closed"
     yield "an idle connection is kept", seconds(float(web_server.KEEP_ALIVE_SECONDS)), "closed"
@@ -106,7 +108,7 @@ def grpc() -> Iterator[Row]:
     yield "items on a page", f"{requests.LARGEST_PAGE_SIZE:,}", "`INVALID_ARGUMENT`"
     yield "tasks in one wait", f"{waiting.MOST_TASKS:,}", "`INVALID_ARGUMENT`"
     yield "a wait without a deadline", ms(waiting.MAX_WAIT_MS), "answered with the task as it stands"
-    yield "requests in a frame of `StreamSubmitTasks`", f"{submissions.MOST_REQUESTS:,}", "the stream ends"
+    yield "requests in a frame of `StreamSubmitTasks`", f"{validation.MAX_BATCH:,}", "the stream ends"
     yield "requests that are not acknowledged yet, on one stream", f"{submit_stream.WINDOW:,}", "the stream ends"
     yield "calls on one connection at a time", f"{STREAMS:,}", "more wait in the client"
 

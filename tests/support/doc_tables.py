@@ -31,8 +31,8 @@ def statuses_page() -> str:
         [
             "# Statuses",
             "",
-            "A task is in one of these statuses. What is not in the table does not happen. What each of them means is told",
-            "in [concepts](concepts.md#statuses).",
+            "A task is in one of these statuses. What is not in the table does not happen. What each of them means is",
+            "told in [concepts](concepts.md#statuses).",
             "",
             f"- live: {_joined(frozenset(TaskStatus) - TERMINAL)}",
             f"- terminal, and never changed: {_joined(TERMINAL)}",

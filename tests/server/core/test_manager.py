@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from nodelink.errors import StoreUnavailable, TaskAlreadyFinished, TaskNotFound
+from nodelink.errors import InvalidTask, StoreUnavailable, TaskAlreadyFinished, TaskNotFound
 from nodelink.task import Execution, Finished, Outcome, Reason, Started, TaskStatus
-from nodelink_server.core.manager import MAX_GRACE_MS
 from nodelink_server.core.ports import TaskQuery
+from nodelink_server.core.validation import MAX_GRACE_MS, MAX_REASON_CHARS
 from tests.support.core_parts import eventually, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
 
@@ -94,13 +95,33 @@ async def test_what_has_finished_cannot_be_cancelled() -> None:
             await core.manager.cancel("nobody's")
 
 
-async def test_a_grace_is_bounded() -> None:
+@pytest.mark.parametrize(
+    "field, wish",
+    [
+        ("grace", {"grace_ms": MAX_GRACE_MS + 1}),
+        ("grace", {"grace_ms": -1}),
+        ("reason", {"message": "x" * (MAX_REASON_CHARS + 1)}),
+    ],
+)
+async def test_a_wish_to_cancel_is_bounded(field: str, wish: dict[str, Any]) -> None:
     async with running_core() as core:
         agent = FakeAgent(core)
         await agent.connect()
         [task_id] = await core.submit()
         await agent.task()
-        record = await core.manager.cancel(task_id, grace_ms=10 * MAX_GRACE_MS)
+        with pytest.raises(InvalidTask) as refused:
+            await core.manager.cancel(task_id, **wish)
+        assert [error.field for error in refused.value.errors] == [field]
+        assert (await core.manager.get(task_id)).task.stop is None
+
+
+async def test_the_longest_grace_and_the_longest_reason_are_taken() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        [task_id] = await core.submit()
+        await agent.task()
+        record = await core.manager.cancel(task_id, message="x" * MAX_REASON_CHARS, grace_ms=MAX_GRACE_MS)
         assert record.task.stop is not None
         assert record.task.stop.grace_ms == MAX_GRACE_MS
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from nodelink.errors import ErrorCode, InvalidTask, TooLarge
+from nodelink.errors import ErrorCode, InvalidTask, NotBuilt, TooLarge
 from nodelink.task import Execution
 from nodelink_server.core import validation as rules
 from nodelink_server.core.validation import BUILT_IN, digest, validate
@@ -129,6 +129,24 @@ def test_a_payload_that_is_too_large_is_refused_with_a_code_of_its_own() -> None
     with pytest.raises(TooLarge) as refused:
         validate(make_submission(payload=b"1" * (rules.MAX_PAYLOAD_BYTES + 1)), BUILT_IN)
     assert refused.value.code is ErrorCode.TOO_LARGE
+
+
+def test_a_class_that_is_not_built_yet_is_refused_as_such() -> None:
+    with pytest.raises(NotBuilt) as refused:
+        validate(make_submission(execution=Execution.EXCLUSIVE), BUILT_IN)
+    assert [error.field for error in refused.value.errors] == ["execution"]
+
+
+@pytest.mark.parametrize(
+    "length, code", [(0, ErrorCode.INVALID), (rules.MAX_BATCH, None), (rules.MAX_BATCH + 1, ErrorCode.TOO_LARGE)]
+)
+def test_a_batch_has_at_least_one_task_and_no_more_than_the_limit(length: int, code: ErrorCode | None) -> None:
+    if code is None:
+        rules.check_batch(length, "tasks")
+        return
+    with pytest.raises(InvalidTask) as refused:
+        rules.check_batch(length, "tasks")
+    assert (refused.value.code, [error.field for error in refused.value.errors]) == (code, ["tasks"])
 
 
 def test_every_field_that_is_wrong_is_named_at_once() -> None:

@@ -126,7 +126,7 @@ def test_what_one_call_accepts_the_next_one_finds(server: FakeServer) -> None:
         ("BatchSubmitTasks", {}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID"),
         ("GetTask", {}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID"),
         ("GetTask", {"task_id": UNKNOWN_ID}, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
-        ("ListTasks", {"page_token": "no such"}, grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED"),
+        ("ListTasks", {"page_token": "no such"}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID"),
         ("WaitTask", {"task_id": UNKNOWN_ID}, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
         ("WaitTasks", {"task_ids": [UNKNOWN_ID]}, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
         ("WaitTasks", {}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID"),

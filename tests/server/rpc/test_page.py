@@ -9,9 +9,9 @@ import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 
 from nodelink.v1 import admin_pb2, task_pb2
+from nodelink_server.core.validation import MAX_BATCH
 from nodelink_server.rpc.messages import MAX_MESSAGE_BYTES, READABLE_BYTES
 from nodelink_server.rpc.statuses import STATUS_CODES
-from nodelink_server.rpc.submissions import MOST_REQUESTS
 from nodelink_server.rpc.submit_stream import WINDOW
 
 PAGE = (Path(__file__).parents[3] / "docs" / "grpc.md").read_text()
@@ -34,7 +34,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     for number in (
         f"{MAX_MESSAGE_BYTES >> 20} MiB",
         f"{READABLE_BYTES >> 20} MiB",
-        f"{MOST_REQUESTS:,}",
+        f"{MAX_BATCH:,}",
         f"{WINDOW:,}",
     ):
         assert number in PAGE

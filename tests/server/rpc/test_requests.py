@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from nodelink.errors import InvalidTask, Malformed
+from nodelink.errors import InvalidTask
 from nodelink_server.rpc.requests import (
     LARGEST_OFFSET,
     LARGEST_REVISION,
@@ -30,8 +30,8 @@ def test_a_token_leads_back_to_its_place(place: int) -> None:
 
 
 @pytest.mark.parametrize("token", ["8" + "0" * 15, "f" * 16, "0" * 17, "-1", "0x1", "1_0", " 1", "½", "A"])
-def test_a_token_that_no_page_has_given_is_malformed(token: str) -> None:
-    with pytest.raises(Malformed, match="page_token"):
+def test_a_token_that_no_page_has_given_is_refused_by_the_name_of_its_field(token: str) -> None:
+    with pytest.raises(InvalidTask, match="page_token"):
         place_of(token)
 
 

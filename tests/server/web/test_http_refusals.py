@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from tests.support.http_door import app_door
 
 TASKS = "/api/v1/tasks"
 UNKNOWN_ID = "01900000-0000-7000-8000-00000000dead"
+JSON = {"Content-Type": "application/json"}
 
 
 def check_problem(answer: httpx.Response, status: int, code: str, *fields: str) -> None:
@@ -36,7 +38,7 @@ def check_problem(answer: httpx.Response, status: int, code: str, *fields: str) 
         b'{"type": "echo", "payload": NaN}',
         b'{"type": "echo", "payload": 1e999}',
         b'{"type": "echo", "payload": "\\ud800"}',
-        b'{"type": "echo", "payload": ' + b"[" * 40 + b"]" * 40 + b"}",
+        b'{"type": "echo", "payload": ' + b"[" * 100 + b"]" * 100 + b"}",
         b'{"type": "echo", "payload": "\xff"}',
         b"[" * 50_000,
     ],
@@ -75,7 +77,7 @@ async def test_a_body_that_is_no_honest_json_is_malformed(body: bytes) -> None:
         ({"execution": []}, "execution"),
         ({"pool": ""}, "pool"),
         ({"pool": "../x"}, "pool"),
-        ({"metadata": {"a": 1}}, "metadata"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
         ({"metadata": "a=1"}, "metadata"),
         ({"nonsense": 1}, "nonsense"),
         ({"idempotency_key": "k"}, "idempotency_key"),
@@ -98,6 +100,51 @@ async def test_a_field_that_is_not_built_yet_is_refused_by_name(path: str, body:
         assert (await door.http.get(TASKS)).json()["tasks"] == []
 
 
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("POST", TASKS, {"type": 5, "pool": None, "metadata": []}),
+        ("POST", TASKS, {"type": "echo", "metadata": {"team": 1}}),
+        ("POST", TASKS, []),
+        ("POST", f"{TASKS}/shell", {"command": "true", "env": [], "cwd": 5, "stdin": 5}),
+        ("POST", f"{TASKS}/batch", {"tasks": 5}),
+        ("POST", f"{TASKS}/{UNKNOWN_ID}/cancel", {"reason": "x" * 1_001}),
+        ("GET", f"{TASKS}?status=nonsense&page_size=0", None),
+        ("GET", f"{TASKS}?page_size=1001&q={'x' * 201}", None),
+        ("GET", f"{TASKS}?{'&'.join(['label=a%3Db'] * 11)}", None),
+        ("GET", f"{TASKS}/{UNKNOWN_ID}/logs?tail=0&stream=x", None),
+        ("GET", "/api/v1/agents?status=nonsense", None),
+        ("GET", "/api/v1/stats?by=nonsense", None),
+        ("GET", "/debug/profile?seconds=soon", None),
+        ("GET", "/debug/profile?seconds=100", None),
+    ],
+)
+async def test_a_wrong_shape_is_told_in_our_own_words(method: str, path: str, body: Any) -> None:
+    async with app_door() as door:
+        answer = await door.http.request(method, path, json=body)
+        assert answer.status_code == 422
+        for wrong in answer.json()["errors"]:
+            assert re.match("must|is required|write|there is no", wrong["message"]), wrong
+
+
+async def test_an_empty_header_is_told_in_our_own_words() -> None:
+    async with app_door() as door:
+        answer = await door.http.post(TASKS, json={"type": "echo"}, headers={"Idempotency-Key": ""})
+        assert answer.json()["detail"] == "Idempotency-Key: must not be empty"
+
+
+@pytest.mark.parametrize("name", ["high", "High", "HIGH"])
+async def test_the_name_of_a_priority_is_taken_in_any_case_as_by_the_clients(name: str) -> None:
+    async with app_door() as door:
+        answer = await door.http.post(TASKS, json={"type": "echo", "priority": name})
+        assert (answer.status_code, answer.json()["priority"]) == (201, 75)
+
+
+async def test_an_unknown_path_is_named() -> None:
+    async with app_door() as door:
+        assert (await door.http.get("/api/v1/nonsense")).json()["detail"] == "there is no path /api/v1/nonsense"
+
+
 async def test_a_missing_type_is_named() -> None:
     async with app_door() as door:
         check_problem(await door.http.post(TASKS, json={"payload": 1}), 422, "INVALID", "type")
@@ -116,11 +163,11 @@ async def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
         ({}, "command"),
         ({"command": 7}, "command"),
         ({"command": ["ls", 7]}, "command"),
-        ({"command": []}, "payload.command"),
-        ({"command": " "}, "payload.command"),
-        ({"command": "true", "env": {"A": 1}}, "env"),
-        ({"command": "true", "env": {"A=B": "1"}}, "payload.env"),
-        ({"command": "true", "cwd": ""}, "payload.cwd"),
+        ({"command": []}, "command"),
+        ({"command": " "}, "command"),
+        ({"command": "true", "env": {"A": 1}}, "env.A"),
+        ({"command": "true", "env": {"A=B": "1"}}, "env"),
+        ({"command": "true", "cwd": ""}, "cwd"),
         ({"command": "true", "stdin": 7}, "stdin"),
         ({"command": "true", "payload": {}}, "payload"),
         ({"command": "true", "type": "shell"}, "type"),
@@ -140,7 +187,26 @@ async def test_a_payload_over_the_limit_is_too_large() -> None:
 async def test_a_batch_over_the_limit_is_refused() -> None:
     async with app_door() as door:
         answer = await door.http.post(f"{TASKS}/batch", json={"tasks": [{"type": "echo"}] * 1001})
-        check_problem(answer, 422, "INVALID", "tasks")
+        check_problem(answer, 413, "TOO_LARGE", "tasks")
+
+
+async def test_an_empty_batch_is_refused() -> None:
+    async with app_door() as door:
+        check_problem(await door.http.post(f"{TASKS}/batch", json={"tasks": []}), 422, "INVALID", "tasks")
+
+
+@pytest.mark.parametrize("levels, status", [(32, 201), (33, 422), (95, 422)])
+async def test_nesting_is_counted_in_the_payload_alone(levels: int, status: int) -> None:
+    payload = b"[" * levels + b"]" * levels
+    async with app_door() as door:
+        one = await door.http.post(TASKS, content=b'{"type": "echo", "payload": %s}' % payload, headers=JSON)
+        batch = b'{"tasks": [{"type": "echo", "payload": %s}]}' % payload
+        [outcome] = (await door.http.post(f"{TASKS}/batch", content=batch, headers=JSON)).json()["outcomes"]
+        if status == 422:
+            check_problem(one, 422, "INVALID", "payload")
+            assert outcome["error"]["code"] == "INVALID"
+        else:
+            assert (one.status_code, outcome["error"]) == (201, None)
 
 
 async def test_an_idempotency_key_has_a_limit() -> None:
@@ -149,7 +215,7 @@ async def test_an_idempotency_key_has_a_limit() -> None:
         check_problem(answer, 422, "INVALID", "Idempotency-Key")
 
 
-@pytest.mark.parametrize("path, body", [(TASKS, {"type": "echo"}), (f"{TASKS}/batch", {"tasks": []})])
+@pytest.mark.parametrize("path, body", [(TASKS, {"type": "echo"}), (f"{TASKS}/batch", {"tasks": [{"type": "echo"}]})])
 async def test_an_empty_idempotency_key_is_refused(path: str, body: dict[str, Any]) -> None:
     async with app_door() as door:
         answer = await door.http.post(path, json=body, headers={"Idempotency-Key": ""})

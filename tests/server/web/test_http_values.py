@@ -8,7 +8,7 @@ from nodelink.errors import ErrorCode, InvalidTask, NoAgent, Overloaded, TaskNot
 from nodelink.task import TaskStatus
 from nodelink_server.core.ports import TaskQuery
 from nodelink_server.web.errors import STATUSES, problem_of
-from nodelink_server.web.jsontext import read_json
+from nodelink_server.web.jsontext import MOST_DEPTH, read_json
 from nodelink_server.web.paging import page_token, turned
 from nodelink_server.web.times import moment, parse_moment
 
@@ -32,7 +32,7 @@ def test_whoever_may_come_again_is_told_when_even_if_nobody_knows() -> None:
         b"[Infinity]",
         b"[1e999]",
         b"[" + b"9" * 101 + b"]",
-        b"[" * 33 + b"]" * 33,
+        b"[" * (MOST_DEPTH + 1) + b"]" * (MOST_DEPTH + 1),
         b"[" * 100_000,
         b"[" * 100_000 + b"]" * 100_000,
         b'["\\ud800"]',
@@ -56,7 +56,7 @@ def test_a_name_given_twice_is_found_among_very_many() -> None:
 
 
 def test_json_as_deep_as_allowed_is_read() -> None:
-    text = b"[" * 32 + b"]" * 32
+    text = b"[" * MOST_DEPTH + b"]" * MOST_DEPTH
     assert repr(read_json(text)) == text.decode()
 
 
