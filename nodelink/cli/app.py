@@ -103,6 +103,9 @@ def execute(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (None: our own). Returns the exit code. SystemExit: nobody reads our output any more."""
     try:
         outcome = nodelink.main(arguments, prog_name=PROGRAM, standalone_mode=False, color=colours.wanted())
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help(), err=True)
+        return Exit.USAGE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else PROGRAM
         say_error(error.format_message(), f"`{path} --help` tells more")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nodelink.cli.late import sdk
-from nodelink.errors import AgentNotFound, CallerError, ErrorCode, TaskNotFound
+from nodelink.errors import AgentNotFound, CallerError, ErrorCode, FieldError, InvalidTask, TaskNotFound
 
 if TYPE_CHECKING:
     from nodelink.client import AsyncClient
@@ -33,10 +33,11 @@ class Ambiguous(CallerError):
 
 
 async def task_id_of(client: AsyncClient, given: str) -> str:
-    """The id of a task, from itself or from the beginning of it. Raises `TaskNotFound` or `Ambiguous`."""
+    """The id of a task, from itself or from how it begins. Raises `TaskNotFound`, `InvalidTask` or `Ambiguous`."""
     begun = given.lower()
     if _TOO_SHORT.fullmatch(begun):
-        raise TaskNotFound(f"{given!r} is too short for a task's id: give {SHORTEST_PREFIX} characters of it or more")
+        wrong = f"{given!r} is too short for a task's id: give {SHORTEST_PREFIX} characters of it or more"
+        raise InvalidTask(FieldError("task_id", wrong), message=wrong)
     if _WHOLE.fullmatch(begun):
         return begun
     if not _BEGINNING.fullmatch(begun):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from nodelink.errors import FieldError, InvalidTask, TaskNotFound
+from nodelink.errors import FieldError, InvalidTask, TaskNotFound, TooLarge
 from nodelink_server.core.clock import set_within
 from nodelink_server.core.consequences import Consequences, Endings
 from nodelink_server.core.ports import Change, Clock, Store
@@ -59,11 +59,13 @@ class Waiting:
     async def for_some(self, task_ids: Sequence[str], timeout_ms: int | None, *, all: bool) -> Sequence[TaskRecord]:
         """Those that have ended, in the order asked, as soon as one (`all`: every one) has or the time is up.
 
-        As many as `PAGE_BYTES` allow. Raises `InvalidTask`, `TaskNotFound`.
+        As many as `PAGE_BYTES` allow. Raises `InvalidTask`, `TooLarge`, `TaskNotFound`.
         """
         wanted = list(dict.fromkeys(task_ids))
-        if not 1 <= len(wanted) <= MOST_TASKS:
-            raise InvalidTask(FieldError("task_ids", f"must name 1 to {MOST_TASKS:,} tasks"))
+        if not wanted:
+            raise InvalidTask(FieldError("task_ids", "must name at least one task"))
+        if len(wanted) > MOST_TASKS:
+            raise TooLarge(FieldError("task_ids", f"names {len(wanted):,} tasks; at most {MOST_TASKS:,} are allowed"))
         deadline = self._deadline(timeout_ms)
         with self._consequences.ends_of(wanted) as endings:
             ended = {task.id for task in await self._found(wanted) if task.is_terminal}

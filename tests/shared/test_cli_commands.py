@@ -247,7 +247,7 @@ async def test_agents_are_listed_with_their_free_slots(door: GrpcDoor, shell: Sh
         (("tasks", "logs", UNKNOWN_ID), 4, "there is no task"),
         (("tasks", "events", UNKNOWN_ID), 4, "there is no task"),
         (("tasks", "get", "01900000-0000-7000-8000-ffff"), 4, "there is no task whose id begins with"),
-        (("tasks", "get", "0190"), 4, "too short for a task's id: give 6 characters"),
+        (("tasks", "get", "0190"), 2, "too short for a task's id: give 6 characters"),
         (("tasks", "retry", UNKNOWN_ID), 4, "there is no task"),
         (("tasks", "wait", UNKNOWN_ID), 4, "there is no task"),
         (("tasks", "list", "--agent", "nobody"), 4, "there is no agent"),

@@ -139,6 +139,17 @@ def test_every_option_is_described_and_every_example_can_be_read(path: tuple[str
         assert " ".join(("nodelink", *path)) in line or path == (), f"{path}: {example}"
 
 
+@pytest.mark.parametrize("group", [[], ["tasks"]])
+def test_a_group_alone_is_wrong_usage_and_shows_its_manual(
+    group: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(group) == 2
+    said = capsys.readouterr()
+
+    assert not said.out
+    assert "\n\nCommands:\n  " in said.err
+
+
 def test_the_list_of_commands_is_told_without_loading_them() -> None:
     loaded = "import sys; from nodelink.cli.app import execute; execute(sys.argv[1:]); print(*sys.modules)"
     said = subprocess.run(
