@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A run in the background of a script has it ignored, and would hand that on to every command that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     left_out: defaultdict[str, list[str]] = defaultdict(list)
     config.stash[LEFT_OUT] = left_out
     for marker, need in NEEDS.items():

@@ -86,7 +86,6 @@ def test_lines_come_as_they_are_printed(client: Client) -> None:
     ids=["wait", "result", "stream_logs", "watch"],
 )
 def test_an_interrupt_leaves_the_client_usable(client: Client, block: Callable[[Client, TaskHandle], Any]) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a run of tests in the background ignores it
     handle = client.submit("echo", pool="nobody")
     main = threading.get_ident()
     threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT)).start()  # it is waiting, or about to
