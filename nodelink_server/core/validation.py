@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from nodelink.errors import FieldError, InvalidTask, NotBuilt, TooLarge
 from nodelink.task import Execution, Submission, TaskSpec
+from nodelink_server.core.jsontext import read_json
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_BATCH = 1_000
@@ -163,17 +164,10 @@ def _payload_errors(submission: Submission) -> list[FieldError]:
     try:
         if _is_too_deep(submission.payload):
             return [FieldError("payload", f"is nested more than {MAX_JSON_DEPTH} deep")]
-        payload = _DECODER.decode(submission.payload.decode())
-    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        payload = read_json(submission.payload)
+    except ValueError as error:
         return [FieldError("payload", f"is not JSON: {error}")]
     return _shell_errors(payload) if submission.spec.type == "shell" else []
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _is_too_deep(payload: bytes) -> bool:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nodelink.errors import Malformed, NotAllowed, TooLarge
-from nodelink_server.web.jsontext import read_json
+from nodelink_server.core.jsontext import read_json
 
 MAX_BODY_BYTES = 1 << 20
 MAX_HEADER_BYTES = 32 << 10

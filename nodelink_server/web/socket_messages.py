@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, St
 
 from nodelink.errors import FieldError, InvalidTask, Malformed, NodelinkError
 from nodelink_server.core.events import EVENT_NAMES, EventFilter
+from nodelink_server.core.jsontext import read_json
 from nodelink_server.web.errors import field_errors, refusal
-from nodelink_server.web.jsontext import read_json
 from nodelink_server.web.values import MAX_WHOLE
 
 Wish = TypeVar("Wish", bound=BaseModel)

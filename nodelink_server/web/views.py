@@ -6,10 +6,10 @@ from typing import Any
 
 from nodelink.task import ErrorCategory, Finished, Progress, TaskError, TaskStatus
 from nodelink_server.core.agents import AgentView
+from nodelink_server.core.jsontext import read_json
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import AgentSessionRecord
 from nodelink_server.core.task import Attempt, Superseded, Task, TaskRecord
-from nodelink_server.web.jsontext import read_json
 from nodelink_server.web.shapes import (
     AgentJson,
     AttemptJson,

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from nodelink.durations import format_duration_ms
-from nodelink_server.core import statistics, validation
-from nodelink_server.web import filters, gate, jsontext, target, values
+from nodelink_server.core import jsontext, statistics, validation
+from nodelink_server.web import filters, gate, target, values
 from tests.support.doc_limits import ROWS
 from tests.support.processes import House
 from tests.support.rest import Rest

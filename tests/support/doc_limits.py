@@ -15,6 +15,7 @@ from nodelink_server.core import (
     agents,
     cleanup,
     events,
+    jsontext,
     ledger,
     logbook,
     reconcile,
@@ -27,7 +28,7 @@ from nodelink_server.core import (
 from nodelink_server.rpc import messages, reading, requests, submit_stream
 from nodelink_server.rpc import server as rpc_server
 from nodelink_server.store import sessions
-from nodelink_server.web import filters, gate, jsontext, logs, protocol, target, values, websocket
+from nodelink_server.web import filters, gate, logs, protocol, target, values, websocket
 from nodelink_server.web import server as web_server
 from tests.support.doc_parts import Part, table
 

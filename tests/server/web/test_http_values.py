@@ -6,9 +6,9 @@ import pytest
 
 from nodelink.errors import ErrorCode, InvalidTask, NoAgent, Overloaded, TaskNotFound
 from nodelink.task import TaskStatus
+from nodelink_server.core.jsontext import MOST_DEPTH, read_json
 from nodelink_server.core.ports import TaskQuery
 from nodelink_server.web.errors import STATUSES, problem_of
-from nodelink_server.web.jsontext import MOST_DEPTH, read_json
 from nodelink_server.web.paging import page_token, turned
 from nodelink_server.web.times import moment, parse_moment
 

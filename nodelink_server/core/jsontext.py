@@ -13,13 +13,7 @@ MOST_DEPTH = 100
 def read_json(text: bytes, *, most_depth: int = MOST_DEPTH) -> Any:
     """The value. ValueError says what is wrong: no JSON, a name twice in one object, NaN, too deep, no Unicode."""
     try:
-        value = json.loads(
-            text.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            parse_int=_whole,
-        )
+        value = _DECODER.decode(text.decode("utf-8"))
     except RecursionError:
         raise ValueError(f"the values nest deeper than {most_depth}") from None
     except UnicodeDecodeError as error:
@@ -59,6 +53,11 @@ def _whole(text: str) -> int:
     if len(text) > 100:
         raise ValueError(f"the number {text[:40]}… is too long")
     return int(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
+)
 
 
 def _is_deeper(value: Any, most_depth: int) -> bool:
