@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import backlog, database
 from benchmarks.end_to_end import single_tasks, system, tasks_per_second
 from benchmarks.raw import bare_stream, items_per_second, round_trips, syncs
 from benchmarks.sdk import Rates, sdk_rates
@@ -100,6 +101,8 @@ def table(figures: Figures) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--database", action="store_true", help="measure lists and `why` at a million tasks instead")
+    parser.add_argument("--backlog", action="store_true", help="measure a large backlog and its order instead")
     parser.add_argument("--tasks", type=int, default=51_200, help="tasks a round")
     parser.add_argument("--singles", type=int, default=500, help="single tasks and ping-pongs")
     parser.add_argument("--sdk-tasks", type=int, default=10_000, help="tasks a round that the Python clients submit")
@@ -108,6 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path, help="where to put the database; the system's own if not given")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     given = parser.parse_args(argv)
+    place = ["--directory", str(given.directory)] if given.directory else []
+    if given.database:
+        return database.main(place)
+    if given.backlog:
+        return backlog.main(place)
     with tempfile.TemporaryDirectory(dir=given.directory) as directory:
         figures = asyncio.run(
             measure(

@@ -30,12 +30,18 @@ class System(NamedTuple):
 
 
 @asynccontextmanager
+async def server(directory: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """A server as users run it, on the database of a directory: its gRPC address, and its process."""
+    command = ("nodelink_server", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0")
+    async with _process(directory, *command) as process:
+        yield await _address(directory / "addresses.json"), process
+
+
+@asynccontextmanager
 async def system(directory: Path, *, slots: int) -> AsyncIterator[System]:
-    """Server and agent as users run them, on a new SQLite database."""
+    """Server and agent as users run them."""
     async with AsyncExitStack() as stack:
-        server = ("nodelink_server", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0")
-        await stack.enter_async_context(_process(directory, *server))
-        address = await _address(directory / "addresses.json")
+        address, _ = await stack.enter_async_context(server(directory))
         agent = ("nodelink_agent", "--server", address, "--slots", str(slots))
         await stack.enter_async_context(_process(directory, *agent))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=OPTIONS))
@@ -44,13 +50,13 @@ async def system(directory: Path, *, slots: int) -> AsyncIterator[System]:
 
 
 @asynccontextmanager
-async def _process(directory: Path, module: str, *arguments: str) -> AsyncIterator[None]:
+async def _process(directory: Path, module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A service in a process of its own, its logs beside the database."""
     with (directory / f"{module}.log").open("wb") as log:
         command = (sys.executable, "-m", module, "--data-dir", str(directory), *arguments)
         process = await asyncio.create_subprocess_exec(*command, stderr=log)
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             await process.wait()

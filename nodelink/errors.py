@@ -17,7 +17,9 @@ class ErrorCode(StrEnum):
     CONFLICT = "CONFLICT"
     NOT_FINISHED = "NOT_FINISHED"
     ALREADY_FINISHED = "ALREADY_FINISHED"
+    CANNOT_EXTEND = "CANNOT_EXTEND"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    UNIQUE_KEY_TAKEN = "UNIQUE_KEY_TAKEN"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     OVERLOADED = "OVERLOADED"
@@ -100,6 +102,18 @@ class AgentNotFound(CallerError):
     code = ErrorCode.NOT_FOUND
 
 
+class WorkspaceNotFound(CallerError):
+    """There is no such workspace."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class WorkspaceConflict(CallerError):
+    """There is a workspace of this name already, or live tasks name it that is to go."""
+
+    code = ErrorCode.CONFLICT
+
+
 class TaskAlreadyFinished(CallerError):
     """The task has already finished and can no longer be cancelled."""
 
@@ -112,10 +126,28 @@ class TaskNotFinished(CallerError):
     code = ErrorCode.NOT_FINISHED
 
 
+class TaskNotInDoubt(CallerError):
+    """It is known how the task stands: only what is unknown can be resolved."""
+
+    code = ErrorCode.CONFLICT
+
+
+class CannotExtend(CallerError):
+    """The task cannot be given other limits as it stands."""
+
+    code = ErrorCode.CANNOT_EXTEND
+
+
 class IdempotencyConflict(CallerError):
     """The idempotency key was used before, for a different request."""
 
     code = ErrorCode.IDEMPOTENCY_CONFLICT
+
+
+class UniqueKeyTaken(CallerError):
+    """A live task has the unique key."""
+
+    code = ErrorCode.UNIQUE_KEY_TAKEN
 
 
 class NotAuthenticated(CallerError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from nodelink.durations import format_duration, parse_duration
+from nodelink.selectors import check_label
 
 EX_CONFIG = 78
 """The exit code of a service whose settings are not right (as sysexits.h has it)."""
+MAX_LABELS = 64
 
 Parser = Callable[[str], Any]
 
 _Settings = TypeVar("_Settings")
+_Value = TypeVar("_Value")
 
 
 class SettingError(Exception):
@@ -37,13 +41,14 @@ class SettingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How one setting is given. Empty `env` or `flag`: it cannot be given so."""
+    """How one setting is given. Empty `env` or `flag`: it cannot be given so. `table`: a table of the file, as JSON."""
 
     about: str
     env: str
     flag: str
     parse: Parser
     switch: bool
+    table: bool
 
 
 class Given(NamedTuple):
@@ -59,14 +64,15 @@ def setting(
     env: str = "",
     flag: str = "",
     parse: Parser = str,
+    table: bool = False,
     default: Any = dataclasses.MISSING,
     default_factory: Any = dataclasses.MISSING,
 ) -> Any:
     """A field of a settings dataclass. `parse` turns text into the value; its ValueError says what would be right.
 
-    A flag whose parser is `yes_or_no` is a switch: it takes no value.
+    A flag whose parser is `yes_or_no` is a switch: it takes no value. Of a `table` the parser gets the JSON text.
     """
-    how = Setting(about=about, env=env, flag=flag, parse=parse, switch=parse is yes_or_no)
+    how = Setting(about=about, env=env, flag=flag, parse=parse, switch=parse is yes_or_no, table=table)
     if default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=default_factory, metadata={"setting": how})
     return dataclasses.field(default=default, metadata={"setting": how})
@@ -132,13 +138,17 @@ def read_file(path: Path, cls: type[Any], section: str) -> dict[str, Given]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError("config", str(path), f"the file is not TOML: {error}") from error
     own = content.pop(section, {})
-    names = {name for name, _, _ in _described(cls)}
+    tables = {name: how.table for name, how, _ in _described(cls)}
+    names = set(tables)
     shared = {key: value for key, value in content.items() if key in names or not isinstance(value, dict)}
     merged = {**shared, **own}
     for key in merged:
         if key not in names:
             raise SettingError(key, str(path), _unknown(key, names))
-    return {key: Given(_as_text(value), str(path)) for key, value in merged.items()}
+    return {
+        key: Given(json.dumps(value, default=str) if tables[key] else _as_text(value), str(path))
+        for key, value in merged.items()
+    }
 
 
 def whole_number(minimum: int, maximum: int) -> Parser:
@@ -191,11 +201,36 @@ def yes_or_no(text: str) -> bool:
 
 def labels(text: str) -> dict[str, str]:
     """A parser of labels: `key=value,key=value`."""
-    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
-    for key, separator, _ in pairs:
-        if not key or not separator:
-            raise ValueError(f"{text!r} is not a list of labels; write key=value,key=value")
-    return {key: value for key, _, value in pairs}
+    found = pairs(text, "labels", "key=value,key=value")
+    for name, value in found.items():
+        check_label(name, value)
+    if len(found) > MAX_LABELS:
+        raise ValueError(f"{len(found)} labels are too many; give at most {MAX_LABELS}")
+    return found
+
+
+def each(values: Mapping[str, str], parse: Callable[[str], _Value]) -> dict[str, _Value]:
+    """Values by name, each parsed. ValueError names the one that is not right, and says what would be."""
+    parsed: dict[str, _Value] = {}
+    for name, value in values.items():
+        try:
+            parsed[name] = parse(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return parsed
+
+
+def pairs(text: str, what: str, example: str) -> dict[str, str]:
+    """Names with their values, each name once, as `name=value,name=value`. ValueError says what would be right."""
+    found: dict[str, str] = {}
+    for part in (part for part in text.split(",") if part.strip()):
+        name, separator, value = (side.strip() for side in part.partition("="))
+        if not name or not separator:
+            raise ValueError(f"{text!r} is not a list of {what}; write {example}")
+        if name in found:
+            raise ValueError(f"{text!r} names {name!r} twice; name each once")
+        found[name] = value
+    return found
 
 
 def _described(cls: type[Any]) -> Iterator[tuple[str, Setting, Any]]:

@@ -16,26 +16,34 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from nodelink.errors import FieldError, InvalidTask
+from nodelink.taken import Taken
 from nodelink.task import (
     DEFAULT_GRACE_MS,
     DEFAULT_POOL,
-    DEFAULT_PRIORITY,
+    Accepted,
     AckDisposition,
     AttemptRef,
     CancelCommand,
     Declined,
     ErrorCategory,
     Execution,
+    ExtendCommand,
+    Extended,
     Finished,
+    Gone,
     HeldAttempt,
     HeldState,
     LogAck,
     LogChunk,
     LogStream,
+    OnConflict,
     Outcome,
     Progress,
+    Rate,
     Reason,
     ResultAck,
+    RetryPolicy,
+    StartCommand,
     Started,
     TaskError,
     TaskRequest,
@@ -45,12 +53,17 @@ from nodelink.task import (
     Update,
     Verdict,
     VerdictAction,
+    WhenTaken,
 )
 from nodelink.traceparent import traceparent_or_empty
 from nodelink.v1 import agent_pb2, task_pb2
 
 TRACEPARENT = "traceparent"
 """The key of the W3C trace context in a TaskRequest."""
+
+_DEFAULT_RETRY = RetryPolicy()
+_LARGEST_UINT32 = (1 << 32) - 1
+_LARGEST_UINT64 = (1 << 64) - 1
 
 # --- enums: a table each way; what is not in it is not known --------------------------------------------------------
 
@@ -69,6 +82,10 @@ STATUS_TO_PB = _numbers(TaskStatus, task_pb2.TaskStatus, "TASK_STATUS")
 STATUS_FROM_PB = _members(STATUS_TO_PB)
 EXECUTION_TO_PB = _numbers(Execution, task_pb2.Execution, "EXECUTION")
 EXECUTION_FROM_PB = _members(EXECUTION_TO_PB)
+WHEN_TAKEN_TO_PB = _numbers(WhenTaken, task_pb2.WhenTaken, "WHEN_TAKEN")
+WHEN_TAKEN_FROM_PB = _members(WHEN_TAKEN_TO_PB)
+ON_CONFLICT_TO_PB = _numbers(OnConflict, task_pb2.OnConflict, "ON_CONFLICT")
+ON_CONFLICT_FROM_PB = _members(ON_CONFLICT_TO_PB)
 STREAM_TO_PB = _numbers(LogStream, task_pb2.LogStream, "LOG_STREAM")
 STREAM_FROM_PB = _members(STREAM_TO_PB)
 OUTCOME_TO_PB = _numbers(Outcome, agent_pb2.Outcome, "OUTCOME")
@@ -109,50 +126,140 @@ def ms_of(pb: Duration | Timestamp) -> int:
 
 def put_spec(pb: task_pb2.TaskSpec, spec: TaskSpec, payload: bytes) -> None:
     """Write what was asked, payload included."""
+    _put_work(pb, spec, payload)
+    _put_choice(pb, spec)
+    if spec.limits:
+        pb.limits.update(spec.limits)
+    for key, rate in spec.rates.items():
+        pb.rates[key].most = rate.most
+        put_ms(pb.rates[key].per, rate.per_ms)
+    if spec.when_taken is not WhenTaken.WAIT:
+        pb.when_taken = WHEN_TAKEN_TO_PB[spec.when_taken]
+    if spec.unique_key:
+        pb.unique_key = spec.unique_key
+    if spec.on_conflict is not OnConflict.FAIL:
+        pb.on_conflict = ON_CONFLICT_TO_PB[spec.on_conflict]
+
+
+def _put_choice(pb: task_pb2.TaskSpec, spec: TaskSpec) -> None:
+    """Write which agent it may go to, and in whose turn."""
+    if spec.agent_id:
+        pb.agent_id = spec.agent_id
+    if spec.selector:
+        pb.selector = spec.selector
+    if spec.fairness_key:
+        pb.fairness_key = spec.fairness_key
+    if spec.fairness_weight != 1:
+        pb.fairness_weight = spec.fairness_weight
+
+
+def _put_work(pb: task_pb2.TaskSpec, spec: TaskSpec, payload: bytes) -> None:
+    """Write what the agent that does it has to know."""
     pb.type = spec.type
     pb.payload = payload
     pb.pool = spec.pool
     pb.priority = spec.priority
-    if spec.timeout_ms is not None:
-        put_ms(pb.timeout, spec.timeout_ms)
-    if spec.queue_timeout_ms is not None:
-        put_ms(pb.queue_timeout, spec.queue_timeout_ms)
-    if spec.scheduled_at is not None:
-        put_ms(pb.scheduled_at, spec.scheduled_at)
-    if spec.delay_ms is not None:
-        put_ms(pb.delay, spec.delay_ms)
+    _put_times(pb, spec)
     if spec.execution is not None:
         pb.execution = EXECUTION_TO_PB[spec.execution]
     if spec.metadata:
         pb.metadata.update(spec.metadata)
+    if spec.lock:
+        pb.lock = spec.lock
+    if spec.retry is not None:
+        _put_retry(pb.retry, spec.retry)
+    if spec.slots != 1:
+        pb.slots = spec.slots
+    if spec.resources:
+        pb.resources.update(spec.resources)
+    if spec.workspace:
+        pb.workspace = spec.workspace
 
 
-def spec_bytes(spec: TaskSpec, payload: bytes) -> bytes:
-    """What was asked as the bytes that a TaskRequest carries."""
+def _put_times(pb: task_pb2.TaskSpec, spec: TaskSpec) -> None:
+    if spec.timeout_ms is not None:
+        put_ms(pb.timeout, spec.timeout_ms)
+    if spec.queue_timeout_ms is not None:
+        put_ms(pb.queue_timeout, spec.queue_timeout_ms)
+    if spec.start_timeout_ms is not None:
+        put_ms(pb.start_timeout, spec.start_timeout_ms)
+    if spec.total_timeout_ms is not None:
+        put_ms(pb.total_timeout, spec.total_timeout_ms)
+    if spec.heartbeat_timeout_ms is not None:
+        put_ms(pb.heartbeat_timeout, spec.heartbeat_timeout_ms)
+    if spec.scheduled_at is not None:
+        put_ms(pb.scheduled_at, spec.scheduled_at)
+    if spec.delay_ms is not None:
+        put_ms(pb.delay, spec.delay_ms)
+
+
+def _put_retry(pb: task_pb2.RetryPolicy, retry: RetryPolicy) -> None:
+    pb.max_attempts = retry.max_attempts
+    put_ms(pb.initial, retry.initial_ms)
+    put_ms(pb.max, retry.max_ms)
+    pb.multiplier = retry.multiplier
+    pb.on.extend(retry.on)
+
+
+def work_bytes(spec: TaskSpec, payload: bytes) -> bytes:
+    """What was asked as the bytes that a TaskRequest carries: without what only the server needs."""
     pb = task_pb2.TaskSpec()
-    put_spec(pb, spec, payload)
+    _put_work(pb, spec, payload)
     return pb.SerializeToString()
 
 
 def spec_of(pb: task_pb2.TaskSpec) -> tuple[TaskSpec, bytes]:
-    """What is asked, defaults filled in, and its payload. InvalidTask: a class that this version does not know."""
-    if pb.execution and pb.execution not in EXECUTION_FROM_PB:
-        known = ", ".join(sorted(execution.value for execution in Execution))
-        raise InvalidTask(FieldError("execution", f"{pb.execution} is not known; use one of {known}"))
+    """What is asked, defaults filled in, and its payload. InvalidTask: a choice that this version does not know."""
+    _check_known("execution", pb.execution, EXECUTION_FROM_PB)
+    _check_known("when_taken", pb.when_taken, WHEN_TAKEN_FROM_PB)
+    _check_known("on_conflict", pb.on_conflict, ON_CONFLICT_FROM_PB)
     return _spec_of(pb, EXECUTION_FROM_PB.get(pb.execution)), pb.payload
+
+
+def _check_known(field: str, number: int, members: Mapping[int, StrEnum]) -> None:
+    if number and number not in members:
+        known = ", ".join(sorted(member.value for member in members.values()))
+        raise InvalidTask(FieldError(field, f"{number} is not known; use one of {known}"))
 
 
 def _spec_of(pb: task_pb2.TaskSpec, execution: Execution | None) -> TaskSpec:
     return TaskSpec(
         type=pb.type,
         pool=pb.pool or DEFAULT_POOL,
-        priority=pb.priority or DEFAULT_PRIORITY,
+        priority=pb.priority,
         timeout_ms=ms_of(pb.timeout) if pb.HasField("timeout") else None,
         queue_timeout_ms=ms_of(pb.queue_timeout) if pb.HasField("queue_timeout") else None,
         scheduled_at=ms_of(pb.scheduled_at) if pb.HasField("scheduled_at") else None,
         delay_ms=ms_of(pb.delay) if pb.HasField("delay") else None,
         execution=execution,
         metadata=dict(pb.metadata) if pb.metadata else {},  # iterating over a map is slow
+        lock=pb.lock,
+        retry=_retry_of(pb.retry) if pb.HasField("retry") else None,
+        start_timeout_ms=ms_of(pb.start_timeout) if pb.HasField("start_timeout") else None,
+        total_timeout_ms=ms_of(pb.total_timeout) if pb.HasField("total_timeout") else None,
+        heartbeat_timeout_ms=ms_of(pb.heartbeat_timeout) if pb.HasField("heartbeat_timeout") else None,
+        agent_id=pb.agent_id,
+        selector=pb.selector,
+        slots=pb.slots or 1,
+        resources=dict(pb.resources) if pb.resources else {},
+        limits=dict(pb.limits) if pb.limits else {},
+        rates={key: Rate(rate.most, ms_of(rate.per)) for key, rate in pb.rates.items()} if pb.rates else {},
+        when_taken=WHEN_TAKEN_FROM_PB.get(pb.when_taken, WhenTaken.WAIT),
+        workspace=pb.workspace,
+        unique_key=pb.unique_key,
+        on_conflict=ON_CONFLICT_FROM_PB.get(pb.on_conflict, OnConflict.FAIL),
+        fairness_key=pb.fairness_key,
+        fairness_weight=pb.fairness_weight or 1,
+    )
+
+
+def _retry_of(pb: task_pb2.RetryPolicy) -> RetryPolicy:
+    return RetryPolicy(
+        max_attempts=pb.max_attempts or _DEFAULT_RETRY.max_attempts,
+        initial_ms=ms_of(pb.initial) if pb.HasField("initial") else _DEFAULT_RETRY.initial_ms,
+        max_ms=ms_of(pb.max) if pb.HasField("max") else _DEFAULT_RETRY.max_ms,
+        multiplier=pb.multiplier or _DEFAULT_RETRY.multiplier,
+        on=tuple(pb.on),
     )
 
 
@@ -166,16 +273,17 @@ def ref_of(pb: agent_pb2.AttemptRef) -> AttemptRef:
     return AttemptRef(pb.task_id, pb.attempt, pb.fence)
 
 
-def put_task_request(
-    pb: agent_pb2.TaskRequest, ref: AttemptRef, spec: bytes, execution: Execution, traceparent: str = ""
-) -> None:
-    """Write a granted task; `spec` is what `spec_bytes` made."""
-    put_ref(pb.ref, ref)
-    pb.spec = spec
-    pb.execution = EXECUTION_TO_PB[execution]
-    pb.granted = True
-    if traceparent:
-        pb.trace_context[TRACEPARENT] = traceparent
+def put_task_request(pb: agent_pb2.TaskRequest, request: TaskRequest) -> None:
+    """Write a task for an agent."""
+    put_ref(pb.ref, request.ref)
+    pb.spec = work_bytes(request.spec, request.payload)
+    pb.execution = EXECUTION_TO_PB[request.execution]
+    pb.granted = request.granted
+    pb.basis = request.basis
+    if request.lease_ms is not None:
+        put_ms(pb.lease, request.lease_ms)
+    if request.traceparent:
+        pb.trace_context[TRACEPARENT] = request.traceparent
 
 
 def task_request_of(pb: agent_pb2.TaskRequest) -> TaskRequest | None:
@@ -184,10 +292,15 @@ def task_request_of(pb: agent_pb2.TaskRequest) -> TaskRequest | None:
         spec = task_pb2.TaskSpec.FromString(pb.spec)
     except DecodeError:
         return None
+    execution = EXECUTION_FROM_PB.get(pb.execution)
     return TaskRequest(
         ref=ref_of(pb.ref),
-        spec=_spec_of(spec, EXECUTION_FROM_PB.get(pb.execution)),
+        spec=_spec_of(spec, execution),
         payload=spec.payload,
+        execution=execution or Execution.ONCE,
+        granted=pb.granted,
+        lease_ms=ms_of(pb.lease) if pb.HasField("lease") else None,
+        basis=pb.basis,
         traceparent=traceparent_or_empty(pb.trace_context.get(TRACEPARENT)) if pb.trace_context else "",
     )
 
@@ -211,9 +324,28 @@ def put_task_response(pb: agent_pb2.TaskResponse, response: TaskResponse) -> Non
             pb.progress.SetInParent()
             pb.progress.fraction = update.fraction
             pb.progress.message = update.message
+        case Extended():
+            _put_extended(pb.extended, update)
         case Declined():
             pb.declined.SetInParent()
             pb.declined.message = update.message
+            pb.declined.just_this = update.just_this
+        case Gone():
+            pb.gone.SetInParent()
+            pb.gone.message = update.message
+            pb.gone.agent_died = update.agent_died
+        case Accepted():
+            pb.accepted.SetInParent()
+
+
+def _put_extended(pb: agent_pb2.Extended, extended: Extended) -> None:
+    pb.number = extended.number
+    if extended.timeout_ms is not None:
+        put_ms(pb.timeout, extended.timeout_ms)
+    if extended.total_timeout_ms is not None:
+        put_ms(pb.total_timeout, extended.total_timeout_ms)
+    if extended.heartbeat_timeout_ms is not None:
+        put_ms(pb.heartbeat_timeout, extended.heartbeat_timeout_ms)
 
 
 def _put_finished(pb: agent_pb2.Finished, finished: Finished) -> None:
@@ -233,6 +365,8 @@ def _put_finished(pb: agent_pb2.Finished, finished: Finished) -> None:
         pb.cpu_seconds = finished.cpu_seconds
     if finished.max_rss_bytes:
         pb.max_rss_bytes = finished.max_rss_bytes
+    if finished.retry_after_ms is not None:
+        put_ms(pb.retry_after, finished.retry_after_ms)
     for stream, length in finished.log_totals.items():
         pb.log_totals.add(stream=STREAM_TO_PB[stream], bytes=length)
 
@@ -246,11 +380,26 @@ def task_response_of(pb: agent_pb2.TaskResponse) -> TaskResponse | None:
             update = Started(ago_ms=ms_of(pb.started.ago), containment=pb.started.containment)
         case "progress":
             update = Progress(fraction=pb.progress.fraction, message=pb.progress.message)
+        case "extended":
+            update = _extended_of(pb.extended)
         case "declined":
-            update = Declined(message=pb.declined.message)
+            update = Declined(message=pb.declined.message, just_this=pb.declined.just_this)
+        case "gone":
+            update = Gone(message=pb.gone.message, agent_died=pb.gone.agent_died)
+        case "accepted":
+            update = Accepted()
         case _:
             update = None
     return None if update is None else TaskResponse(ref_of(pb.ref), update)
+
+
+def _extended_of(pb: agent_pb2.Extended) -> Extended:
+    return Extended(
+        number=pb.number,
+        timeout_ms=ms_of(pb.timeout) if pb.HasField("timeout") else None,
+        total_timeout_ms=ms_of(pb.total_timeout) if pb.HasField("total_timeout") else None,
+        heartbeat_timeout_ms=ms_of(pb.heartbeat_timeout) if pb.HasField("heartbeat_timeout") else None,
+    )
 
 
 def _finished_of(pb: agent_pb2.Finished) -> Finished | None:
@@ -269,6 +418,7 @@ def _finished_of(pb: agent_pb2.Finished) -> Finished | None:
         max_rss_bytes=pb.max_rss_bytes,
         log_totals=_log_totals_of(pb.log_totals) if pb.log_totals else {},
         tree_gone=pb.tree_gone,
+        retry_after_ms=ms_of(pb.retry_after) if pb.HasField("retry_after") else None,
     )
 
 
@@ -327,6 +477,19 @@ def result_ack_of(pb: agent_pb2.ResultAck) -> ResultAck:
     return ResultAck(ref_of(pb.ref), DISPOSITION_FROM_PB.get(pb.disposition, AckDisposition.STALE))
 
 
+def put_start(pb: agent_pb2.StartCommand, command: StartCommand) -> None:
+    """Write the grant of an offer."""
+    put_ref(pb.ref, command.ref)
+    pb.basis = command.basis
+    if command.lease_ms is not None:
+        put_ms(pb.lease, command.lease_ms)
+
+
+def start_of(pb: agent_pb2.StartCommand) -> StartCommand:
+    """Read the grant of an offer."""
+    return StartCommand(ref_of(pb.ref), ms_of(pb.lease) if pb.HasField("lease") else None, pb.basis)
+
+
 def put_cancel(pb: agent_pb2.CancelCommand, command: CancelCommand) -> None:
     """Write the stop of an attempt."""
     put_ref(pb.ref, command.ref)
@@ -338,6 +501,27 @@ def cancel_of(pb: agent_pb2.CancelCommand) -> CancelCommand:
     """Read the stop of an attempt. No grace: the default one; a reason that is not known: the caller's wish."""
     grace = ms_of(pb.grace) if pb.HasField("grace") else DEFAULT_GRACE_MS
     return CancelCommand(ref_of(pb.ref), max(grace, 0), REASONS.get(pb.reason) or Reason.CANCELLED_BY_CALLER)
+
+
+def put_extend(pb: agent_pb2.ExtendCommand, command: ExtendCommand) -> None:
+    """Write other limits for an attempt."""
+    put_ref(pb.ref, command.ref)
+    pb.number, pb.heard = command.number, command.heard
+    if command.timeout_ms is not None:
+        put_ms(pb.timeout, command.timeout_ms)
+    if command.heartbeat_timeout_ms is not None:
+        put_ms(pb.heartbeat_timeout, command.heartbeat_timeout_ms)
+
+
+def extend_of(pb: agent_pb2.ExtendCommand) -> ExtendCommand:
+    """Read other limits for an attempt. A time that is negative is over."""
+    return ExtendCommand(
+        ref=ref_of(pb.ref),
+        number=pb.number,
+        timeout_ms=max(ms_of(pb.timeout), 0) if pb.HasField("timeout") else None,
+        heartbeat_timeout_ms=max(ms_of(pb.heartbeat_timeout), 0) if pb.HasField("heartbeat_timeout") else None,
+        heard=pb.heard,
+    )
 
 
 def put_held(pb: agent_pb2.HeldAttempt, held: HeldAttempt) -> None:
@@ -366,3 +550,20 @@ def verdict_of(pb: agent_pb2.Verdict) -> Verdict | None:
         return None
     logs = tuple(ack for ack in map(log_ack_of, pb.logs) if ack is not None)
     return Verdict(ref_of(pb.ref), action, logs)
+
+
+# --- what is taken of an agent --------------------------------------------------------------------------------------
+
+
+def put_taken(pb: agent_pb2.Heartbeat, taken: Taken) -> None:
+    """Write what an agent counts as taken of it."""
+    pb.slots_used = min(taken.slots, _LARGEST_UINT32)
+    for name, amount in taken.resources.items():
+        pb.resources_used[name] = min(amount, _LARGEST_UINT64)
+
+
+def taken_of(pb: agent_pb2.Heartbeat) -> Taken | None:
+    """Read what an agent counts as taken of it. None: it does not count."""
+    if not pb.HasField("slots_used"):
+        return None
+    return Taken(pb.slots_used, dict(pb.resources_used) if pb.resources_used else {})

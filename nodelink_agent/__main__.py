@@ -1,66 +1,20 @@
-"""`nodelink-agent`: reads the settings, starts the spawner, then the agent.
-
-The order matters: a process that has loaded gRPC must not start others, so the spawner comes before `app` is imported.
-Exit codes: 0 stopped, 2 wrong usage, 70 failed, 75 data directory in use, 78 a setting or the identity is not right.
-"""
+"""`nodelink-agent`: hears a wish to stop from its first moment on, and only then loads the rest; see `start`."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
-import structlog
-
-from nodelink.logs import configure_logs
-from nodelink.settings import EX_CONFIG, SettingError
-from nodelink_agent.command import SpawnerLost
-from nodelink_agent.commands import start_spawner
-from nodelink_agent.identity import DirectoryHeld, IdentityError
-from nodelink_agent.settings import AgentSettings, read_agent_settings
-
-EX_SOFTWARE = 70
-EX_TEMPFAIL = 75
-
-_log = structlog.get_logger(__name__)
+from nodelink_agent.early_stop import EarlyStop
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run an agent until it is told to stop. Returns the exit code."""
-    try:
-        settings = read_agent_settings(sys.argv[1:] if argv is None else argv, os.environ)
-    except SettingError as error:
-        return _refuse(error, EX_CONFIG)
-    configure_logs(settings.log_format)
-    if not settings.server.is_loopback:
-        _log.warning(
-            "insecure_server_accepted", server=str(settings.server), hint="whoever reaches it can run commands"
-        )
-    try:
-        _serve(settings)
-    except DirectoryHeld as error:
-        return _refuse(error, EX_TEMPFAIL)
-    except IdentityError as error:
-        return _refuse(error, EX_CONFIG)
-    except (ExceptionGroup, OSError, SpawnerLost) as error:
-        _log.error("agent_failed", exc_info=error)
-        return EX_SOFTWARE
-    return 0
+    early = EarlyStop()
+    early.listen()
+    from nodelink_agent.start import start  # noqa: PLC0415 - it takes its time, and a stop would be a death by signal
 
-
-def _serve(settings: AgentSettings) -> None:
-    spawner = start_spawner()
-    # gRPC reads these when it is loaded: no fork handlers, and no chatter about the ordinary closing of connections.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    from nodelink_agent.app import run  # noqa: PLC0415 - see above
-
-    run(settings, spawner)
-
-
-def _refuse(error: Exception, exit_code: int) -> int:
-    sys.stderr.write(f"nodelink-agent: {error}\n")
-    return exit_code
+    return start(sys.argv[1:] if argv is None else argv, early)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from nodelink.task import LogStream
 from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent
 
 OnOutput = Callable[[LogStream, Extent], None]
+Send = Callable[[Mapping[str, object]], None]
 
 
 class SpawnerLost(NodelinkError):
-    """The process that holds this agent's commands has died. What they do now is not known."""
+    """The process that holds this agent's commands has died, or serves another. What they do now is not known."""
 
 
 class StartFailed(NodelinkError):
@@ -29,7 +30,10 @@ class StartFailed(NodelinkError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec:
-    """What to start. `directory` exists and takes the output; `cwd` is absolute; `env` is all of the environment."""
+    """What to start. `directory` exists and takes the output; `cwd` is absolute; `env` is all of the environment.
+
+    The spawner stops it by itself when it has run for `timeout_seconds`, and when its lease is over; None: it has none.
+    """
 
     id: str
     argv: Sequence[str]
@@ -39,6 +43,11 @@ class CommandSpec:
     stdin: bytes = b""
     head_bytes: int = HEAD_BYTES
     tail_bytes: int = TAIL_BYTES
+    timeout_seconds: float | None = None
+    lease_until: float | None = None
+    """By boottime; `Commands.extend` moves it."""
+    heartbeat_seconds: float | None = None
+    """How long it may print nothing before the spawner stops it; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,9 @@ class CommandEnd:
     `signalled_alive`: a stop was asked for while something of its tree was alive. `tree_gone`: nothing of it is left.
     `leftovers`: how many processes outlived the leader and were killed. `max_rss_bytes` is the leader's, and never less
     than the spawner's own few megabytes, because the system counts what a process was before it became its program.
+    `stop_reason` is the first that was given, in time or not: `run_timeout`, `heartbeat_timeout`, `lease_expired`, or
+    what a stop said. `silent_seconds`: how long it was allowed to print nothing, if it was stopped for that.
+    `durable`: the spawner has it on its disk. If not, whoever hears of it is the only one to keep it.
     """
 
     exit_code: int | None
@@ -57,38 +69,62 @@ class CommandEnd:
     signalled_alive: bool
     tree_gone: bool
     leftovers: int
+    stop_reason: str = ""
+    durable: bool = True
+    silent_seconds: float = 0.0
 
 
 class Command:
-    """A command that was started. Its end arrives even if nobody waits for it."""
+    """A command that runs, or did. Its end arrives even if nobody waits for it."""
 
-    def __init__(self, command_id: str, send: Callable[[Mapping[str, object]], None], on_output: OnOutput) -> None:
+    def __init__(self, spawner_id: str, command_id: str, send: Send, on_output: OnOutput) -> None:
         self.id = command_id
+        self.spawner_id = spawner_id
+        self.output: Mapping[LogStream, Extent] = {}
+        """How far its streams have come."""
         self._send = send
         self._on_output = on_output
         self._ended: asyncio.Future[CommandEnd] = asyncio.get_running_loop().create_future()
 
-    def stop(self, grace_seconds: float) -> None:
-        """Signal the whole tree, and kill it after the grace. A second stop can only shorten the grace."""
+    def stop(self, grace_seconds: float, reason: str = "") -> None:
+        """Signal the whole tree, and kill it after the grace. A second stop can only shorten the grace.
+
+        The end tells the first reason, whoever gave it and whoever hears it.
+        """
         if not self._ended.done():
-            self._send({"do": "stop", "id": self.id, "grace": grace_seconds})
+            self._send({"do": "stop", "id": self.id, "grace": grace_seconds, "reason": reason})
 
     async def wait(self) -> CommandEnd:
-        """How it ended. SpawnerLost if that can no longer be known. All its output has been reported by then."""
+        """How it ended. All its output has been reported by then.
+
+        SpawnerLost: who held it has died, or is another agent's now. `Commands.found` tells what is known of it.
+        """
         return await asyncio.shield(self._ended)
 
-    def printed(self, output: Mapping[str, Sequence[int]]) -> None:
+    def printed(self, output: Mapping[LogStream, Extent]) -> None:
         """The spawner tells how far the streams have come."""
+        self.output = {**self.output, **output}
         for stream, extent in output.items():
-            self._on_output(LogStream(stream), Extent(*extent))
+            self._on_output(stream, extent)
 
     def ended(self, end: CommandEnd) -> None:
         """The spawner tells how it ended."""
         self._ended.set_result(end)
 
     def lost(self) -> None:
-        """The spawner has died."""
-        fail(self._ended, SpawnerLost())
+        """The spawner tells nothing any more."""
+        if not self._ended.done():
+            fail(self._ended, SpawnerLost())
+
+
+def read_end(words: Mapping[str, Any]) -> CommandEnd:
+    """An end in the words of a spawner, which may be older or newer than this agent."""
+    return CommandEnd(**{field.name: words[field.name] for field in fields(CommandEnd) if field.name in words})
+
+
+def read_output(words: Mapping[str, Sequence[int]]) -> Mapping[LogStream, Extent]:
+    """How far the streams have come, in the words of a spawner."""
+    return {LogStream(stream): Extent(*extent) for stream, extent in words.items()}
 
 
 def fail(future: asyncio.Future[Any], error: NodelinkError) -> None:

@@ -37,11 +37,16 @@ class DirectoryHeld(IdentityError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What the identity file holds. `session` is the last number that may have been used."""
+    """What the identity file holds. `session` is the last number that may have been used.
+
+    Of sessions before `remembers_since` this agent may know nothing, whatever its journal says: its identity was used
+    by another, or came from an old copy.
+    """
 
     agent_id: str
     secret: str = field(repr=False)
     session: int = 0
+    remembers_since: int = 0
 
     @property
     def secret_bytes(self) -> bytes:
@@ -55,8 +60,6 @@ class IdentityFile:
     def __init__(self, path: Path, identity: Identity) -> None:
         self._path = path
         self._identity = identity
-        self.remembers_since = identity.session + 1
-        """The first session whose grants this process would still know of."""
 
     @property
     def identity(self) -> Identity:
@@ -69,10 +72,9 @@ class IdentityFile:
         return self._identity.session
 
     def raise_session(self, last: int) -> None:
-        """Go beyond a number that the server knows of. Sessions up to it were not of this process."""
-        if last >= self._identity.session:
-            self._write(replace(self._identity, session=last))
-        self.remembers_since = self._identity.session + 1
+        """Go beyond a number that the server knows of. Sessions up to it may have been another's."""
+        last = max(last, self._identity.session)
+        self._write(replace(self._identity, session=last, remembers_since=last + 1))
 
     def _write(self, identity: Identity) -> None:
         _write_durably(self._path, json.dumps(asdict(identity)).encode())
@@ -102,7 +104,8 @@ def open_identity(directory: Path) -> Iterator[IdentityFile]:
 def host_id() -> str:
     """Names this host and its boot, so that copies of an identity on two hosts can be told apart."""
     parts = [path.read_text().strip() for path in (_MACHINE_ID, _BOOT_ID) if path.exists()]
-    return hashlib.sha256("\n".join(parts or [os.uname().nodename]).encode()).hexdigest()[:32]
+    parts.append(os.uname().nodename)  # containers on one machine share the rest
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def _hold(lock: int, directory: Path) -> None:
@@ -124,13 +127,22 @@ def _read(path: Path) -> Identity | None:
     try:
         content = json.loads(text)
         identity = Identity(
-            agent_id=str(UUID(content["agent_id"])), secret=content["secret"], session=content["session"]
+            agent_id=str(UUID(content["agent_id"])),
+            secret=content["secret"],
+            session=_number(content["session"]),
+            remembers_since=_number(content.get("remembers_since", 0)),
         )
-        if len(identity.secret_bytes) != SECRET_BYTES or type(identity.session) is not int or identity.session < 0:
+        if len(identity.secret_bytes) != SECRET_BYTES:
             raise ValueError("a value is out of range")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     return identity
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("a value is out of range")
+    return value
 
 
 def _damaged(path: Path, problem: str) -> IdentityError:

@@ -16,6 +16,7 @@ COMMAND_UMASK = 0o022
 SPARE_DESCRIPTORS = 64
 """Kept free for what ends a command: looking at processes and signalling them."""
 
+_DEFAULTED = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -31,6 +32,11 @@ class Order:
     stdin: bytes
     head_bytes: int
     tail_bytes: int
+    timeout_seconds: float | None = None
+    lease_until: float | None = None
+    """By boottime. None: it needs no lease."""
+    heartbeat_seconds: float | None = None
+    """How long it may print nothing. None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,7 @@ def _spawn(program: str, order: Order, seats: Sequence[int]) -> int:
             file_actions=[(os.POSIX_SPAWN_DUP2, seat, number) for number, seat in enumerate(seats)],
             setsid=True,
             setsigmask=(),
-            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            setsigdef=_DEFAULTED,
         )
     except OSError as error:
         code = NOT_FOUND if error.errno in _MISSING else NOT_EXECUTABLE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,19 +18,27 @@ import structlog
 from nodelink import wire
 from nodelink.address import Address
 from nodelink.errors import HandshakeRefused, LinkError, LinkLost, ProtocolViolation, SessionReplaced
-from nodelink.task import AckDisposition, AttemptRef, HeldAttempt, TaskRequest
+from nodelink.task import EXTEND, AckDisposition, AttemptRef, HeldAttempt, TaskRequest
 from nodelink.v1 import agent_pb2, agent_pb2_grpc
 from nodelink_agent.core.agent import MAX_CHUNK_BYTES, MAX_FRAME_BYTES
+from nodelink_agent.failpoints import hit_received, write_frame
 from nodelink_agent.pool import Pool
 
-PROTOCOL = 1
-MAX_RECEIVED_BYTES = 1024 * 1024
+OLDEST_PROTOCOL = 1
+"""Without offers and leases."""
+NEWEST_PROTOCOL = 2
+FEATURES = (EXTEND,)
+MAX_RECEIVED_BYTES = 4 * 1024 * 1024
+"""A welcome has a verdict for everything that is held, and so may be larger than any other frame."""
 HANDSHAKE_SECONDS = 15.0
 """From the dialling to the welcome."""
 SILENT_PERIODS = 3
 LAST_WORD_SECONDS = 2.0
 """How long to wait for what the server has to say about the end of a stream."""
 LAST_SESSION_KEY = "nodelink-last-session"
+RETRY_AFTER_KEY = "nodelink-retry-after-ms"
+LONGEST_STAY_AWAY = 600.0
+"""Seconds that an agent stays away at most, whatever a server asks for."""
 
 CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
@@ -71,6 +79,7 @@ class Introduction:
     secret: bytes = field(repr=False)
     session: int
     remembers_since: int
+    process_since: int
     host_id: str
     name: str
     pool: str
@@ -78,6 +87,9 @@ class Introduction:
     handlers: tuple[agent_pb2.Handler, ...]
     labels: dict[str, str]
     software_version: str
+    instance_id: str = ""
+    resources: Mapping[str, int] = field(default_factory=dict)
+    type_limits: Mapping[str, int] = field(default_factory=dict)
 
 
 class Link:
@@ -98,7 +110,6 @@ class Link:
         self._interval = 0.0
         self._max_bytes = MAX_FRAME_BYTES
         self._chunk_bytes = MAX_CHUNK_BYTES
-        self._beats = 0
         self._beat_due = False
         self._draining = False
         self._ended = False
@@ -181,19 +192,21 @@ class Link:
             if frame is grpc.aio.EOF:  # type: ignore[attr-defined]  # unknown to the stubs
                 raise LinkLost("the server ended the stream")
             self._heard_at = self._loop.time()
+            hit_received(frame)
             if self._welcomed_at is None:
                 self._receive_welcome(frame)
             self._receive(frame)
 
     async def _write(self, call: _Call) -> None:
-        await call.write(agent_pb2.ConnectRequest(hello=self._hello(self._pool.core.hello_held())))
+        hello = self._hello(self._pool.core.hello_held(now=self._pool.now()))
+        await write_frame(call, agent_pb2.ConnectRequest(hello=hello))
         await self._welcomed.wait()
         while True:
             await self._pool.wake.wait()
             self._pool.wake.clear()
             frame = self._gather()
             if frame is not None:
-                await call.write(frame)
+                await write_frame(call, frame)
                 self._pool.wake.set()  # more may have gathered, or not have fitted
             elif self._goodbye is not None:
                 await call.write(agent_pb2.ConnectRequest(goodbye=self._goodbye))
@@ -227,16 +240,15 @@ class Link:
         if not frame.HasField("welcome"):
             raise ProtocolViolation("the server's first frame is no welcome")
         welcome = frame.welcome
-        if welcome.protocol != PROTOCOL:
-            raise ProtocolViolation(f"the server chose protocol {welcome.protocol}; this agent speaks {PROTOCOL}")
+        if not OLDEST_PROTOCOL <= welcome.protocol <= NEWEST_PROTOCOL:
+            raise ProtocolViolation(f"the server chose protocol {welcome.protocol}, which this agent does not speak")
         interval = wire.ms_of(welcome.heartbeat_interval) / 1000
         if interval <= 0:
             raise ProtocolViolation("the server gave no heartbeat interval")
         self._interval = interval
         if welcome.max_frame_bytes:
-            self._max_bytes = min(
-                MAX_FRAME_BYTES, welcome.max_frame_bytes // 4
-            )  # an item may exceed it, and logs follow
+            # A quarter: an item may exceed it, and logs follow.
+            self._max_bytes = min(MAX_FRAME_BYTES, welcome.max_frame_bytes // 4)
         if welcome.max_log_chunk_bytes:
             self._chunk_bytes = min(MAX_CHUNK_BYTES, welcome.max_log_chunk_bytes)
         verdicts = [verdict for verdict in map(wire.verdict_of, welcome.verdicts) if verdict is not None]
@@ -263,16 +275,26 @@ class Link:
             core.credit(response_credit=frame.response_credit, log_credit=frame.log_credit)
         if frame.tasks:
             requests, unreadable = self._requests(frame)
-            perform(core.received(requests, unreadable=unreadable))
-        if frame.cancels:
-            perform(core.cancel(map(wire.cancel_of, frame.cancels)))
+            perform(core.received(requests, now=self._pool.now(), unreadable=unreadable))
+        self._receive_commands(frame)
         if frame.HasField("heartbeat_ack"):
-            core.heartbeat_acked()
+            ack = frame.heartbeat_ack
+            perform(core.heartbeat_acked(ack.number, map(wire.ref_of, ack.unknown)))
         if frame.HasField("drain"):
-            self.reconnect_after = wire.ms_of(frame.drain.reconnect_after) / 1000
-            self._log.info("server_drains", reason=frame.drain.reason)
+            self.reconnect_after = min(wire.ms_of(frame.drain.reconnect_after) / 1000, LONGEST_STAY_AWAY)
+            self._log.info("drain_asked", reason=frame.drain.reason)
+            perform(core.give_back())
         if frame.HasField("goodbye"):
             raise LinkLost(f"the server said goodbye: {frame.goodbye.reason or 'no reason given'}")
+
+    def _receive_commands(self, frame: agent_pb2.ConnectResponse) -> None:
+        core, perform = self._pool.core, self._pool.perform
+        if frame.starts:
+            perform(core.start(map(wire.start_of, frame.starts), now=self._pool.now()))
+        if frame.extends:
+            perform(core.extend(map(wire.extend_of, frame.extends), now=self._pool.now()))
+        if frame.cancels:
+            perform(core.cancel(map(wire.cancel_of, frame.cancels)))
 
     def _result_acks(self, frame: agent_pb2.ConnectResponse) -> list[Any]:
         acks = [wire.result_ack_of(ack) for ack in frame.result_acks]
@@ -284,7 +306,7 @@ class Link:
     def _requests(self, frame: agent_pb2.ConnectResponse) -> tuple[list[TaskRequest], list[AttemptRef]]:
         requests, unreadable = [], []
         for message in frame.tasks:
-            request = wire.task_request_of(message) if message.granted else None  # offers are not spoken yet
+            request = wire.task_request_of(message)
             if request is None:
                 unreadable.append(wire.ref_of(message.ref))
                 self._log.error("request_not_understood", task_id=message.ref.task_id, attempt=message.ref.attempt)
@@ -295,10 +317,12 @@ class Link:
     def _translated(self, error: grpc.aio.AioRpcError) -> LinkError:
         """The status that ended the stream, in our own words."""
         code, details = error.code(), error.details() or "no details"
-        trailer: Any = error.trailing_metadata() or ()
-        last_session = next((value for key, value in trailer if key == LAST_SESSION_KEY), None)
-        if last_session is not None and str(last_session).isdigit():
-            return HandshakeRefused(details, last_session=int(last_session))
+        retry_after = _number_in(error, RETRY_AFTER_KEY)
+        if retry_after is not None:
+            self.reconnect_after = min(retry_after / 1000, LONGEST_STAY_AWAY)
+        last_session = _number_in(error, LAST_SESSION_KEY)
+        if last_session is not None:
+            return HandshakeRefused(details, last_session=last_session)
         if code in _REFUSALS and self._welcomed_at is None:
             return HandshakeRefused(details)
         if code is grpc.StatusCode.ABORTED:
@@ -310,12 +334,14 @@ class Link:
     def _hello(self, held: list[HeldAttempt]) -> agent_pb2.Hello:
         who = self._introduction
         hello = agent_pb2.Hello(
-            protocol_min=PROTOCOL,
-            protocol_max=PROTOCOL,
+            protocol_min=OLDEST_PROTOCOL,
+            protocol_max=NEWEST_PROTOCOL,
+            features=FEATURES,
             agent_id=who.agent_id,
             secret=who.secret,
             session=who.session,
             remembers_since=who.remembers_since,
+            process_since=who.process_since,
             host_id=who.host_id,
             name=who.name,
             pool=who.pool,
@@ -323,6 +349,9 @@ class Link:
             handlers=who.handlers,
             labels=who.labels,
             software_version=who.software_version,
+            instance_id=who.instance_id,
+            resources=who.resources,
+            type_limits=who.type_limits,
         )
         for attempt in held:
             wire.put_held(hello.held.add(), attempt)
@@ -345,12 +374,19 @@ class Link:
 
     def _put_heartbeat(self, heartbeat: agent_pb2.Heartbeat) -> None:
         self._beat_due = False
-        self._beats += 1
-        heartbeat.number = self._beats
+        heartbeat.number, refs, taken = self._pool.core.heartbeat(now=self._pool.now())
         heartbeat.load = _load()
         heartbeat.draining = self._draining
-        for ref in self._pool.core.running():
+        for ref in refs:
             wire.put_ref(heartbeat.running.add(), ref)
+        wire.put_taken(heartbeat, taken)
+
+
+def _number_in(error: grpc.aio.AioRpcError, key: str) -> int | None:
+    """A whole number that the server sent with the end of the stream."""
+    trailer: Any = error.trailing_metadata() or ()
+    found = next((str(value) for name, value in trailer if name == key), "")
+    return int(found) if found.isascii() and found.isdigit() else None
 
 
 def _load() -> float:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
 
 from nodelink.task import LogStream
-from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent, Gap, SpoolReader, SpoolWriter
+from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent, Gap, SpoolReader, SpoolWriter, kept_extent
 
 _log = structlog.get_logger(__name__)
 
@@ -60,11 +60,26 @@ class Output:
         self.grown(stream, writer.extent)
 
     def grown(self, stream: LogStream, extent: Extent) -> None:
-        """Note how far a stream has come; called by whoever writes it."""
-        if extent == self._extent(stream):
+        """Note how far a stream has come; called by whoever writes it. Once its length was told, it grows no more."""
+        if self._ended or extent == self._extent(stream):
             return
         self._made = True  # by the writer, at the latest
         self._extents[stream] = extent
+        self._on_growth()
+
+    def restore(self, totals: Mapping[LogStream, int] | None) -> None:
+        """What an earlier process left of an attempt that is over. What is not there any more is a gap.
+
+        Totals None: nobody knows how much it was; what the files hold counts.
+        """
+        self._made = self._directory.exists()
+        self._ended = True
+        kept = {stream: kept_extent(self._directory, stream) for stream in LogStream}
+        for stream, extent in kept.items():
+            total = extent.total if totals is None else totals.get(stream, 0)
+            head_end = min(extent.head_end, total)
+            if total:
+                self._extents[stream] = Extent(total, head_end, min(max(extent.tail_start, head_end), total))
         self._on_growth()
 
     def total(self, stream: LogStream) -> int:

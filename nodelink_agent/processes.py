@@ -17,6 +17,7 @@ PR_SET_CHILD_SUBREAPER = 36
 MARKS = ("NODELINK_TASK_ID", "NODELINK_FENCE")
 """Variables that name an attempt: whatever carries both is part of its tree."""
 
+_TICKS = os.sysconf("SC_CLK_TCK")
 _MARK_NAMES = tuple(f"{name}=".encode() for name in MARKS)
 
 
@@ -55,6 +56,17 @@ def snapshot() -> Table:
         return {}
     found = (_process(pid) for pid in pids)
     return {p.pid: p if p.dead else p._replace(marks=_marks_of(p.pid)) for p in found if p is not None}
+
+
+def started(pid: int) -> int | None:
+    """The moment at which a process started, as the table tells it. None if there is none, or no table."""
+    process = _process(pid)
+    return process.started if process is not None else None
+
+
+def moments(since: float, until: float) -> range:
+    """Two moments by boottime, and all between, in the measure in which the table tells when a process started."""
+    return range(int(since * _TICKS), int(until * _TICKS) + 1)
 
 
 def children() -> list[int]:

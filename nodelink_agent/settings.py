@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,45 @@ from pathlib import Path
 
 from nodelink.address import Address, parse_address
 from nodelink.otlp import parse_otlp_endpoint
-from nodelink.settings import SettingError, labels, one_of, read_settings, seconds, setting, whole_number, yes_or_no
+from nodelink.settings import (
+    SettingError,
+    each,
+    labels,
+    one_of,
+    pairs,
+    read_settings,
+    seconds,
+    setting,
+    whole_number,
+    yes_or_no,
+)
 from nodelink.task import DEFAULT_POOL
+from nodelink_agent.resources import parse_resources
 
 INSECURE_FLAG = "--insecure-i-accept-remote-code-execution"
 MAX_SLOTS = 4_096
+MAX_TYPES = 256
+LEAVE, STOP = "leave", "stop"
+
+
+_TYPE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.IGNORECASE | re.ASCII)
 
 
 def _name(text: str) -> str:
     if not 0 < len(text) <= 200 or not text.isprintable():
         raise ValueError(f"{text!r} is not a name; use 1 to 200 printable characters")
     return text
+
+
+def _type_limits(text: str) -> dict[str, int]:
+    """How many at a time, by type: `shell=2,echo=10`."""
+    found = pairs(text, "types with their limits", "shell=2,echo=10")
+    for type in found:
+        if not _TYPE.fullmatch(type):
+            raise ValueError(f"{type[:64]!r} is not a type; types are 1 to 63 letters, digits, '.', '_' or '-'")
+    if len(found) > MAX_TYPES:
+        raise ValueError(f"{len(found)} types are too many; limit at most {MAX_TYPES}")
+    return each(found, whole_number(1, MAX_SLOTS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +80,21 @@ class AgentSettings:
     labels: Mapping[str, str] = setting(
         "labels, as key=value,key=value", env="NODELINK_LABELS", flag="--labels", parse=labels, default_factory=dict
     )
+    resources: Mapping[str, int] = setting(
+        "what it has for tasks, as cpu=4,memory=8GiB,gpu=2; beside what is named here the processors (cpu) and the "
+        "memory that it finds; name=0: none",
+        env="NODELINK_RESOURCES",
+        flag="--resources",
+        parse=parse_resources,
+        default_factory=dict,
+    )
+    type_limits: Mapping[str, int] = setting(
+        "how many tasks of a type to run at a time at most, as shell=2,echo=10",
+        env="NODELINK_TYPE_LIMITS",
+        flag="--type-limits",
+        parse=_type_limits,
+        default_factory=dict,
+    )
     data_dir: Path = setting(  # noqa: RUF009 - so is a path
         "where identity and output are kept",
         env="NODELINK_DATA_DIR",
@@ -71,6 +115,20 @@ class AgentSettings:
         flag="--shutdown-grace",
         parse=seconds(0, 86_400),
         default=30.0,
+    )
+    on_stop: str = setting(
+        "what becomes of running commands on SIGTERM: leave (the next start takes them up) or stop",
+        env="NODELINK_ON_STOP",
+        flag="--on-stop",
+        parse=one_of(LEAVE, STOP),
+        default=LEAVE,
+    )
+    result_reserve: int = setting(
+        "MiB of disk held back for results, for when the disk is full",
+        env="NODELINK_RESULT_RESERVE",
+        flag="--result-reserve",
+        parse=whole_number(0, 65_536),
+        default=64,
     )
     otlp_endpoint: str = setting(
         "where spans are sent by OTLP over gRPC, as http://host:4317; none if not given",

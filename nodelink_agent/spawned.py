@@ -12,10 +12,12 @@ import os
 import selectors
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from nodelink_agent.launch import Launched, Order
+from nodelink_agent.limits import HEARTBEAT_TIMEOUT, Limits, Silence
 from nodelink_agent.processes import Process, Table, deliver, marks, tree
 from nodelink_agent.spool import Extent, SpoolWriter
 
@@ -41,6 +43,26 @@ class End(NamedTuple):
     signalled_alive: bool
     tree_gone: bool
     leftovers: int
+    stop_reason: str
+    """The first that was given, whether or not it came in time: `signalled_alive` tells that."""
+    silent_seconds: float = 0.0
+    """How long it was allowed to print nothing, if it was stopped for that."""
+
+
+@dataclass(slots=True)
+class Ended:
+    """What is kept of a command that is over."""
+
+    id: str
+    pid: int
+    end: End
+    output: Mapping[str, Extent]
+    durable: bool = False
+    """Whether the end would survive a power cut."""
+
+    def words(self) -> Mapping[str, object]:
+        """The end as it is told."""
+        return {**self.end._asdict(), "durable": self.durable}
 
 
 class Surroundings(NamedTuple):
@@ -48,6 +70,7 @@ class Surroundings(NamedTuple):
 
     selector: selectors.BaseSelector
     now: Callable[[], float]
+    boottime: Callable[[], float]
     orphans: Callable[[], bool]
     """Whether anything but leaders is alive among the spawner's children; True where that cannot be known."""
     processes: Callable[[], Table]
@@ -63,6 +86,10 @@ class Spawned:
         self.end: End | None = None
         self.grown = False
         """Whether it printed something since this was last set to False."""
+        self.limits = Limits(around.boottime(), order.timeout_seconds, order.lease_until)
+        self._silence = Silence(around.now(), order.heartbeat_seconds)
+        self._extension = 0  # the number of the last that came
+        self._silent_seconds = 0.0
         self._around = around
         self._marks = marks(order.env)
         self._pipes = {launched.stdout: "stdout", launched.stderr: "stderr"}
@@ -72,12 +99,18 @@ class Spawned:
         }
         self._exited_at: float | None = None
         self._stopping = False
+        self._stop_reason = ""
         self._kill_at = NEVER  # once it has been told to stop
         self._killing_since: float | None = None
         self._signalled_alive = False
         self._leftovers: set[tuple[int, int]] = set()
         for pipe in self._pipes:
             around.selector.register(pipe, selectors.EVENT_READ, partial(self._read, pipe))
+
+    @property
+    def silent_until(self) -> float:
+        """When it has printed nothing for too long, by the clock of `due`. Who has exited needs to print no more."""
+        return NEVER if self._exited_at is not None else self._silence.until
 
     def extents(self) -> Mapping[str, Extent]:
         """How far each stream has come."""
@@ -90,11 +123,39 @@ class Spawned:
         if self._exited_at is not None:
             self.due = self._around.now()
 
-    def stop(self, grace_seconds: float) -> None:
-        """Ask the whole tree to end, and kill it after the grace. A second stop can only shorten the grace."""
+    def enforce(self) -> None:
+        """Stop it if one of its limits has passed."""
+        passed = self.limits.passed(self._around.boottime())
+        if passed is None and self._exited_at is None:
+            passed = self._silence.passed(self._around.now())
+        if passed is None:
+            return
+        if passed.reason == HEARTBEAT_TIMEOUT and not self._stop_reason:
+            self._silent_seconds = self._silence.most_seconds or 0.0
+        self.stop(passed.grace_seconds, passed.reason)
+
+    def extend(self, number: int, run_until: float | None, heartbeat_seconds: float | None) -> None:
+        """Other limits; None: as before. `run_until` is by boottime.
+
+        An extension counts once, by its number; 0: it counts anyhow.
+        """
+        if number and number <= self._extension:
+            return
+        self._extension = max(number, self._extension)
+        if run_until is not None:
+            self.limits.run(run_until)
+        if heartbeat_seconds is not None:
+            self._silence.allow(self._around.now(), heartbeat_seconds)
+
+    def stop(self, grace_seconds: float, reason: str = "") -> None:
+        """Ask the whole tree to end, and kill it after the grace. A second stop can only shorten the grace.
+
+        The end tells the reason that was given first.
+        """
         if self._killing_since is not None:
             return
         now = self._around.now()
+        self._stop_reason = self._stop_reason or reason
         if not self._stopping:
             self._stopping = True
             self._ask_to_end()
@@ -177,6 +238,7 @@ class Spawned:
             self._close(pipe)
             return 0
         self._spools[self._pipes[pipe]].append(data)
+        self._silence.sign(self._around.now())
         self.grown = True
         return len(data)
 
@@ -208,6 +270,8 @@ class Spawned:
             signalled_alive=self._signalled_alive,
             tree_gone=tree_gone,
             leftovers=len(self._leftovers),
+            stop_reason=self._stop_reason,
+            silent_seconds=self._silent_seconds,
         )
 
 

@@ -1,69 +1,84 @@
 """A small process beside the agent that starts its commands and holds their output: one loop in one thread.
 
-It talks to the agent in lines of JSON over an inherited socket and never waits for it: what it has to say of a
-command's output is only the latest. It ends when the agent goes away, and then kills every command's tree first.
-Standard library only, and no gRPC: starting processes beside gRPC's threads is not safe.
+It talks to the agent in lines of JSON and never waits for it: what it has to say of a command's output is only the
+latest. It outlives its agent: what runs goes on, within its limits, and what has ended is kept until an agent says that
+it needs to be kept no longer. A later agent finds it through its directory. It ends when it has no agent, nothing runs,
+and every end is on the disk. Standard library only, and no gRPC: starting processes beside gRPC's threads is not safe.
 
-From the agent: {"do": "start" | "stop", "id", ...}.
-To the agent: {"said": "ready" | "started" | "refused" | "output" | "ended", "id", ...}.
+From the agent: {"do": "start" | "stop" | "extend" | "limit" | "forget" | "end", ...}.
+To the agent: {"said": "ready" | "started" | "refused" | "output" | "ended" | "replaced", ...}.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import selectors
 import signal
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nodelink_agent.launch import Launcher, LaunchRefused, Order
-from nodelink_agent.processes import Table, become_subreaper, children, deliver, descendants, snapshot
-from nodelink_agent.spawned import NEVER, READ_BYTES, SWEEP_SECONDS, Spawned, Surroundings
+from nodelink.failpoints import arm, hit
+from nodelink_agent.agent_line import AgentLine
+from nodelink_agent.boottime import boot_id, boottime
+from nodelink_agent.launch import Launched, Launcher, LaunchRefused, Order
+from nodelink_agent.processes import Table, become_subreaper, children, deliver, descendants, moments, snapshot, started
+from nodelink_agent.spawned import NEVER, READ_BYTES, SWEEP_SECONDS, Ended, Spawned, Surroundings
+from nodelink_agent.spawner_home import close_door, is_ours, open_door
+from nodelink_agent.spawner_journal import SpawnerJournal
 
+PROTOCOL = 1
 SUBREAPER = "subreaper"
 PROCESS_GROUP = "process_group"
 NOTICE_SECONDS = 0.01
 """At most so often is the growth of output told."""
 
 ORDERS_A_ROUND = 16
+LOOK_SECONDS = 1.0
+"""So often are limits looked at, for the machine may have slept, and is a disk asked that took nothing."""
+
 LAST_KILL_SECONDS = 10.0
 
 
 class Spawner:
-    """The commands of one agent, and the line to it."""
+    """The commands of one agent after the other, and the line to the one that is there."""
 
-    def __init__(self, control: socket.socket, *, subreaper: bool) -> None:
-        self._control = control
-        self._subreaper = subreaper
+    def __init__(self, home: Path, first_agent: socket.socket, *, subreaper: bool) -> None:
+        self._home = home
+        self._containment = SUBREAPER if subreaper else PROCESS_GROUP
         self._launcher = Launcher()
         self._selector = selectors.DefaultSelector()
         self._commands: dict[str, Spawned] = {}
-        self._heard = bytearray()
-        self._lines: deque[bytes] = deque()  # a few for each command at most: growth is not among them
-        self._sending = b""
+        self._ended: dict[str, Ended] = {}  # whose ends no agent has confirmed
+        self._untold: list[Ended] = []
+        self._line: AgentLine | None = None
         self._notices_at = 0.0
-        self._agent_here = True
+        self._sync_at = 0.0  # once a disk has taken nothing, not before
+        self._ending = False
         self._table: Table | None = None
-        self._around = Surroundings(self._selector, time.monotonic, self._has_orphans, self._processes)
+        self._around = Surroundings(self._selector, time.monotonic, boottime, self._has_orphans, self._processes)
+        me = os.getpid()
+        self._journal = SpawnerJournal(home, {"boot_id": boot_id(), "pid": me, "started": started(me)})
+        self._door = open_door(home)
+        self._selector.register(self._door, selectors.EVENT_READ, self._answer_door)
+        self._watch_children()
+        self._greet(first_agent)
 
     def run(self) -> None:
-        """Serve until the agent goes away, then leave nothing behind."""
-        self._control.setblocking(False)
-        self._selector.register(self._control, selectors.EVENT_READ, self._hear)
-        self._watch_children()
-        self._say("ready", containment=SUBREAPER if self._subreaper else PROCESS_GROUP)
-        self._speak()
-        while self._agent_here:
+        """Serve until nobody and nothing needs this process, then leave nothing behind."""
+        while not self._is_done():
             self._round()
         self._leave()
+
+    def _is_done(self) -> bool:
+        if self._commands:
+            return False
+        return self._ending or (self._line is None and self._journal.is_durable)
 
     def _watch_children(self) -> None:
         """Wake the loop when a child exits."""
@@ -78,56 +93,130 @@ class Spawner:
         """Wait for something, deal with a bounded part of each thing that is ready, then say what is new."""
         for key, _ in self._selector.select(self._timeout()):
             key.data()
-        self._obey()
+        if self._line is not None:
+            self._obey(self._line)
         now = time.monotonic()
+        for command in self._commands.values():
+            command.enforce()
         for command in [c for c in self._commands.values() if c.due <= now]:
             self._tick(command)
         self._table = None
-        self._speak()
+        self._settle(now)
+        self._speak(now)
 
     def _timeout(self) -> float | None:
-        if b"\n" in self._heard:
+        if self._line is not None and self._line.has_order:
             return 0.0
-        due = min((command.due for command in self._commands.values()), default=NEVER)
-        if not self._sending and any(command.grown for command in self._commands.values()):
+        now = time.monotonic()
+        due = min((min(one.due, one.silent_until) for one in self._commands.values()), default=NEVER)
+        limit = min((command.limits.next for command in self._commands.values()), default=NEVER)
+        if limit != NEVER:
+            due = min(due, now + min(LOOK_SECONDS, limit - boottime()))
+        if not self._journal.is_durable:
+            due = min(due, self._sync_at)
+        if self._line is not None and self._line.is_clear and any(c.grown for c in self._commands.values()):
             due = min(due, self._notices_at)
-        return None if due == NEVER else max(0.0, due - time.monotonic())
+        return None if due == NEVER else max(0.0, due - now)
+
+    # who is served
+
+    def _answer_door(self) -> None:
+        """Another agent has come: the one before is heard out, and the list that the new one gets is the truth."""
+        try:
+            caller, _ = self._door.accept()
+        except OSError:
+            return
+        if not is_ours(caller) or self._ending:
+            caller.close()
+            return
+        if self._line is not None:
+            self._line.replace()
+            self._obey(self._line)
+        hit("spawner.adopted")
+        self._greet(caller)
+
+    def _greet(self, caller: socket.socket) -> None:
+        self._line = AgentLine(caller, self._selector)
+        running = [
+            {"id": command.id, "pid": command.pid, "output": command.extents(), "ended": None}
+            for command in self._commands.values()
+        ]
+        ended = [
+            {"id": ended.id, "pid": ended.pid, "output": ended.output, "ended": ended.words()}
+            for ended in self._ended.values()
+        ]
+        self._line.say("ready", protocol=PROTOCOL, containment=self._containment, commands=running + ended)
+        self._line.send()
+
+    def _hang_up(self, line: AgentLine) -> None:
+        """Go on alone."""
+        line.close()
+        self._line = None
+        _let_go_of_stderr()
 
     # what the agent asks for
 
-    def _hear(self) -> None:
+    def _obey(self, line: AgentLine) -> None:
+        """Carry out a few orders; all that had arrived if the agent has gone."""
+        limit = sys.maxsize if line.is_cut else ORDERS_A_ROUND
         try:
-            data = self._control.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._heard += data
-        else:
-            self._agent_here = False
-            self._heard.clear()  # nothing may start any more
+            while limit and (order := line.order()) is not None:
+                self._carry_out(line, order)
+                limit -= 1
+        except (ValueError, KeyError, TypeError):  # not our language: whoever it is, nothing may run into harm by it
+            line.is_cut = True
+            sys.stderr.write("nodelink spawner: an order could not be read, so the line is cut\n")
+        if line.is_cut:
+            self._hang_up(line)
 
-    def _obey(self) -> None:
-        for _ in range(ORDERS_A_ROUND):
-            line, newline, rest = self._heard.partition(b"\n")
-            if not newline:
-                return
-            self._heard = rest
-            order = json.loads(line)
-            if order["do"] == "start":
-                self._start(_order(order))
-            elif order["id"] in self._commands:
-                self._commands[order["id"]].stop(order["grace"])
+    def _carry_out(self, line: AgentLine, order: Mapping[str, Any]) -> None:
+        match order["do"]:
+            case "start":
+                hit("spawner.order.read")
+                self._start(line, _order(order))
+            case "stop" | "limit":
+                if order["id"] in self._commands:
+                    _steer(self._commands[order["id"]], order)
+            case "extend":
+                for command_id in order["until"].keys() & self._commands.keys():
+                    self._commands[command_id].limits.extend(order["until"][command_id])
+            case "forget":
+                if self._ended.pop(order["id"], None) is not None:
+                    self._journal.forget(order["id"])
+            case "end":
+                self._ending = True
+                for command in self._commands.values():
+                    command.stop(0, order.get("reason", ""))
 
-    def _start(self, order: Order) -> None:
+    def _start(self, line: AgentLine, order: Order) -> None:
         try:
-            launched = self._launcher.launch(order)
+            if self._ending or order.id in self._commands or order.id in self._ended:
+                raise LaunchRefused(f"the spawner ends, or a command {order.id!r} is there already")
+            launched = self._launch(order)
         except LaunchRefused as refusal:
-            self._say("refused", id=order.id, exit_code=refusal.exit_code, message=str(refusal))
+            line.say("refused", id=order.id, exit_code=refusal.exit_code, message=str(refusal))
             return
         self._commands[order.id] = Spawned(order, launched, self._around)
-        self._say("started", id=order.id)
+        line.say("started", id=order.id, pid=launched.pid)
+
+    def _launch(self, order: Order) -> Launched:
+        """Launch a command, written down before and after. LaunchRefused: it did not begin."""
+        try:
+            self._journal.ordered(order.id, order.directory)
+        except OSError as error:
+            raise LaunchRefused(f"that it begins cannot be written down: {error.strerror}") from error
+        hit("spawner.launch.before")
+        since = boottime()
+        try:
+            launched = self._launcher.launch(order)
+        except LaunchRefused:
+            self._journal.refused(order.id)
+            raise
+        # The system would tell the moment of its start, but takes half a millisecond while a program is being loaded.
+        hit("spawner.launch.after")
+        self._journal.launched(order.id, launched.pid, moments(since, boottime()))
+        hit("spawner.launch.written")
+        return launched
 
     # what the commands do
 
@@ -151,7 +240,7 @@ class Spawner:
             # those that exited may have left us children of their own: look again
 
     def _has_orphans(self) -> bool:
-        return self._reap_orphans() if self._subreaper else True
+        return self._reap_orphans() if self._containment == SUBREAPER else True
 
     def _processes(self) -> Table:
         """The machine's processes, read at most once a round."""
@@ -163,10 +252,29 @@ class Spawner:
         command.tick()
         if command.end is None:
             return
+        hit("spawner.exit.seen")
         del self._commands[command.id]
-        self._say("ended", id=command.id, output=command.extents(), **command.end._asdict())
+        ended = Ended(command.id, command.pid, command.end, command.extents())
+        self._ended[ended.id] = ended
+        self._untold.append(ended)
+        self._journal.ended(ended.id, ended.end._asdict(), ended.output)
         if not self._commands and self._has_orphans():
             self._kill_descendants()
+
+    def _settle(self, now: float) -> None:
+        """Make the ends of this round durable, all at once, then tell them. A full disk keeps nobody from hearing."""
+        if not self._untold and (self._journal.is_durable or now < self._sync_at):
+            return
+        self._sync_at = now + LOOK_SECONDS
+        durable = self._journal.sync()
+        if durable:
+            hit("spawner.end.synced")
+            for ended in self._ended.values():
+                ended.durable = True
+        if self._line is not None:
+            for ended in self._untold:
+                self._line.say("ended", id=ended.id, output=ended.output, **ended.words())
+        self._untold.clear()
 
     def _kill_descendants(self) -> None:
         """Kill whatever lives below us. With no command left, it belongs to none that could still answer for it."""
@@ -174,55 +282,37 @@ class Spawner:
             deliver(process, signal.SIGKILL)
 
     def _leave(self) -> None:
-        """The agent is gone: end every command, then everything else that came from us."""
-        self._selector.unregister(self._control)
-        for command in self._commands.values():
-            command.stop(0)
+        """Nobody needs this process any more: end everything that came from it, and it."""
+        close_door(self._home, self._door)
+        if self._line is not None:
+            self._line.farewell()
         limit = time.monotonic() + LAST_KILL_SECONDS
-        while self._commands and time.monotonic() < limit:
-            self._round()
         while self._has_orphans() and time.monotonic() < limit:
             self._kill_descendants()
             self._selector.select(SWEEP_SECONDS)
+        self._journal.close()
 
-    # what the agent is told
-
-    def _say(self, said: str, **words: object) -> None:
-        self._lines.append(_line(said, words))
-
-    def _speak(self) -> None:
-        """Send as much as the agent takes now."""
-        if not self._agent_here:
-            self._lines.clear()
+    def _speak(self, now: float) -> None:
+        """Tell the agent the latest growth if its time has come, and send as much as it takes."""
+        if self._line is None:
             return
-        while self._sending or self._more_to_say():
-            try:
-                self._sending = self._sending[self._control.send(self._sending) :]
-            except BlockingIOError:
-                self._listen_for(selectors.EVENT_READ | selectors.EVENT_WRITE)
-                return
-            except OSError:
-                self._agent_here = False
-                return
-        self._listen_for(selectors.EVENT_READ)
-
-    def _more_to_say(self) -> bool:
-        """Gather what is to be sent next: all lines, and the latest growth if its time has come."""
-        now = time.monotonic()
-        if now >= self._notices_at:
+        self._line.send()
+        if self._line.is_clear and now >= self._notices_at:
             grown = [command for command in self._commands.values() if command.grown]
             for command in grown:
                 command.grown = False
-                self._say("output", id=command.id, output=command.extents())
+                self._line.say("output", id=command.id, output=command.extents())
             if grown:
                 self._notices_at = now + NOTICE_SECONDS
-        self._sending = b"".join(self._lines)
-        self._lines.clear()
-        return bool(self._sending)
+        self._line.send()
 
-    def _listen_for(self, events: int) -> None:
-        if self._selector.get_key(self._control).events != events:
-            self._selector.modify(self._control, events, self._hear)
+
+def _steer(command: Spawned, order: Mapping[str, Any]) -> None:
+    """Carry out an order that is about one command."""
+    if order["do"] == "stop":
+        command.stop(order["grace"], order.get("reason", ""))
+    else:
+        command.extend(order["number"], order["run_until"], order["heartbeat"])
 
 
 def _order(words: Mapping[str, Any]) -> Order:
@@ -235,11 +325,10 @@ def _order(words: Mapping[str, Any]) -> Order:
         stdin=base64.b64decode(words["stdin"]),
         head_bytes=words["head"],
         tail_bytes=words["tail"],
+        timeout_seconds=words.get("timeout"),
+        lease_until=words.get("lease"),
+        heartbeat_seconds=words.get("heartbeat"),
     )
-
-
-def _line(said: str, words: Mapping[str, object]) -> bytes:
-    return json.dumps({"said": said, **words}, separators=(",", ":")).encode() + b"\n"
 
 
 def _reaped(child: int) -> bool:
@@ -257,16 +346,32 @@ def _hold_standard_files() -> None:
     os.close(file)
 
 
-def main(control: int) -> None:
-    """Serve the agent at the other end of an inherited socket, given by its descriptor."""
+def _let_go_of_stderr() -> None:
+    """It was the agent's, and somebody may wait for its end."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def main(home: Path, agent: int, lock: int) -> None:
+    """Serve from a directory, beginning with the agent at the other end of an inherited socket.
+
+    The lock is only held: that it is held tells others that this process lives.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a terminal or an init system means the agent, and the agent tells us
     _hold_standard_files()
-    os.set_inheritable(control, False)  # else every command would hold the line, and nobody hear that it is cut
+    for file in (agent, lock):
+        os.set_inheritable(file, False)  # else every command would hold them, and nobody know that we are gone
     os.umask(0o077)
     os.chdir("/")
-    Spawner(socket.socket(fileno=control), subreaper=become_subreaper()).run()
+    arm(os.environ)
+    try:
+        spawner = Spawner(home, socket.socket(fileno=agent), subreaper=become_subreaper())
+    except OSError as error:  # its journal cannot be begun: the disk is full
+        sys.exit(f"nodelink-agent: the process that starts commands cannot begin: {error}")
+    spawner.run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -176,6 +176,22 @@ class SpoolReader:
         return start, min(end, extent.total)
 
 
+def kept_extent(directory: Path, stream: str) -> Extent:
+    """How far a stream has come whose writer has died, as the files tell it: up to the last byte that was kept."""
+    head = _size(_head_path(directory, stream))
+    starts = sorted(int(path.suffix[1:]) for path in directory.glob(f"{stream}.tail.*"))
+    if not starts:
+        return Extent(head, head, head)
+    return Extent(starts[-1] + _size(_segment_path(directory, stream, starts[-1])), head, starts[0])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def _head_path(directory: Path, stream: str) -> Path:
     return directory / f"{stream}.head"
 

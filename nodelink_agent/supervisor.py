@@ -42,7 +42,10 @@ class Sessions(Protocol):
 
 
 class Supervisor:
-    """One agent's connection over time. `dial` makes the link of a session; `random` gives numbers from 0 up to 1."""
+    """One agent's connection over time. `dial` makes the link of a session; `random` gives numbers from 0 up to 1.
+
+    `leave`: at the end, what goes on without this process is neither waited for nor stopped.
+    """
 
     def __init__(
         self,
@@ -52,12 +55,14 @@ class Supervisor:
         dial: Callable[[int], Link],
         random: Callable[[], float],
         shutdown_grace: float,
+        leave: bool = False,
     ) -> None:
         self._pool = pool
         self._sessions = sessions
         self._dial = dial
         self._random = random
         self._shutdown_grace = shutdown_grace
+        self._leave_running = leave
         self._link: Link | None = None
         self._leaving = False
 
@@ -85,15 +90,20 @@ class Supervisor:
                 await self._carry_link()
             except (HandshakeRefused, SessionReplaced) as error:
                 _log.error("server_refused_agent", reason=str(error), kind=type(error).__name__)
-                delay = LONGEST_DELAY
+                delay = self._asked_delay or LONGEST_DELAY
             except LinkError as error:
                 if self._link is not None and self._link.lived >= SETTLED_AFTER:
                     delays = self._delays()
-                delay = max(next(delays), self._link.reconnect_after if self._link is not None else 0.0)
-                _log.warning("link_lost", reason=str(error), retry_in=round(delay, 2))
+                delay = self._asked_delay or next(delays)
+                _log.warning("link_lost", reason=str(error), retry_in=round(delay, 2), asked_for=self._asked_delay > 0)
             else:
                 return  # we said goodbye
             await asyncio.sleep(delay)
+
+    @property
+    def _asked_delay(self) -> float:
+        """Seconds for which the server asked the agent to stay away; 0: it did not."""
+        return self._link.reconnect_after if self._link is not None else 0.0
 
     async def _carry_link(self) -> None:
         """One session from its number to its end. A number that is refused is raised, and tried again at once."""
@@ -122,20 +132,25 @@ class Supervisor:
 
     async def _leave(self) -> None:
         """Let what runs end, stop what does not, deliver the results, say goodbye."""
-        core = self._pool.core
+        core, pool = self._pool.core, self._pool
         self._leaving = True
-        core.drain()
+        pool.perform(core.drain())
         if self._link is not None:
             self._link.announce_drain()
-        _log.info("agent_drains", running=core.active, grace=self._shutdown_grace)
-        if not await self._within(self._shutdown_grace, lambda: core.active == 0):
-            _log.warning("running_tasks_stopped", running=core.active)
-            self._pool.stop_all(grace_seconds=STOP_GRACE)
-            await self._within(STOP_GRACE + STOP_MARGIN + 1, lambda: core.active == 0)
-        delivered = await self._within(DELIVERY_SECONDS, lambda: core.is_idle)
-        _log.info("agent_leaves", delivered=delivered)
+        _log.info("agent_drains", running=core.active, staying=self._staying, grace=self._shutdown_grace)
+        if not await self._within(self._shutdown_grace, lambda: core.active <= self._staying):
+            _log.warning("running_tasks_stopped", running=core.active - self._staying)
+            pool.stop_all(grace_seconds=STOP_GRACE, leave=self._leave_running)
+            await self._within(STOP_GRACE + STOP_MARGIN + 1, lambda: core.active <= self._staying)
+        delivered = await self._within(DELIVERY_SECONDS, lambda: core.is_told)
+        _log.info("agent_leaves", delivered=delivered, staying=self._staying)
         if self._link is not None:
-            self._link.say_goodbye("the agent stops", idle=delivered)
+            self._link.say_goodbye("the agent stops", idle=core.is_idle)
+
+    @property
+    def _staying(self) -> int:
+        """How many attempts are left to the agent's next process."""
+        return self._pool.staying if self._leave_running else 0
 
     async def _within(self, seconds: float, condition: Callable[[], bool]) -> bool:
         try:

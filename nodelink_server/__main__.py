@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from nodelink import failpoints
 from nodelink.errors import NodelinkError
 from nodelink.logs import configure_logs
 from nodelink.settings import EX_CONFIG, SettingError
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = read_server_settings(sys.argv[1:] if argv is None else argv, os.environ)
         _make_directory(settings.data_dir)
-    except SettingError as error:
+        failpoints.arm(os.environ)
+    except (SettingError, failpoints.UnknownFailpoint) as error:
         return _refuse(error, EX_CONFIG)
     configure_logs(settings.log_format)
     if settings.is_exposed:

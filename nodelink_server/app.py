@@ -21,10 +21,12 @@ import structlog
 
 from nodelink.address import Address
 from nodelink.errors import CannotListen, NodelinkError, StoreError, StoreUnavailable
+from nodelink.failpoints import hit
 from nodelink.ids import IdMaker
 from nodelink.settings import EX_CONFIG
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.leases import Patience
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.observer import Observer
 from nodelink_server.loop_errors import LoopErrors
@@ -80,8 +82,10 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
         _traced(settings.otlp_endpoint, software, server_id) as observer,
         open_store(settings.database, ids=new_id) as store,
     ):
+        hit("server.boot.opened")
         manager = TaskManager(store=store, clock=clock, new_id=new_id, options=_options(settings), observer=observer)
         await manager.restore()
+        hit("server.boot.restored")
         _spare_the_collector()
         async with (
             manager.running(),
@@ -99,6 +103,7 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
                 log.info("server_ready", grpc=str(grpc), http=f"http://{http}", version=software)
                 await stop.wait()
                 log.info("server_stopping")
+                hit("server.drain.begun")
                 await manager.drain()
                 await asyncio.sleep(DRAIN_SECONDS)
     log.info("server_stopped")
@@ -180,9 +185,24 @@ def _options(settings: ServerSettings) -> Options:
         cleanup_interval=settings.cleanup_interval,
         retention=settings.retention,
         heartbeat=settings.heartbeat,
+        patience=Patience(
+            lease=_ms(settings.lease),
+            start_lease=_ms(settings.start_lease),
+            lost_after=_ms(settings.lost_after),
+            unknown_after=_ms(settings.unknown_after),
+            grace=_ms(settings.outage_grace),
+            brake=_ms(settings.silence_brake),
+        ),
+        hello_rate=settings.hello_rate,
         window=settings.window,
         max_live_tasks=settings.max_live_tasks,
+        max_running=settings.max_running,
+        priority_rules=settings.priority_rules,
     )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _software_version() -> str:

@@ -29,7 +29,8 @@ from nodelink_server.core.task import Task
 from nodelink_server.core.vitals import Health
 from nodelink_server.series import Families, counter, gauge, histogram, plain_counter, plain_gauge
 
-OPEN = frozenset({"online", "draining"})
+CORDONED = "cordoned"
+OPEN = frozenset({"online", "draining", CORDONED})
 """What an agent with an open session is."""
 
 Encoder = Callable[[Any], bytes]
@@ -144,6 +145,7 @@ def _levels(levels: Levels) -> Iterator[Metric]:
     if levels.queued is not None:
         yield gauge("tasks_queued", "Tasks that wait for an agent.", ("pool", "priority"), levels.queued)
     yield gauge("agents_connected", "Agents with an open session.", ("pool",), _connected(levels.agents))
+    yield gauge("agents_cordoned", "Connected agents that are kept from new work.", ("pool",), _cordoned(levels.agents))
     yield gauge("agent_slots", "Slots of connected agents.", ("pool", "state"), _slots(levels.agents))
     yield plain_gauge("response_channel_depth", "Frames of responses that wait.", levels.channel_depth)
     yield plain_gauge("response_channel_capacity", "Frames of responses that may wait.", levels.channel_capacity)
@@ -155,9 +157,31 @@ def _counts(tally: Tally) -> Iterator[Metric]:
     by_type, by_status = ("type", "pool"), ("type", "pool", "status")
     yield counter("tasks_submitted", "Tasks that were accepted.", by_type, tally.submitted)
     yield counter("tasks_finished", "Tasks that have ended.", by_status, tally.finished)
-    yield counter("task_retries", "Finished tasks that were run again as new ones.", by_type, tally.retries)
+    yield counter(
+        "task_retries",
+        "Tries after a failure, and finished tasks that were run again as new ones.",
+        by_type,
+        tally.retries,
+    )
     yield counter("assignments", "Tasks handed to agents, by what came of it.", ("outcome",), _keyed(tally.assignments))
+    yield counter("offers", "Offers to agents that are over, by what ended them.", ("outcome",), _keyed(tally.offers))
+    yield counter(
+        "leases_expired",
+        "Attempts of which nothing was heard until their lease ran out.",
+        ("execution",),
+        _keyed(tally.leases_expired),
+    )
     yield counter("responses", "Responses of agents.", ("kind",), _keyed(tally.responses))
+    yield plain_counter(
+        "late_results", "Ends of attempts that no longer counted, kept as evidence.", tally.late_results
+    )
+    yield counter(
+        "agent_use_differs",
+        "Times that an agent went on to count otherwise than the server what is taken of it.",
+        ("pool",),
+        _keyed(tally.use_differs),
+    )
+    yield plain_counter("hellos_refused", "Agents that were told to connect later.", tally.hellos_refused)
     yield plain_counter("response_channel_full", "Times that the response channel was full.", tally.channel_full)
     yield plain_counter("events_dropped", "Events that slow listeners did not get.", tally.events_dropped)
     yield plain_counter("cleanup_removed", "Tasks that the clean-up has deleted.", tally.cleanup_removed)
@@ -179,6 +203,13 @@ def _connected(agents: Sequence[AgentView]) -> Mapping[tuple[str], int]:
     pools: dict[tuple[str], int] = defaultdict(int)
     for agent in agents:
         pools[agent.pool,] += agent.status in OPEN
+    return pools
+
+
+def _cordoned(agents: Sequence[AgentView]) -> Mapping[tuple[str], int]:
+    pools: dict[tuple[str], int] = defaultdict(int)
+    for agent in agents:
+        pools[agent.pool,] += agent.status == CORDONED
     return pools
 
 

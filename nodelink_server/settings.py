@@ -9,12 +9,15 @@ from pathlib import Path
 from nodelink.address import Address, parse_address
 from nodelink.otlp import parse_otlp_endpoint
 from nodelink.settings import SettingError, one_of, read_settings, seconds, setting, whole_number, yes_or_no
+from nodelink_server.priority_rules import parse_priority_rules
 
 INSECURE_FLAG = "--insecure-i-accept-remote-code-execution"
 DAY = 24 * 3600.0
+LEAST_BEATS_PER_LEASE = 4
+LEAST_LEASE = 10.0
+"""Seconds. Of a shorter one, the half that an agent keeps for itself would hardly do to kill what does not obey."""
 
 UNBUILT = (
-    "NODELINK_MAX_RUNNING",
     "NODELINK_SCHEDULE_MAX_RUNNING",
     "NODELINK_CHECKPOINT_INTERVAL",
     "NODELINK_SCHEDULER_START",
@@ -107,6 +110,55 @@ class ServerSettings:
         parse=seconds(0.1, 300),
         default=5.0,
     )
+    lease: float = setting(
+        "how long a replayable task may go unheard of before it runs again; its agent stops it a little earlier",
+        env="NODELINK_LEASE",
+        flag="--lease",
+        parse=seconds(LEAST_LEASE, 7 * DAY),
+        default=600.0,
+    )
+    start_lease: float = setting(
+        "how long an agent may take from a grant to the start of any other task",
+        env="NODELINK_START_LEASE",
+        flag="--start-lease",
+        parse=seconds(1, 3600),
+        default=30.0,
+    )
+    lost_after: float = setting(
+        "how long a task of class once may go unheard of before it is lost",
+        env="NODELINK_LOST_AFTER",
+        flag="--lost-after",
+        parse=seconds(1, 30 * DAY),
+        default=3600.0,
+    )
+    unknown_after: float = setting(
+        "how long an exclusive task may go unheard of before what became of it is unknown",
+        env="NODELINK_UNKNOWN_AFTER",
+        flag="--unknown-after",
+        parse=seconds(1, 30 * DAY),
+        default=600.0,
+    )
+    outage_grace: float = setting(
+        "for how long after a start or an outage no task is given up, so that agents can come back",
+        env="NODELINK_OUTAGE_GRACE",
+        flag="--outage-grace",
+        parse=seconds(0, DAY),
+        default=60.0,
+    )
+    silence_brake: float = setting(
+        "for how long no task of a pool is given up when half of its agents have fallen silent within a minute",
+        env="NODELINK_SILENCE_BRAKE",
+        flag="--silence-brake",
+        parse=seconds(0, DAY),
+        default=600.0,
+    )
+    hello_rate: int = setting(
+        "how many agents may connect in a second; the others are told when to come again; 0: any number",
+        env="NODELINK_HELLO_RATE",
+        flag="--hello-rate",
+        parse=whole_number(0, 1_000_000),
+        default=100,
+    )
     window: int = setting(
         "how many waiting tasks of a pool memory holds, shared by its types; the rest wait in the database",
         env="NODELINK_WINDOW",
@@ -120,6 +172,20 @@ class ServerSettings:
         flag="--max-live-tasks",
         parse=whole_number(0, 1_000_000_000),
         default=0,
+    )
+    max_running: int = setting(
+        "how many tasks may be with agents at a time; 0: any number",
+        env="NODELINK_MAX_RUNNING",
+        flag="--max-running",
+        parse=whole_number(0, 1_000_000_000),
+        default=0,
+    )
+    priority_rules: Mapping[str, int] = setting(
+        "in the file, the table `[priority_rules]`: the priorities of tasks whose submitters give none, by"
+        " `agent:ID`, `label:NAME=VALUE` of their metadata or `type:TYPE`",
+        parse=parse_priority_rules,
+        table=True,
+        default_factory=dict,
     )
     otlp_endpoint: str = setting(
         "where spans are sent by OTLP over gRPC, as http://host:4317; none if not given",
@@ -154,6 +220,18 @@ def read_server_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Ser
         if name in environ:
             raise SettingError(name, "environment", "this setting is not available in this version")
     settings = read_settings(ServerSettings, program="nodelink-server", section="server", argv=argv, environ=environ)
+    if settings.lease < LEAST_BEATS_PER_LEASE * settings.heartbeat:
+        raise SettingError(
+            "lease",
+            f"{settings.lease:g}s",
+            f"must be at least {LEAST_BEATS_PER_LEASE} heartbeats long, or agents would stop what runs",
+        )
+    if settings.lost_after < settings.start_lease or settings.unknown_after < settings.start_lease:
+        raise SettingError(
+            "start_lease",
+            f"{settings.start_lease:g}s",
+            "must not be longer than lost_after and unknown_after: a task must not start when it has been given up",
+        )
     for name in ("grpc_address", "http_address"):
         address: Address = getattr(settings, name)
         if not address.is_loopback and not settings.insecure:

@@ -1,4 +1,4 @@
-"""`nodelink agents …`: look at the agents."""
+"""`nodelink agents …`: look at the agents, and say which of them get work."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nodelink.cli.agent_card import resources_cell, show_agent, slots_cell, text_of_agent
+from nodelink.cli.agent_drain import drain_agent, undrain_agent
 from nodelink.cli.candidates import agent_names, pools
 from nodelink.cli.choice import Choice
 from nodelink.cli.connect import server_option, talk
@@ -16,12 +18,13 @@ from nodelink.cli.forms import agent_form, session_form, task_form
 from nodelink.cli.late import sdk
 from nodelink.cli.manual import CommandGroup
 from nodelink.cli.naming import agent_id_of
-from nodelink.cli.output import output_options, show_all, show_one, text_of_all, text_of_one
+from nodelink.cli.output import output_options, show_all, text_of_all
 from nodelink.cli.table import Column, Form, field, key, time_field
 from nodelink.cli.task_options import read_pairs
 from nodelink.cli.tasks import COLUMNS as TASK_COLUMNS
 from nodelink.cli.tasks import MOST_LISTED
 from nodelink.cli.watch import Watch, watch_option
+from nodelink.cli.why import explain_agent
 from nodelink.task import TaskStatus
 
 if TYPE_CHECKING:
@@ -29,19 +32,13 @@ if TYPE_CHECKING:
 
 STATUSES = ("online", "unreachable", "draining", "cordoned", "offline")
 FIND = (Exit.OK, Exit.USAGE, Exit.NOT_FOUND, Exit.CONFLICT, Exit.UNREACHABLE)
-TIMES = ("last_heartbeat_at",)
-
-
-def _slots_cell(form: Form, _now: int) -> str:
-    return f"{form['free_slots']}/{form['slots']}"
-
-
 COLUMNS = (
     key("name"),
     field("id", weight=30),
     field("pool", weight=60),
     Column(title="STATUS", cell=lambda form, _now: form["status"], weight=90, may_shorten=False, is_status=True),
-    Column(title="FREE", cell=_slots_cell, weight=80, may_shorten=False),
+    Column(title="SLOTS", cell=slots_cell, weight=80, may_shorten=False),
+    Column(title="RESOURCES", cell=resources_cell, weight=20),
     time_field("last_heartbeat_at", "HEARD OF", weight=50),
     field("software_version", "VERSION", weight=10),
 )
@@ -56,7 +53,7 @@ SESSION_COLUMNS = (
 
 @click.group(cls=CommandGroup, examples=("nodelink agents list --status online", "nodelink agents tasks build-7"))
 def agents() -> None:
-    """Look at the agents.
+    """Look at the agents, and say which of them get work.
 
     An agent is named by its name, or by its id where several have that name.
     """
@@ -109,12 +106,12 @@ def get_agent(server: str, output: str, agent: str, watch: bool) -> None:
             return [agent_form(await client.agent(agent_id))]
 
         def text(forms: Sequence[Form]) -> str:
-            return text_of_one(forms[0], output, times=TIMES)
+            return text_of_agent(forms[0], output)
 
         if watch:
             await Watch(seen, text, output=output).run(client)
         else:
-            show_one((await seen())[0], output, times=TIMES)
+            show_agent((await seen())[0], output)
 
     talk(server, look)
 
@@ -157,3 +154,7 @@ def list_sessions(server: str, output: str, agent: str, limit: int) -> None:
         show_all(forms, SESSION_COLUMNS, output)
 
     talk(server, look)
+
+
+for _command in (explain_agent, drain_agent, undrain_agent):
+    agents.add_command(_command)

@@ -21,7 +21,7 @@ from click.shell_completion import CompletionItem
 from nodelink.cli.late import sdk
 from nodelink.errors import NodelinkError
 from nodelink.server_address import find_server
-from nodelink.task import PRIORITIES
+from nodelink.task import PRIORITIES, ErrorCategory
 
 if TYPE_CHECKING:
     import click
@@ -54,6 +54,11 @@ def agent_names(context: click.Context, _parameter: click.Parameter, begun: str)
     return _offered(context, "agents", _agents, begun)
 
 
+def agent_ids(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem[str]]:
+    """The agents, by id."""
+    return _offered(context, "agent-ids", _agent_ids, begun)
+
+
 def types(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem[str]]:
     """The types that agents can run."""
     return _offered(context, "types", _types, begun)
@@ -64,9 +69,19 @@ def pools(context: click.Context, _parameter: click.Parameter, begun: str) -> li
     return _offered(context, "pools", _pools, begun)
 
 
+def workspaces_by_name(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem[str]]:
+    """The workspaces."""
+    return _offered(context, "workspaces", _workspaces, begun)
+
+
 def priorities(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem[str]]:
     """The priorities that have names."""
     return [CompletionItem(name) for name in PRIORITIES if name.startswith(begun.upper())]
+
+
+def failures(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem[str]]:
+    """The kinds of failures that have names. With a number behind it, exit_code and signal name one of many."""
+    return [CompletionItem(name.value) for name in ErrorCategory if name.startswith(begun)]
 
 
 def _tasks(client: Client) -> Iterable[Word]:
@@ -77,12 +92,20 @@ def _agents(client: Client) -> Iterable[Word]:
     return [(agent.name, f"{agent.status}, pool {agent.pool}") for agent in client.agents()]
 
 
+def _agent_ids(client: Client) -> Iterable[Word]:
+    return [(agent.id, f"{agent.name}, {agent.status}, pool {agent.pool}") for agent in client.agents()]
+
+
 def _types(client: Client) -> Iterable[Word]:
     return [(type, "") for type in sorted({type for agent in client.agents() for type in agent.types})]
 
 
 def _pools(client: Client) -> Iterable[Word]:
     return [(pool, "") for pool in sorted({agent.pool for agent in client.agents()})]
+
+
+def _workspaces(client: Client) -> Iterable[Word]:
+    return [(one.name, f"{one.mode}, pool {one.pool}") for one in client.workspaces()]
 
 
 def _offered(

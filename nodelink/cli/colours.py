@@ -19,6 +19,7 @@ OF_STATUSES: Mapping[str, str] = {
     TaskStatus.FAILED: BAD,
     TaskStatus.TIMEOUT: BAD,
     TaskStatus.LOST: BAD,
+    TaskStatus.UNKNOWN: BAD,
     TaskStatus.CANCELLED: QUIET,
     TaskStatus.SKIPPED: QUIET,
     "online": GOOD,

@@ -69,6 +69,7 @@ class Plan:
     def agent_arguments(self, data_dir: Path, server: str) -> list[str]:
         """The agent's command line."""
         arguments = ["--data-dir", str(data_dir), "--server", server, "--shutdown-grace", AGENT_GRACE]
+        arguments += ["--on-stop", "stop"]  # nothing is to go on behind somebody's back
         if self.config:
             arguments += ["--config", str(self.config)]
         if self.slots:

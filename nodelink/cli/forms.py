@@ -8,9 +8,23 @@ from typing import TYPE_CHECKING, Any
 from nodelink.cli.table import Form
 from nodelink.cli.times import moment
 from nodelink.durations import format_duration_ms
+from nodelink.quantities import number_of
+from nodelink.rates import format_rate
+from nodelink.task import TaskSpec
 
 if TYPE_CHECKING:
-    from nodelink.client import Agent, AgentSession, Attempt, Event, Task, TaskResult
+    from nodelink.client import (
+        Agent,
+        AgentSession,
+        Assignment,
+        Attempt,
+        Event,
+        LateResult,
+        Remark,
+        RetryPolicy,
+        Task,
+        TaskResult,
+    )
 
 
 def task_form(task: Task) -> Form:
@@ -35,16 +49,50 @@ def task_form(task: Task) -> Form:
         "updated_at": moment(task.updated_at),
         "timeout": _duration(spec.timeout_ms),
         "queue_timeout": _duration(spec.queue_timeout_ms),
+        "start_timeout": _duration(spec.start_timeout_ms),
+        "total_timeout": _duration(spec.total_timeout_ms),
+        "heartbeat_timeout": _duration(spec.heartbeat_timeout_ms),
         "execution": spec.execution.value if spec.execution else None,
+        "lock": spec.lock or None,
+        "contact": task.contact or None,
         "last_contact": moment(task.last_contact),
+        "lease_until": moment(task.lease_until),
         "may_have_run": task.may_have_run,
+        "late_results": [_late_result_form(late) for late in task.late_results],
+        "remarks": [_remark_form(remark) for remark in task.remarks],
+        "retry": _retry_form(spec.retry) if spec.retry else None,
+        "failures": task.failures,
+        "retry_at": moment(task.retry_at),
         "retry_of": task.retry_of or None,
         "traceparent": task.traceparent or None,
         "progress": {"fraction": task.progress.fraction, "message": task.progress.message} if task.progress else None,
         "payload": json_value(task.payload),
         "metadata": dict(spec.metadata),
         "revision": task.revision,
+        **_placing_form(spec),
+        "assignment": _assignment_form(task.assignment) if task.assignment else None,
     }
+
+
+def _placing_form(spec: TaskSpec) -> Form:
+    return {
+        "only_agent_id": spec.agent_id or None,
+        "labels": spec.selector or None,
+        "slots": spec.slots,
+        "resources": {name: number_of(amount) for name, amount in spec.resources.items()},
+        "limits": dict(spec.limits),
+        "rate": {key: format_rate(rate) for key, rate in spec.rates.items()},
+        "when_taken": spec.when_taken.value,
+        "workspace": spec.workspace or None,
+        "unique_key": spec.unique_key or None,
+        "on_conflict": spec.on_conflict.value,
+        "fairness_key": spec.fairness_key or None,
+        "fairness_weight": spec.fairness_weight,
+    }
+
+
+def _assignment_form(assignment: Assignment) -> Form:
+    return {"tries": assignment.tries, "next_at": moment(assignment.next_at), "reason": assignment.reason}
 
 
 def _attempt_form(attempt: Attempt) -> Form:
@@ -55,7 +103,36 @@ def _attempt_form(attempt: Attempt) -> Form:
         "sent_at": moment(attempt.sent_at),
         "started_at": moment(attempt.started_at),
         "finished_at": moment(attempt.finished_at),
+        "reason": attempt.reason,
+        "message": attempt.message,
+        "exit_code": attempt.exit_code,
+        "signal": attempt.signal,
     }
+
+
+def _retry_form(retry: RetryPolicy) -> Form:
+    return {
+        "max_attempts": retry.max_attempts,
+        "initial": format_duration_ms(retry.initial_ms),
+        "max": format_duration_ms(retry.max_ms),
+        "multiplier": retry.multiplier,
+        "on": list(retry.on),
+    }
+
+
+def _late_result_form(late: LateResult) -> Form:
+    return {
+        "attempt": late.attempt,
+        "agent_id": late.agent_id,
+        "received_at": moment(late.received_at),
+        "outcome": late.outcome,
+        "exit_code": late.exit_code,
+        "message": late.message,
+    }
+
+
+def _remark_form(remark: Remark) -> Form:
+    return {"kind": remark.kind, "at": moment(remark.at), "by": remark.by or None, "message": remark.message}
 
 
 def result_form(result: TaskResult) -> Form:
@@ -108,13 +185,20 @@ def agent_form(agent: Agent) -> Form:
         "name": agent.name,
         "pool": agent.pool,
         "status": agent.status,
+        "cordon_reason": agent.cordon_reason or None,
+        "drained_at": moment(agent.drained_at),
+        "drain_deadline": moment(agent.drain_deadline),
+        "drain_note": agent.drain_note or None,
         "labels": dict(agent.labels),
         "slots": agent.slots,
+        "used_slots": agent.used_slots,
         "free_slots": agent.free_slots,
         "current_tasks": list(agent.current_tasks),
         "last_heartbeat_at": moment(agent.last_heartbeat_at),
         "types": list(agent.types),
         "software_version": agent.software_version,
+        "resources": {name: resource._asdict() for name, resource in agent.resources.items()},
+        "type_limits": dict(agent.type_limits),
     }
 
 

@@ -32,7 +32,7 @@ from nodelink.task import Submission
         "nodelink run --stdin -- wc -l < words.txt",
         "task=$(nodelink run --detach -- sleep 60)",
     ),
-    exits=(Exit.OK, Exit.USAGE, Exit.UNREACHABLE, Exit.TIMED_OUT, Exit.LOST, Exit.INTERRUPTED),
+    exits=(Exit.OK, Exit.USAGE, Exit.CONFLICT, Exit.UNREACHABLE, Exit.TIMED_OUT, Exit.LOST, Exit.INTERRUPTED),
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
 @task_options

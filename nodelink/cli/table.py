@@ -102,20 +102,27 @@ def _line(cells: Sequence[tuple[str, Callable[[str], str]]], widths: Iterable[in
 
 
 def card_text(form: Form, *, now: int, width: int | None, times: Sequence[str] = ()) -> str:
-    """One thing, a field a line; what is empty is left out. Of `times` it is told how long ago they were."""
-    shown = {name: _cell(value) for name, value in form.items() if value not in (None, "", [], {})}
+    """One thing, a field a line; what is empty is left out. Of `times` it is told how long ago they were.
+
+    A tuple is several lines under one name.
+    """
+    shown = {name: value for name, value in form.items() if value not in (None, "", [], {}, ())}
     margin = max(map(len, shown), default=0) + GAP
     lines = []
     for name, value in shown.items():
-        text = f"{value}  ({ago(form[name], now)})" if name in times or name.endswith("_at") else value
-        folded = [text] if width is None else _folded(text, max(width - margin, NARROWEST))
+        texts = map(_cell, value) if isinstance(value, tuple) else [_cell(value)]
+        if name in times or name.endswith("_at"):
+            texts = [f"{text}  ({ago(value, now)})" for text in texts]
+        folded = [line for text in texts for line in _folded(text, width and max(width - margin, NARROWEST))]
         paint = of_status if name in {"status", "state"} else str
         lines.append(heading(name.ljust(margin)) + paint(folded[0].rstrip()))
         lines += [" " * margin + more.rstrip() for more in folded[1:]]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _folded(text: str, width: int) -> list[str]:
+def _folded(text: str, width: int | None) -> list[str]:
+    if width is None:
+        return [text]
     return textwrap.wrap(text, width, drop_whitespace=False, break_on_hyphens=False) or [""]
 
 

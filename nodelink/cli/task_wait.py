@@ -10,6 +10,7 @@ import click
 
 from nodelink.cli.background import background
 from nodelink.cli.candidates import task_ids
+from nodelink.cli.choice import Choice
 from nodelink.cli.connect import server_option, talk
 from nodelink.cli.exit_codes import Exit, code_of_result
 from nodelink.cli.forms import result_form, task_form
@@ -18,10 +19,15 @@ from nodelink.cli.naming import task_ids_of
 from nodelink.cli.output import output_options, say, show_all, show_one
 from nodelink.cli.progress import ProgressLine, show_progress
 from nodelink.cli.table import Column, Form, field, key
+from nodelink.cli.task_reach import reach
 from nodelink.durations import parse_duration
+from nodelink.task import TaskStatus
 
 if TYPE_CHECKING:
     from nodelink.client import AsyncClient, TaskResult
+
+FINISHED = "finished"
+STATUSES = (*(status.value for status in TaskStatus), FINISHED)
 
 MOST_AT_ONCE = 1_000
 """How many tasks one call waits for."""
@@ -45,6 +51,7 @@ COLUMNS = (
     examples=(
         "nodelink tasks wait 0190a1b2 --timeout 10m",
         "nodelink tasks wait --any 0190a1b2 0190a1c3",
+        "nodelink tasks wait 0190a1b2 --for in_progress",
         "nodelink tasks wait $(nodelink tasks list --label release=7 -o id)",
     ),
     exits=(
@@ -62,19 +69,33 @@ COLUMNS = (
 @click.option(
     "--any/--all", "any_of_them", default=False, help="Until the first has ended, or all have.  [default: all]"
 )
+@click.option(
+    "--for",
+    "status",
+    type=Choice(STATUSES),
+    default=FINISHED,
+    metavar="STATUS",
+    show_default=True,
+    help="Until they have reached this status, or are past it; finished is any end.",
+)
 @click.option("--timeout", metavar="DURATION", help="Give up after this, and exit with 124.")
 @output_options()
 @server_option
-def wait_for_tasks(server: str, output: str, ids: Sequence[str], any_of_them: bool, timeout: str | None) -> int:
+def wait_for_tasks(
+    server: str, output: str, ids: Sequence[str], any_of_them: bool, status: str, timeout: str | None
+) -> int:
     """Wait for the end of tasks, and exit with the code of the first that did not end well, in the order given.
 
     A task's code is its command's own where it has one. One task is shown as it stands; of several, the results.
-    Ctrl-C ends the waiting; the tasks go on.
+    With --for, of at most 100 tasks: until they have come so far, with exit code 0; if one has ended otherwise, and so
+    never will, with 5. Ctrl-C ends the waiting; the tasks go on.
     """
-    seconds = _seconds(timeout)
+    seconds = seconds_of(timeout)
 
     async def wait(client: AsyncClient) -> int:
         found = await task_ids_of(client, ids)
+        if status != FINISHED:
+            return await reach(client, found, status, seconds, output, any_of_them=any_of_them)
         if len(found) == 1:
             return await _one(client, found[0], seconds, output)
         return await _several(client, found, seconds, output, any_of_them=any_of_them)
@@ -125,7 +146,8 @@ async def _ends(
     return ended
 
 
-def _seconds(text: str | None) -> float | None:
+def seconds_of(text: str | None) -> float | None:
+    """What `--timeout` says. UsageError: it is no duration."""
     try:
         return None if text is None else parse_duration(text)
     except ValueError as error:

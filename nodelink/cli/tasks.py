@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from nodelink.cli.candidates import agent_names, pools, task_ids, types
-from nodelink.cli.choice import Choice
+from nodelink.cli.candidates import task_ids
 from nodelink.cli.connect import server_option, talk
 from nodelink.cli.exit_codes import Exit
 from nodelink.cli.forms import result_form, task_form
-from nodelink.cli.late import sdk
 from nodelink.cli.manual import CommandGroup
-from nodelink.cli.naming import agent_id_of, task_id_of
-from nodelink.cli.output import output_options, show_all, show_one, text_of_all, text_of_one
+from nodelink.cli.naming import task_id_of
+from nodelink.cli.output import output_options, show_all, show_one, text_of_all
 from nodelink.cli.table import Column, Form, field, key, time_field
+from nodelink.cli.task_bulk import bulk, set_priority
+from nodelink.cli.task_card import text_of_task
+from nodelink.cli.task_decisions import abandon_task, resolve_task
 from nodelink.cli.task_events import show_events
+from nodelink.cli.task_extend import extend_task
+from nodelink.cli.task_filter import FilterOptions, filter_of, filter_options
 from nodelink.cli.task_logs import show_logs
-from nodelink.cli.task_options import read_pairs
 from nodelink.cli.task_wait import wait_for_tasks
-from nodelink.cli.times import ms_of_moment, read_past
 from nodelink.cli.watch import Watch, watch_option
-from nodelink.task import TERMINAL, TaskStatus
+from nodelink.cli.why import explain_task
+from nodelink.task import TERMINAL
 
 if TYPE_CHECKING:
-    from nodelink.client import AsyncClient, TaskFilter
+    from nodelink.client import AsyncClient
 
 MOST_LISTED = 100_000
 FIND = (Exit.OK, Exit.USAGE, Exit.NOT_FOUND, Exit.CONFLICT, Exit.UNREACHABLE)
@@ -48,10 +49,6 @@ COLUMNS = (
     field("agent_id", "AGENT", weight=10),
     time_field("created_at", "CREATED", weight=40),
 )
-TIMES = (
-    *("created_at", "scheduled_at", "sent_at", "started_at", "finished_at", "updated_at"),
-    *("last_contact", "completed_at"),
-)
 
 
 @click.group(
@@ -64,13 +61,6 @@ def tasks() -> None:
     """
 
 
-def _past(_context: click.Context, _parameter: click.Parameter, given: str | None) -> datetime | None:
-    try:
-        return None if given is None else read_past(given)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 @tasks.command(
     "list",
     examples=(
@@ -81,63 +71,25 @@ def _past(_context: click.Context, _parameter: click.Parameter, given: str | Non
     ),
     exits=(Exit.OK, Exit.USAGE, Exit.NOT_FOUND, Exit.UNREACHABLE),
 )
-@click.option("--status", multiple=True, type=Choice(list(TaskStatus)), help="Only these. May be repeated.")
-@click.option("--type", default="", shell_complete=types, help="Only this type.")
-@click.option("--pool", default="", shell_complete=pools, help="Only this pool.")
-@click.option(
-    "--agent", default="", metavar="NAME|ID", shell_complete=agent_names, help="Only those that this agent has or had."
-)
-@click.option(
-    "--label",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=read_pairs,
-    help="Only with this in their metadata. May be repeated: all of it.",
-)
-@click.option("--created-after", metavar="AGO|TIME", callback=_past, help="Not older: 1h30m, or 2030-01-31T09:30:00Z.")
-@click.option("--created-before", metavar="AGO|TIME", callback=_past, help="Older: 1h30m, or 2030-01-31T09:30:00Z.")
-@click.option("--q", default="", metavar="TEXT", help="How the id begins, a type, or KEY=VALUE of the metadata.")
+@filter_options
 @click.option(
     "--limit", type=click.IntRange(1, MOST_LISTED), metavar="N", default=50, show_default=True, help="At most so many."
 )
 @watch_option
 @output_options()
 @server_option
-def list_tasks(
-    server: str,
-    output: str,
-    status: Sequence[str],
-    type: str,
-    pool: str,
-    agent: str,
-    label: Mapping[str, str],
-    created_after: datetime | None,
-    created_before: datetime | None,
-    q: str,
-    limit: int,
-    watch: bool,
-) -> None:
+def list_tasks(server: str, output: str, limit: int, watch: bool, **options: Unpack[FilterOptions]) -> None:
     """List tasks, newest first."""
 
     async def look(client: AsyncClient) -> None:
-        agent_id = await agent_id_of(client, agent) if agent else ""
-        wanted: TaskFilter = sdk.TaskFilter(
-            statuses=frozenset(status),
-            type=type,
-            pool=pool,
-            agent_id=agent_id,
-            created_after=ms_of_moment(created_after) if created_after else None,
-            created_before=ms_of_moment(created_before) if created_before else None,
-            labels=label,
-            q=q,
-        )
+        wanted = await filter_of(client, options)
 
         async def listed() -> Sequence[Form]:
             return [task_form(task) for task in await client.list(wanted, limit=limit)]
 
         if watch:
             await Watch(listed, lambda forms: text_of_all(forms, COLUMNS, output), output=output).run(
-                client, pool=pool, type=type
+                client, pool=options["pool"], type=options["type"]
             )
         else:
             show_all(await listed(), COLUMNS, output)
@@ -164,12 +116,12 @@ def get_task(server: str, output: str, task_id: str, watch: bool) -> None:
             return [task_form(await client.get(found))]
 
         def text(forms: Sequence[Form]) -> str:
-            return text_of_one(forms[0], output, times=TIMES)
+            return text_of_task(forms[0], output)
 
         if watch:
             await Watch(seen, text, output=output, is_over=_has_ended).run(client, task_id=found)
         else:
-            show_one((await seen())[0], output, times=TIMES)
+            click.echo(text(await seen()), nl=False)
 
     talk(server, look)
 
@@ -187,7 +139,7 @@ def get_result(server: str, output: str, task_id: str) -> None:
 
     async def look(client: AsyncClient) -> None:
         result = await client.result(await task_id_of(client, task_id))
-        show_one(result_form(result), output, times=TIMES)
+        show_one(result_form(result), output)
 
     talk(server, look)
 
@@ -210,7 +162,7 @@ def cancel_task(server: str, output: str, task_id: str, reason: str, grace: str 
 
     async def stop(client: AsyncClient) -> None:
         task = await client.cancel(await task_id_of(client, task_id), reason=reason, grace=grace)
-        show_one(task_form(task), output, times=TIMES)
+        click.echo(text_of_task(task_form(task), output), nl=False)
 
     talk(server, stop)
 
@@ -229,7 +181,7 @@ def retry_task(server: str, output: str, task_id: str, idempotency_key: str | No
 
     async def again(client: AsyncClient) -> None:
         task = await client.retry(await task_id_of(client, task_id), idempotency_key=idempotency_key)
-        show_one(task_form(task), output, times=TIMES)
+        click.echo(text_of_task(task_form(task), output), nl=False)
 
     talk(server, again)
 
@@ -249,5 +201,8 @@ def clean_up(server: str, output: str, older_than: str) -> None:
     talk(server, remove)
 
 
-for _command in (show_logs, show_events, wait_for_tasks):
+for _command in (
+    *(explain_task, show_logs, show_events, wait_for_tasks),
+    *(bulk, set_priority, extend_task, abandon_task, resolve_task),
+):
     tasks.add_command(_command)

@@ -12,20 +12,10 @@ UNBUILT: Mapping[str, Sequence[str]] = {
         *("pools", "schedules", "workflows", "dead-letters", "tokens", "audit", "checkpoints"),
         *("backup", "restore"),
     ),
-    "tasks": ("approve", "reject", "why"),
-    "agents": ("drain", "undrain", "why"),
+    "tasks": ("approve", "reject"),
     "scheduler": ("pause", "resume", "checkpoint"),
 }
 """Commands by the noun that they belong to."""
-
-UNBUILT_OPTIONS: Mapping[str, str] = {
-    "--agent": "ID",
-    "--label": "KEY=VALUE",
-    "--retries": "N",
-    "--lock": "NAME",
-    "--unique-key": "KEY",
-}
-"""Options of `run` and `submit`."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -56,13 +46,6 @@ class Refused(click.Command):
     def _refuse(self) -> None:
         context = click.get_current_context()
         self.refuse(context.parent or context)
-
-
-def unbuilt_options(function: _Function) -> _Function:
-    """Give a command the options that it will have, so that they are refused by name."""
-    for name, metavar in UNBUILT_OPTIONS.items():
-        function = refused_option(name, metavar=metavar)(function)
-    return function
 
 
 def refused_option(name: str, *, metavar: str, variable: str | None = None) -> Callable[[_Function], _Function]:

@@ -6,31 +6,53 @@ from nodelink.client.asking import SubmitOptions, TaskOptions, new_task
 from nodelink.client.figures import SchedulerStatus, Stats, StatsBucket, StatsDurations, StatsGroup, StatsLevels
 from nodelink.client.nouns import (
     Agent,
+    AgentResource,
     AgentSession,
+    Assignment,
     Attempt,
+    BulkResult,
     Event,
+    LateResult,
     LogPage,
     LogPart,
     Metrics,
+    Remark,
     SubmitOutcome,
     Task,
     TaskFilter,
     TaskResult,
 )
+from nodelink.client.places import Limit, LimitHolder, LimitList, Workspace
 from nodelink.client.sync import Client
 from nodelink.client.sync_handle import TaskHandle
+from nodelink.client.why import AgentConditions, AgentWhy, Condition, TaskWhy
+from nodelink.task import OnConflict, Rate, RetryPolicy, WhenTaken
 
 __all__ = [
     "Agent",
+    "AgentConditions",
+    "AgentResource",
     "AgentSession",
+    "AgentWhy",
+    "Assignment",
     "AsyncClient",
     "AsyncTaskHandle",
     "Attempt",
+    "BulkResult",
     "Client",
+    "Condition",
     "Event",
+    "LateResult",
+    "Limit",
+    "LimitHolder",
+    "LimitList",
     "LogPage",
     "LogPart",
     "Metrics",
+    "OnConflict",
+    "Rate",
+    "Remark",
+    "RetryPolicy",
     "SchedulerStatus",
     "Stats",
     "StatsBucket",
@@ -44,5 +66,8 @@ __all__ = [
     "TaskHandle",
     "TaskOptions",
     "TaskResult",
+    "TaskWhy",
+    "WhenTaken",
+    "Workspace",
     "new_task",
 ]

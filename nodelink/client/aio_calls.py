@@ -81,12 +81,12 @@ class Calls:
             async for answer in answers:
                 yield follow.read(answer)
 
-    async def resumed(self, follow: Follow[_Result]) -> AsyncGenerator[_Result, None]:
-        """What the answers of a call say that is made again where it broke."""
-        patience = self._peer.new_patience()
+    async def resumed(self, follow: Follow[_Result], *, timeout: float | None = None) -> AsyncGenerator[_Result, None]:
+        """What the answers of a call say that is made again where it broke, for so many seconds."""
+        patience, time_left = self._peer.new_patience(), self._peer.new_time(timeout)
         while True:
             try:
-                async with aclosing(self._answers(follow)) as answers:
+                async with aclosing(self._answers(follow, time_left.seconds)) as answers:
                     async for answer in answers:
                         patience.heard()
                         is_last = follow.went_on(follow.request, answer)
@@ -95,6 +95,8 @@ class Calls:
                             return
                 raise LinkLost(f"the server at {self._peer.address} ended the stream")
             except NodelinkError as error:
+                if time_left.is_over:
+                    return
                 self._peer.heard(error)
                 await self._connection.pause(patience.delay_after(error))
 
@@ -111,9 +113,9 @@ class Calls:
         self._peer.heard()
         return answer
 
-    async def _answers(self, follow: Follow[Any]) -> AsyncGenerator[Any, None]:
+    async def _answers(self, follow: Follow[Any], seconds: float | None = None) -> AsyncGenerator[Any, None]:
         self._connection.check()
-        call = follow.call(self._connection.stubs)(follow.request)
+        call = follow.call(self._connection.stubs)(follow.request, timeout=seconds)
         try:
             async for answer in call:
                 self._peer.heard()

@@ -6,16 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Unpack
 
 from nodelink.client import aio_output, asks
 from nodelink.client.aio_calls import Calls
 from nodelink.client.aio_sender import Sender
-from nodelink.client.asking import Duration
+from nodelink.client.asking import Duration, ExtendOptions
 from nodelink.client.awaited import Awaited, AwaitedTask
 from nodelink.client.checks import check_wait, several
-from nodelink.client.nouns import LogPart, Task, TaskResult
+from nodelink.client.nouns import Agent, LogPart, Task, TaskResult
 from nodelink.client.outgoing import Promise
+from nodelink.client.reaching import Reaching
 from nodelink.errors import TaskNotFinished
 from nodelink.task import LogStream
 
@@ -54,10 +55,13 @@ class TaskHandle:
         """The task as it stands."""
         return await self._calls.ask(asks.get((await self).id))
 
-    async def wait(self, timeout: float | None = None) -> Task:
-        """The task when it has ended, or as it stands after so many seconds. TimeoutError: it is not durable yet."""
+    async def wait(self, timeout: float | None = None, *, until: str = "") -> Task:
+        """The task when it has ended, or as it stands after so many seconds. TimeoutError: it is not durable yet.
+
+        `until`: when it has reached this status, as with the client's own `wait`.
+        """
         left = await self._accepted_within(timeout)
-        return await wait_for_task(self._calls, self.id, left)
+        return await wait_for_task(self._calls, self.id, left, until=until)
 
     async def result(self, timeout: float | None = None) -> TaskResult:
         """How it ended, when it has. Raises `TaskNotFinished` after so many seconds; TimeoutError: not durable yet."""
@@ -70,6 +74,18 @@ class TaskHandle:
     async def cancel(self, *, reason: str = "", grace: Duration | None = None) -> Task:
         """Ask for it to be stopped. If it has begun, it is cancelled only when its agent confirms it."""
         return await self._calls.ask(asks.cancel((await self).id, reason=reason, grace=grace))
+
+    async def extend(self, **limits: Unpack[ExtendOptions]) -> Task:
+        """Give it other limits, if it is with an agent: longer or shorter, each counted from now."""
+        return await self._calls.ask(asks.extend((await self).id, **limits))
+
+    async def abandon(self, *, reason: str) -> Task:
+        """Give it up: it has failed, whatever its agent does."""
+        return await self._calls.ask(asks.abandon((await self).id, reason=reason))
+
+    async def resolve(self, *, as_: str, reason: str) -> Task:
+        """Say what became of it, if its status is unknown: `completed`, `failed`, or `rerun`, to run it again."""
+        return await self._calls.ask(asks.resolve((await self).id, as_=as_, reason=reason))
 
     async def logs(self, *, stream: LogStream | str | None = None) -> AsyncGenerator[LogPart, None]:
         """What it has printed so far."""
@@ -103,11 +119,44 @@ class TaskHandle:
         return None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
 
 
-async def wait_for_task(calls: Calls, task_id: str, timeout: float | None) -> Task:
-    """The task when it has ended, or as it stands after so many seconds."""
+async def wait_for_task(calls: Calls, task_id: str, timeout: float | None, *, until: str = "") -> Task:
+    """The task when it has ended, or as it stands after so many seconds. `until`: when it has reached a status."""
+    if until:
+        return await _reached(calls, task_id, until, timeout)
     awaited = AwaitedTask(task_id)
     await calls.poll(awaited, timeout=timeout)
     return awaited.found
+
+
+async def _reached(calls: Calls, task_id: str, status: str, timeout: float | None) -> Task:
+    """The task when it has reached a status. Raises TimeoutError, or `TaskAlreadyFinished` if it never will."""
+    check_wait(timeout)
+    reaching = Reaching(task_id, status)
+    await calls.ask(asks.get(task_id))  # of one that is not there nothing would ever be heard
+    async with aclosing(calls.resumed(asks.events(task_id=task_id), timeout=timeout)) as frames:
+        async for events in frames:
+            for event in events:
+                if event.name == "reset":
+                    reaching.see(await calls.ask(asks.get(task_id)))
+                reaching.hear(event)
+            if reaching.is_reached:
+                return await calls.ask(asks.get(task_id))
+    task = await calls.ask(asks.get(task_id))
+    reaching.see(task)
+    if reaching.is_reached:
+        return task
+    raise TimeoutError(f"{task_id} was not {status} within {timeout:g} s")
+
+
+async def wait_until_empty(calls: Calls, agent_id: str, timeout: float | None) -> Agent:
+    """The agent when nothing runs there, or as it stands after so many seconds."""
+    events = asks.events(agent_id=agent_id, names=("agent.drained", "agent.completed", "agent.failed"))
+    async with aclosing(calls.resumed(events, timeout=timeout)) as frames:
+        async for _ in frames:  # the first comes at once, and tells that nothing will be missed
+            agent = await calls.ask(asks.agent(agent_id))
+            if not agent.current_tasks:
+                return agent
+    return await calls.ask(asks.agent(agent_id))
 
 
 async def wait_for(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
-from nodelink.client.checks import labels_of, text_of
+from nodelink.client.checks import labels_of, retry_of, text_of
+from nodelink.client.placing import PlacingOptions, name_of, placing_of
 from nodelink.durations import parse_duration_ms
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import (
+    BY_RULE,
     DEFAULT_POOL,
-    DEFAULT_PRIORITY,
     PRIORITIES,
     Execution,
     LogStream,
+    RetryPolicy,
     Submission,
     TaskSpec,
 )
@@ -24,19 +26,25 @@ Duration = str | timedelta
 """A duration as the clients take it: `"1h30m"`, or a timedelta."""
 
 
-class TaskOptions(TypedDict, total=False):
+class TaskOptions(PlacingOptions, total=False):
     """What may be said of a task besides its type and payload. All of it may be left out.
 
-    `at` needs a time zone. `traceparent` is the W3C trace context that the task's spans shall belong to.
+    Without a `priority`, the server's rules decide, or else it is 50. `at` needs a time zone. `traceparent` is the W3C
+    trace context that the task's spans shall belong to.
     """
 
     pool: str
-    priority: int | str
+    priority: int | str | None
     timeout: Duration | None
     queue_timeout: Duration | None
+    start_timeout: Duration | None
+    total_timeout: Duration | None
+    heartbeat_timeout: Duration | None
     at: datetime | None
     delay: Duration | None
     execution: Execution | str | None
+    lock: str | None
+    retry: RetryPolicy | None
     metadata: Mapping[str, str] | None
     traceparent: str
 
@@ -45,6 +53,17 @@ class SubmitOptions(TaskOptions, total=False):
     """The same, for one task. With a key, submitting the same again within 24 hours gives the same task."""
 
     idempotency_key: str | None
+
+
+class ExtendOptions(TypedDict, total=False):
+    """Other limits for a task that is with an agent, each counted from now. What is not given stays as it is."""
+
+    timeout: Duration | None
+    """How long its run may still take."""
+    total_timeout: Duration | None
+    """How long it may still take in all, further tries included."""
+    heartbeat_timeout: Duration | None
+    """How long it may run without a sign of life of its own."""
 
 
 class FollowOptions(TypedDict, total=False):
@@ -87,31 +106,45 @@ def new_task(
     payload: object = None,
     *,
     pool: str = DEFAULT_POOL,
-    priority: int | str = DEFAULT_PRIORITY,
+    priority: int | str | None = None,
     timeout: Duration | None = None,
     queue_timeout: Duration | None = None,
+    start_timeout: Duration | None = None,
+    total_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
     at: datetime | None = None,
     delay: Duration | None = None,
     execution: Execution | str | None = None,
+    lock: str | None = None,
+    retry: RetryPolicy | None = None,
     metadata: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
     traceparent: str = "",
+    **placing: Unpack[PlacingOptions],
 ) -> Submission:
     """A task to submit. The payload is anything that JSON can say; durations are timedeltas or written `1h30m`.
 
-    `at` needs a time zone. With an idempotency key, submitting the same again within 24 hours gives the same task.
-    Raises `InvalidTask`.
+    Without a `priority`, the server's rules decide, or else it is 50. `at` needs a time zone. Of the tasks with the
+    same `lock`, one at a time is with an agent. After a failure it is tried again as `retry` says; without one it has
+    one attempt. `placing`: which agent, with whom, and when its turn comes. With an idempotency key, submitting the
+    same again within 24 hours gives the same task. Raises `InvalidTask`.
     """
     spec = TaskSpec(
         type=text_of("type", type),
         pool=text_of("pool", pool),
-        priority=priority_of(priority),
+        priority=BY_RULE if priority is None else priority_of(priority),
         timeout_ms=duration_ms_of("timeout", timeout),
         queue_timeout_ms=duration_ms_of("queue_timeout", queue_timeout),
+        start_timeout_ms=duration_ms_of("start_timeout", start_timeout),
+        total_timeout_ms=duration_ms_of("total_timeout", total_timeout),
+        heartbeat_timeout_ms=duration_ms_of("heartbeat_timeout", heartbeat_timeout),
         scheduled_at=moment_ms_of("at", at),
         delay_ms=duration_ms_of("delay", delay),
         execution=_execution_of(execution),
+        lock=name_of("lock", lock),
+        retry=retry_of(retry),
         metadata=labels_of("metadata", metadata),
+        **placing_of(**placing),
     )
     return Submission(
         spec=spec,

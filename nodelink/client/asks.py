@@ -11,21 +11,31 @@ from typing import Any, Generic, NamedTuple, TypeVar, Unpack
 
 import grpc
 
-from nodelink.client.asking import Duration, StatsOptions
+from nodelink.client.asking import Duration, ExtendOptions, StatsOptions
+from nodelink.client.bulk import Bulk
 from nodelink.client.checks import count_of, text_of, texts_of
 from nodelink.client.figures import SchedulerStatus, Stats
 from nodelink.client.nouns import Agent, AgentSession, Event, LogPage, SubmitOutcome, Task, TaskFilter, TaskResult
+from nodelink.client.places import Limit, LimitList, Workspace
 from nodelink.client.reading import agent_of, events_of, log_page_of, outcome_of, result_of, session_of, task_of
 from nodelink.client.reading_figures import scheduler_status_of, stats_of
+from nodelink.client.reading_places import limit_of, limits_of, workspace_message, workspace_of
+from nodelink.client.reading_why import agent_why_of, task_why_of
 from nodelink.client.requests import (
+    abandon_request,
     agents_request,
     cancel_request,
     clean_up_request,
+    drain_request,
+    extend_request,
     list_request,
     logs_went_on,
+    resolve_request,
     stats_request,
     watch_went_on,
 )
+from nodelink.client.why import AgentWhy, TaskWhy
+from nodelink.errors import FieldError, InvalidTask
 from nodelink.v1 import admin_pb2, admin_pb2_grpc, task_pb2, task_pb2_grpc
 
 _Request = TypeVar("_Request")
@@ -41,6 +51,8 @@ class Stubs:
         self.agents: admin_pb2_grpc.AgentAdminServiceStub = admin_pb2_grpc.AgentAdminServiceStub(channel)
         self.scheduler: admin_pb2_grpc.SchedulerServiceStub = admin_pb2_grpc.SchedulerServiceStub(channel)
         self.stats: admin_pb2_grpc.StatsServiceStub = admin_pb2_grpc.StatsServiceStub(channel)
+        self.workspaces: admin_pb2_grpc.WorkspaceServiceStub = admin_pb2_grpc.WorkspaceServiceStub(channel)
+        self.limits: admin_pb2_grpc.LimitServiceStub = admin_pb2_grpc.LimitServiceStub(channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,12 @@ def get(task_id: str) -> Ask[Task]:
     return _ask(lambda on: on.tasks.GetTask, request, lambda answer: task_of(answer.task))
 
 
+def why(task_id: str) -> Ask[TaskWhy]:
+    """Why one stands where it stands."""
+    request = task_pb2.ExplainTaskRequest(task_id=text_of("task_id", task_id))
+    return _ask(lambda on: on.tasks.ExplainTask, request, task_why_of)
+
+
 def page(wanted: TaskFilter | None, left: int | None, token: str) -> Ask[Page[Task]]:
     """A page of the tasks that match."""
     request = list_request(wanted or TaskFilter(), left=left, page_token=token)
@@ -106,6 +124,29 @@ def cancel(task_id: str, *, reason: str, grace: Duration | None) -> Ask[Task]:
     """Stop one."""
     request = cancel_request(task_id, reason=reason, grace=grace)
     return _ask(lambda on: on.tasks.CancelTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def extend(task_id: str, **limits: Unpack[ExtendOptions]) -> Ask[Task]:
+    """Give one other limits. Asked twice, they count from the second time."""
+    request = extend_request(task_id, **limits)
+    return _ask(lambda on: on.tasks.ExtendTask, request, lambda answer: task_of(answer.task))
+
+
+def abandon(task_id: str, *, reason: str) -> Ask[Task]:
+    """Give one up."""
+    request = abandon_request(task_id, reason=reason)
+    return _ask(lambda on: on.tasks.AbandonTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def resolve(task_id: str, *, as_: str, reason: str) -> Ask[Task]:
+    """Say what became of one."""
+    request = resolve_request(task_id, as_=as_, reason=reason)
+    return _ask(lambda on: on.tasks.ResolveTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def bulk(order: Bulk) -> Ask[bool]:
+    """Do one thing to many. Tells whether there is more to do."""
+    return _ask(lambda on: on.tasks.BulkTasks, order.request, order.take, safe=False)
 
 
 def retry(task_id: str, *, key: str) -> Ask[Task]:
@@ -168,6 +209,24 @@ def agent(agent_id: str) -> Ask[Agent]:
     return _ask(lambda on: on.agents.GetAgent, request, lambda answer: agent_of(answer.agent))
 
 
+def agent_why(agent_id: str) -> Ask[AgentWhy]:
+    """Why one has the work that it has."""
+    request = admin_pb2.ExplainAgentRequest(agent_id=text_of("agent_id", agent_id))
+    return _ask(lambda on: on.agents.ExplainAgent, request, agent_why_of)
+
+
+def drain(agent_id: str, *, note: str, deadline: Duration | None) -> Ask[Agent]:
+    """Have one become empty. Asked again, the deadline would count from then."""
+    request = drain_request(agent_id, note=note, deadline=deadline)
+    return _ask(lambda on: on.agents.DrainAgent, request, lambda answer: agent_of(answer.agent), safe=deadline is None)
+
+
+def undrain(agent_id: str) -> Ask[Agent]:
+    """Let one have new work again."""
+    request = admin_pb2.UndrainAgentRequest(agent_id=text_of("agent_id", agent_id))
+    return _ask(lambda on: on.agents.UndrainAgent, request, lambda answer: agent_of(answer.agent))
+
+
 def sessions(agent_id: str, token: str) -> Ask[Page[AgentSession]]:
     """A page of the connections of an agent."""
     request = admin_pb2.ListAgentSessionsRequest(agent_id=text_of("agent_id", agent_id), page_token=token)
@@ -187,6 +246,64 @@ def scheduler_status() -> Ask[SchedulerStatus]:
 def stats(**which: Unpack[StatsOptions]) -> Ask[Stats]:
     """What was done."""
     return _ask(lambda on: on.stats.GetStats, stats_request(**which), stats_of)
+
+
+# --- workspaces and limits ------------------------------------------------------------------------------------------
+
+
+def workspaces() -> Ask[list[Workspace]]:
+    """All of them."""
+    request = admin_pb2.ListWorkspacesRequest()
+    return _ask(lambda on: on.workspaces.ListWorkspaces, request, lambda it: [*map(workspace_of, it.workspaces)])
+
+
+def workspace(name: str) -> Ask[Workspace]:
+    """One workspace."""
+    request = admin_pb2.GetWorkspaceRequest(name=text_of("name", name))
+    return _ask(lambda on: on.workspaces.GetWorkspace, request, lambda answer: workspace_of(answer.workspace))
+
+
+def create_workspace(name: str, *, pool: str, mode: str) -> Ask[Workspace]:
+    """A new one. Asked again, it would be there already."""
+    request = admin_pb2.CreateWorkspaceRequest(workspace=workspace_message(name, pool, mode))
+    return _ask(lambda on: on.workspaces.CreateWorkspace, request, lambda it: workspace_of(it.workspace), safe=False)
+
+
+def update_workspace(name: str, *, pool: str, mode: str) -> Ask[Workspace]:
+    """Another pool and mode for one."""
+    request = admin_pb2.UpdateWorkspaceRequest(workspace=workspace_message(name, pool, mode))
+    return _ask(lambda on: on.workspaces.UpdateWorkspace, request, lambda answer: workspace_of(answer.workspace))
+
+
+def delete_workspace(name: str) -> Ask[Workspace]:
+    """One less. Asked again, it would not be there."""
+    request = admin_pb2.DeleteWorkspaceRequest(name=text_of("name", name))
+    return _ask(lambda on: on.workspaces.DeleteWorkspace, request, lambda it: workspace_of(it.workspace), safe=False)
+
+
+def limits() -> Ask[LimitList]:
+    """What is set, and what is held."""
+    return _ask(lambda on: on.limits.ListLimits, admin_pb2.ListLimitsRequest(), limits_of)
+
+
+def limit(name: str) -> Ask[Limit]:
+    """One limit."""
+    if not text_of("name", name):  # else the answer would be another one
+        raise InvalidTask(FieldError("name", "must be given"))
+    request = admin_pb2.ListLimitsRequest(name=name)
+    return _ask(lambda on: on.limits.ListLimits, request, lambda answer: limit_of(answer.limits[0]))
+
+
+def set_limit(name: str, most: int) -> Ask[Limit]:
+    """So many places."""
+    request = admin_pb2.SetLimitRequest(name=text_of("name", name), most=count_of("most", most))
+    return _ask(lambda on: on.limits.SetLimit, request, lambda answer: limit_of(answer.limit))
+
+
+def remove_limit(name: str) -> Ask[Limit]:
+    """Any number of places."""
+    request = admin_pb2.RemoveLimitRequest(name=text_of("name", name))
+    return _ask(lambda on: on.limits.RemoveLimit, request, lambda answer: limit_of(answer.limit))
 
 
 # --- how one is made: whatever belongs to a call is of its types ----------------------------------------------------

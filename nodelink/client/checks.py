@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nodelink.address import parse_address
 from nodelink.errors import FieldError, InvalidTask, LinkLost
+from nodelink.task import RetryPolicy
+from nodelink.values import evolve
 
 _T = TypeVar("_T")
 
@@ -49,6 +51,25 @@ def count_of(field: str, given: object) -> int:
     if not isinstance(given, int) or not 0 <= given < 1 << 63:
         raise _wrong(field, given, "a whole number from 0 on")
     return given
+
+
+def retry_of(given: object) -> RetryPolicy | None:
+    """A policy that can be sent, None if none is given. Raises `InvalidTask`; how much is too much, the server says."""
+    if given is None:
+        return None
+    if not isinstance(given, RetryPolicy):
+        raise _wrong("retry", given, "a RetryPolicy")
+    if not _is_number(given.max_attempts, int) or not 1 <= given.max_attempts < 1 << 32:  # a 0 would be the default
+        raise _wrong("retry.max_attempts", given.max_attempts, "a whole number from 1 on")
+    if not _is_number(given.multiplier, int | float) or not given.multiplier:
+        raise _wrong("retry.multiplier", given.multiplier, "a number from 1 on")
+    count_of("retry.initial_ms", given.initial_ms)
+    count_of("retry.max_ms", given.max_ms)
+    return evolve(given, on=tuple(texts_of("retry.on", given.on)))
+
+
+def _is_number(given: object, kind: Any) -> bool:
+    return isinstance(given, kind) and not isinstance(given, bool)
 
 
 def ms_of(field: str, given: object) -> int | None:

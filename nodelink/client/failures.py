@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from nodelink.errors import (
     AgentNotFound,
+    CannotExtend,
     ErrorCode,
     FieldError,
     HandshakeRefused,
@@ -30,7 +31,11 @@ from nodelink.errors import (
     TaskAlreadyFinished,
     TaskNotFinished,
     TaskNotFound,
+    TaskNotInDoubt,
     TooLarge,
+    UniqueKeyTaken,
+    WorkspaceConflict,
+    WorkspaceNotFound,
 )
 
 DOMAIN = "nodelink"
@@ -45,7 +50,9 @@ CLASSES: Mapping[str, type[NodelinkError]] = {
     ErrorCode.CONFLICT: StoreConflict,
     ErrorCode.NOT_FINISHED: TaskNotFinished,
     ErrorCode.ALREADY_FINISHED: TaskAlreadyFinished,
+    ErrorCode.CANNOT_EXTEND: CannotExtend,
     ErrorCode.IDEMPOTENCY_CONFLICT: IdempotencyConflict,
+    ErrorCode.UNIQUE_KEY_TAKEN: UniqueKeyTaken,
     ErrorCode.UNAUTHENTICATED: NotAuthenticated,
     ErrorCode.FORBIDDEN: NotAllowed,
     ErrorCode.OVERLOADED: Overloaded,
@@ -55,7 +62,14 @@ CLASSES: Mapping[str, type[NodelinkError]] = {
     ErrorCode.SESSION_REPLACED: SessionReplaced,
     ErrorCode.INTERNAL: NodelinkError,
 }
-"""Our errors by code. `NOT_FOUND` is an agent's where the answer says so."""
+"""Our errors by code. `NOT_FOUND` is an agent's, and `CONFLICT` one of a task's status, where the answer says so."""
+
+_BY_RESOURCE: Mapping[tuple[str, str], type[NodelinkError]] = {
+    (ErrorCode.NOT_FOUND, "agent"): AgentNotFound,
+    (ErrorCode.NOT_FOUND, "workspace"): WorkspaceNotFound,
+    (ErrorCode.CONFLICT, "workspace"): WorkspaceConflict,
+}
+"""Those whose code is also another's, by what the answer says that they are about."""
 
 _GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
@@ -69,7 +83,7 @@ def error_of(error: grpc.RpcError, server: str) -> NodelinkError:
     reason = _detail(status, error_details_pb2.ErrorInfo) if status else None
     if status is None or reason is None or reason.domain != DOMAIN:
         return _foreign(call.code(), call.details() or "", server)
-    fault = _fault(reason.reason, status.message, _violations(status), of_agent=_is_of_agent(status))
+    fault = _fault(_class_of(reason.reason, status), status.message, _violations(status))
     retry = _detail(status, error_details_pb2.RetryInfo)
     if retry is not None:
         fault.retry_after = retry.retry_delay.ToMilliseconds() / 1000
@@ -79,11 +93,19 @@ def error_of(error: grpc.RpcError, server: str) -> NodelinkError:
 
 def refusal_of(code: str, message: str, field: str) -> NodelinkError:
     """Why one submission of many was refused."""
-    return _fault(code, message, [FieldError(field, message)] if field else [])
+    return _fault(CLASSES.get(code, NodelinkError), message, [FieldError(field, message)] if field else [])
 
 
-def _fault(code: str, message: str, errors: Iterable[FieldError], *, of_agent: bool = False) -> NodelinkError:
-    cls = AgentNotFound if of_agent and code == ErrorCode.NOT_FOUND else CLASSES.get(code, NodelinkError)
+def _class_of(code: str, status: status_pb2.Status) -> type[NodelinkError]:
+    resource = _detail(status, error_details_pb2.ResourceInfo)
+    if resource is not None and (code, resource.resource_type) in _BY_RESOURCE:
+        return _BY_RESOURCE[code, resource.resource_type]
+    if code == ErrorCode.CONFLICT and _detail(status, error_details_pb2.PreconditionFailure):
+        return TaskNotInDoubt
+    return CLASSES.get(code, NodelinkError)
+
+
+def _fault(cls: type[NodelinkError], message: str, errors: Iterable[FieldError]) -> NodelinkError:
     if issubclass(cls, InvalidTask):
         return cls(*errors, message=message)
     return cls(message)
@@ -122,8 +144,3 @@ def _detail(status: status_pb2.Status, kind: type[_Detail]) -> _Detail | None:
 def _violations(status: status_pb2.Status) -> list[FieldError]:
     bad = _detail(status, error_details_pb2.BadRequest)
     return [FieldError(wrong.field, wrong.description) for wrong in bad.field_violations] if bad else []
-
-
-def _is_of_agent(status: status_pb2.Status) -> bool:
-    resource = _detail(status, error_details_pb2.ResourceInfo)
-    return resource is not None and resource.resource_type == "agent"

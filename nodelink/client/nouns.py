@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from nodelink.errors import NodelinkError
 from nodelink.task import TERMINAL, LogStream, Progress, TaskSpec, TaskStatus
@@ -16,7 +16,11 @@ from nodelink.task import TERMINAL, LogStream, Progress, TaskSpec, TaskStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try at a task on one agent. `state`: granted, started, finished, void or lost."""
+    """One try at a task on one agent.
+
+    `state`: granted, started, finished, void, lost or drained; failed or timeout, if another try follows, or is to.
+    `reason` and what is below it: how it ended; empty or None where that is not known, or it has not.
+    """
 
     number: int
     agent_id: str
@@ -24,11 +28,63 @@ class Attempt:
     sent_at: int | None = None
     started_at: int | None = None
     finished_at: int | None = None
+    reason: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateResult:
+    """What an agent told of an attempt that counted no more. It changes nothing, and is kept for people.
+
+    `outcome`: completed, failed, timeout, cancelled or gone.
+    """
+
+    attempt: int
+    agent_id: str
+    received_at: int
+    outcome: str
+    exit_code: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """Something that happened to a task beside its attempts. `by`: who decided it; empty: nobody, it happened.
+
+    `kind`: unknown, recovered, resolved, rerun, abandoned, extended or reprioritized.
+    """
+
+    kind: str
+    at: int
+    by: str = ""
+    message: str = ""
+
+
+class Assignment(NamedTuple):
+    """How the tries to give a waiting task to an agent stand.
+
+    How many there were, the first included; when the next one is at the latest; and why the last one came to nothing:
+    no_pool, no_agent_online or none_free.
+
+    Nobody waits for such a try: an agent that comes, or a slot that becomes free, wakes what it is for at once.
+    """
+
+    tries: int
+    next_at: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A task as it stood when the server answered. `attempt` 0: none was granted yet. The payload is JSON text."""
+    """A task as it stood when the server answered. `attempt` 0: none was granted yet. The payload is JSON text.
+
+    While it is with an agent, `contact` is "connected" or "lost", and `lease_until` is when, without a sign of life
+    from there, the rule of its class applies. `failures`: how many attempts have failed that were, or are to be,
+    followed by another; `retry_at`: about when that is, while it waits for it (in lists None). `assignment`: how the
+    tries to give it to an agent stand, while it waits for one.
+    """
 
     id: str
     status: TaskStatus
@@ -43,13 +99,20 @@ class Task:
     sent_at: int | None = None
     started_at: int | None = None
     finished_at: int | None = None
+    contact: str = ""
     last_contact: int | None = None
+    lease_until: int | None = None
     may_have_run: bool = False
     progress: Progress | None = None
     attempts: Sequence[Attempt] = ()
+    late_results: Sequence[LateResult] = ()
+    remarks: Sequence[Remark] = ()
     revision: int = 0
+    failures: int = 0
+    retry_at: int | None = None
     retry_of: str = ""
     traceparent: str = ""
+    assignment: Assignment | None = None
 
     @property
     def is_terminal(self) -> bool:
@@ -141,6 +204,13 @@ class LogPage:
     complete: bool
 
 
+class AgentResource(NamedTuple):
+    """One resource of an agent: how much of it the agent has, and how much of that its tasks take."""
+
+    total: float
+    used: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """A machine that runs tasks. `status`: online, unreachable, draining, cordoned or offline."""
@@ -157,6 +227,19 @@ class Agent:
     software_version: str
     free_slots: int = 0
     """How many more tasks it could take now."""
+    cordon_reason: str = ""
+    """Why it is kept from new work; empty: it is not."""
+    drained_at: int | None = None
+    """Since when a person wants it to be empty; None: nobody does."""
+    drain_deadline: int | None = None
+    """About when what still runs there is stopped; None: never."""
+    drain_note: str = ""
+    """Why it is to be empty."""
+    used_slots: int = 0
+    """How many slots its tasks take."""
+    resources: Mapping[str, AgentResource] = field(default_factory=dict)
+    type_limits: Mapping[str, int] = field(default_factory=dict)
+    """How many tasks of a type it runs at a time at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +254,19 @@ class AgentSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BulkResult:
+    """What was done to many tasks. `matched` is `done` and all that was `skipped`, by why.
+
+    `ids`: the first 1,000 to which it was done; of a retry, the new tasks.
+    """
+
+    matched: int = 0
+    done: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    ids: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
     """Which tasks to list: every given part must match. `labels`: metadata that a task must have, all of it.
 
@@ -180,6 +276,7 @@ class TaskFilter:
     statuses: Collection[str] = ()
     type: str = ""
     pool: str = ""
+    workspace: str = ""
     agent_id: str = ""
     created_after: int | None = None
     created_before: int | None = None

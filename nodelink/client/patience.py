@@ -74,6 +74,10 @@ class Peer:
         """For a call that may be made again for so many seconds."""
         return Tries(seconds, monotonic=self._monotonic, random=self._random)
 
+    def new_time(self, timeout: float | None) -> TimeLeft:
+        """For something that may go on for so many seconds, or for ever."""
+        return TimeLeft(timeout, monotonic=self._monotonic)
+
     def new_poll(self, timeout: float | None) -> LongPoll:
         """For a wait of so many seconds, or for ever."""
         return LongPoll(timeout, monotonic=self._monotonic)
@@ -98,6 +102,26 @@ class Tries:
         if not isinstance(error, PASSING) or delay >= self.seconds_left:
             raise error
         return delay
+
+
+class TimeLeft:
+    """How much is left of a time. `timeout` None: it never ends."""
+
+    def __init__(self, timeout: float | None, *, monotonic: Callable[[], float]) -> None:
+        """Raises `InvalidTask` for a timeout that is no number."""
+        check_wait(timeout)
+        self._monotonic = monotonic
+        self._until = None if timeout is None else monotonic() + timeout
+
+    @property
+    def seconds(self) -> float | None:
+        """What is left of it; None: it never ends."""
+        return None if self._until is None else max(0.0, self._until - self._monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of it."""
+        return self.seconds == 0.0
 
 
 class Heard(Enum):

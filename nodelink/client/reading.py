@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from google.protobuf.message import Message
@@ -11,17 +12,22 @@ from google.protobuf.message import Message
 from nodelink.client.failures import refusal_of
 from nodelink.client.nouns import (
     Agent,
+    AgentResource,
     AgentSession,
+    Assignment,
     Attempt,
     Event,
+    LateResult,
     LogPage,
     LogPart,
     Metrics,
+    Remark,
     SubmitOutcome,
     Task,
     TaskResult,
 )
 from nodelink.errors import ProtocolViolation
+from nodelink.quantities import number_of
 from nodelink.task import Progress, TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
 from nodelink.wire import STATUS_FROM_PB, STREAM_FROM_PB, ms_of, spec_of
@@ -43,7 +49,7 @@ def task_of(pb: task_pb2.Task) -> Task:
     spec, payload = spec_of(pb.spec)
     return Task(
         id=pb.id,
-        status=_status_of(pb.status),
+        status=status_of(pb.status),
         spec=spec,
         payload=payload,
         reason=pb.reason,
@@ -55,15 +61,22 @@ def task_of(pb: task_pb2.Task) -> Task:
         sent_at=moment_of(pb, "sent_at"),
         started_at=moment_of(pb, "started_at"),
         finished_at=moment_of(pb, "finished_at"),
+        contact=pb.contact,
         last_contact=moment_of(pb, "last_contact"),
+        lease_until=moment_of(pb, "lease_until"),
         may_have_run=pb.may_have_run,
         progress=Progress(fraction=pb.progress.fraction, message=pb.progress.message)
         if pb.HasField("progress")
         else None,
         attempts=tuple(map(_attempt_of, pb.attempts)),
+        late_results=tuple(map(_late_result_of, pb.late_results)),
+        remarks=tuple(map(_remark_of, pb.remarks)),
         revision=pb.revision,
+        failures=pb.failures,
+        retry_at=moment_of(pb, "retry_at"),
         retry_of=pb.retry_of,
         traceparent=pb.traceparent,
+        assignment=_assignment_of(pb.assignment) if pb.HasField("assignment") else None,
     )
 
 
@@ -75,14 +88,37 @@ def _attempt_of(pb: task_pb2.Attempt) -> Attempt:
         sent_at=moment_of(pb, "sent_at"),
         started_at=moment_of(pb, "started_at"),
         finished_at=moment_of(pb, "finished_at"),
+        reason=pb.reason,
+        message=pb.message,
+        exit_code=pb.exit_code if pb.HasField("exit_code") else None,
+        signal=pb.signal if pb.HasField("signal") else None,
     )
+
+
+def _assignment_of(pb: task_pb2.Assignment) -> Assignment:
+    return Assignment(pb.tries, ms_of(pb.next_at), pb.reason)
+
+
+def _late_result_of(pb: task_pb2.LateResult) -> LateResult:
+    return LateResult(
+        attempt=pb.attempt,
+        agent_id=pb.agent_id,
+        received_at=ms_of(pb.received_at),
+        outcome=pb.outcome,
+        exit_code=pb.exit_code if pb.HasField("exit_code") else None,
+        message=pb.message,
+    )
+
+
+def _remark_of(pb: task_pb2.Remark) -> Remark:
+    return Remark(kind=pb.kind, at=ms_of(pb.at), by=pb.by, message=pb.message)
 
 
 def result_of(pb: task_pb2.TaskResult) -> TaskResult:
     """How a task ended."""
     return TaskResult(
         task_id=pb.task_id,
-        status=_status_of(pb.status),
+        status=status_of(pb.status),
         attempt=pb.attempt,
         exit_code=pb.exit_code if pb.HasField("exit_code") else None,
         signal=pb.signal if pb.HasField("signal") else None,
@@ -153,7 +189,19 @@ def agent_of(pb: admin_pb2.Agent) -> Agent:
         types=tuple(pb.types),
         software_version=pb.software_version,
         free_slots=pb.free_slots,
+        cordon_reason=pb.cordon_reason,
+        drained_at=moment_of(pb, "drained_at"),
+        drain_deadline=moment_of(pb, "drain_deadline"),
+        drain_note=pb.drain_note,
+        used_slots=pb.used_slots,
+        resources={name: AgentResource(number_of(one.total), number_of(one.used)) for name, one in _sorted(pb)},
+        type_limits=dict(sorted(pb.type_limits.items())),
     )
+
+
+def _sorted(pb: admin_pb2.Agent) -> list[tuple[str, admin_pb2.AgentResource]]:
+    """The resources of an agent by name: protobuf keeps no order."""
+    return sorted(pb.resources.items(), key=itemgetter(0))
 
 
 def session_of(pb: admin_pb2.AgentSession) -> AgentSession:
@@ -167,7 +215,8 @@ def session_of(pb: admin_pb2.AgentSession) -> AgentSession:
     )
 
 
-def _status_of(number: int) -> TaskStatus:
+def status_of(number: int) -> TaskStatus:
+    """A status. Raises `ProtocolViolation` for one that only a newer client knows."""
     status = STATUS_FROM_PB.get(number)
     if status is None:
         raise ProtocolViolation(f"the server names a status that this version does not know ({number}); it is newer")

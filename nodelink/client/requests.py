@@ -22,6 +22,13 @@ PAGE = 200
 
 LARGEST_PAGE = 1_000
 
+RESOLUTIONS: Mapping[str, task_pb2.Resolution] = {
+    "completed": task_pb2.RESOLUTION_COMPLETED,
+    "failed": task_pb2.RESOLUTION_FAILED,
+    "rerun": task_pb2.RESOLUTION_RERUN,
+}
+"""What a person can say became of a task, by its public name."""
+
 
 def submit_request(submission: Submission, new_key: Callable[[], str]) -> task_pb2.SubmitTaskRequest:
     """A request for one task, under its own key or a new one."""
@@ -52,6 +59,7 @@ def list_request(wanted: TaskFilter, *, left: int | None, page_token: str) -> ta
         statuses=[STATUS_TO_PB[status] for status in sorted(map(_status_named, texts_of("statuses", wanted.statuses)))],
         type=text_of("type", wanted.type),
         pool=text_of("pool", wanted.pool),
+        workspace=text_of("workspace", wanted.workspace),
         agent_id=text_of("agent_id", wanted.agent_id),
         labels=labels_of("labels", wanted.labels),
         q=text_of("q", wanted.q),
@@ -81,6 +89,38 @@ def cancel_request(task_id: str, *, reason: str, grace: Duration | None) -> task
     return request
 
 
+def extend_request(
+    task_id: str,
+    *,
+    timeout: Duration | None = None,
+    total_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+) -> task_pb2.ExtendTaskRequest:
+    """A request for other limits of a task."""
+    request = task_pb2.ExtendTaskRequest(task_id=text_of("task_id", task_id))
+    given = {"timeout": timeout, "total_timeout": total_timeout, "heartbeat_timeout": heartbeat_timeout}
+    for field, limit in given.items():
+        ms = duration_ms_of(field, limit)
+        if ms is not None:
+            put_ms(getattr(request, field), ms)
+    return request
+
+
+def abandon_request(task_id: str, *, reason: str) -> task_pb2.AbandonTaskRequest:
+    """A request to give a live task up."""
+    return task_pb2.AbandonTaskRequest(task_id=text_of("task_id", task_id), reason=text_of("reason", reason))
+
+
+def resolve_request(task_id: str, *, as_: str, reason: str) -> task_pb2.ResolveTaskRequest:
+    """A request to say what became of a task. Raises `InvalidTask` for a resolution that is none."""
+    resolution = RESOLUTIONS.get(text_of("as_", as_))
+    if resolution is None:
+        raise InvalidTask(FieldError("as_", f"{as_!r:.100} is not known; use one of {', '.join(RESOLUTIONS)}"))
+    return task_pb2.ResolveTaskRequest(
+        task_id=text_of("task_id", task_id), resolution=resolution, reason=text_of("reason", reason)
+    )
+
+
 def clean_up_request(older_than: Duration) -> task_pb2.CleanUpTasksRequest:
     """A request for the removal of what ended long ago. Raises `InvalidTask` if it does not say how long."""
     older_than_ms = duration_ms_of("older_than", older_than)
@@ -100,6 +140,15 @@ def agents_request(*, status: str, pool: str, labels: Mapping[str, str] | None) 
         pool=text_of("pool", pool),
         labels=labels_of("labels", labels),
     )
+
+
+def drain_request(agent_id: str, *, note: str, deadline: Duration | None) -> admin_pb2.DrainAgentRequest:
+    """A request to have an agent become empty."""
+    request = admin_pb2.DrainAgentRequest(agent_id=text_of("agent_id", agent_id), note=text_of("note", note))
+    deadline_ms = duration_ms_of("deadline", deadline)
+    if deadline_ms is not None:
+        put_ms(request.deadline, deadline_ms)
+    return request
 
 
 def stats_request(

@@ -12,6 +12,7 @@ import grpc
 from nodelink.client import asks, sync_output
 from nodelink.client.asking import (
     Duration,
+    ExtendOptions,
     FollowOptions,
     LogOptions,
     StatsOptions,
@@ -22,12 +23,14 @@ from nodelink.client.asking import (
     submission_of,
 )
 from nodelink.client.batches import batches
+from nodelink.client.bulk import Bulk, BulkOptions
 from nodelink.client.channel import CALL_SECONDS, MOST_UNANSWERED, OPTIONS, PATIENCE_SECONDS
 from nodelink.client.checks import check_limits, server_of
 from nodelink.client.figures import SchedulerStatus, Stats
 from nodelink.client.nouns import (
     Agent,
     AgentSession,
+    BulkResult,
     Event,
     LogPage,
     LogPart,
@@ -36,14 +39,16 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
+from nodelink.client.places import Limit, LimitList, Workspace
 from nodelink.client.sync_calls import Calls
 from nodelink.client.sync_connection import Connection
-from nodelink.client.sync_handle import TaskHandle, wait_for, wait_for_task
+from nodelink.client.sync_handle import TaskHandle, wait_for, wait_for_task, wait_until_empty
 from nodelink.client.sync_map import mapped
 from nodelink.client.sync_sender import Sender
+from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.client.window import DEFAULT_WINDOW, Window
 from nodelink.server_address import find_server
-from nodelink.task import LogStream, Submission
+from nodelink.task import DEFAULT_POOL, LogStream, Submission
 
 
 class Client:
@@ -162,6 +167,10 @@ class Client:
         """One task as it stands."""
         return self._calls.ask(asks.get(task_id))
 
+    def why(self, task_id: str) -> TaskWhy:
+        """Why a task stands where it stands: what it waits for, and what would help. Raises `TaskNotFound`."""
+        return self._calls.ask(asks.why(task_id))
+
     def list(self, wanted: TaskFilter | None = None, *, limit: int = 50) -> Sequence[Task]:
         """The newest tasks that match, newest first."""
         return tuple(self.iterate(wanted, limit=limit))
@@ -176,9 +185,13 @@ class Client:
 
     # --- wait -------------------------------------------------------------------------------------------------------
 
-    def wait(self, task_id: str, *, timeout: float | None = None) -> Task:
-        """The task when it has ended, or as it stands after so many seconds."""
-        return wait_for_task(self._calls, task_id, timeout)
+    def wait(self, task_id: str, *, timeout: float | None = None, until: str = "") -> Task:
+        """The task when it has ended, or as it stands after so many seconds.
+
+        `until`: when it has reached this status, or is past it; `finished` is any end. Then TimeoutError is raised
+        after so many seconds, and `TaskAlreadyFinished` if it has ended otherwise.
+        """
+        return wait_for_task(self._calls, task_id, timeout, until=until)
 
     def wait_any(self, tasks: Iterable[str | TaskHandle], *, timeout: float | None = None) -> Sequence[TaskResult]:
         """The results of those of at most 1,000 tasks that have ended, as soon as one has. Empty: the time was up."""
@@ -223,9 +236,41 @@ class Client:
         """Ask for a task to be stopped. If it has begun, it is cancelled only when its agent confirms it."""
         return self._calls.ask(asks.cancel(task_id, reason=reason, grace=grace))
 
+    def extend(self, task_id: str, **limits: Unpack[ExtendOptions]) -> Task:
+        """Give a task that is with an agent other limits, longer or shorter, each counted from now.
+
+        At least one of `timeout`, `total_timeout`, `heartbeat_timeout`. Raises `CannotExtend`, `TaskAlreadyFinished`.
+        """
+        return self._calls.ask(asks.extend(task_id, **limits))
+
+    def abandon(self, task_id: str, *, reason: str) -> Task:
+        """Give a live task up: it has failed, whatever its agent does, which is told to stop it at next contact.
+
+        The reason is kept with the task. Raises `TaskAlreadyFinished`.
+        """
+        return self._calls.ask(asks.abandon(task_id, reason=reason))
+
+    def resolve(self, task_id: str, *, as_: str, reason: str) -> Task:
+        """Say what became of a task whose status is unknown: `completed`, `failed`, or `rerun`, to run it again.
+
+        The reason is kept with it. Raises `TaskNotInDoubt` for any other status of a live task, `TaskAlreadyFinished`.
+        """
+        return self._calls.ask(asks.resolve(task_id, as_=as_, reason=reason))
+
     def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
         """Run a finished task again, as a new one, which is returned. Raises `TaskNotFinished`."""
         return self._calls.ask(asks.retry(task_id, key=idempotency_key or self._sender.new_key()))
+
+    def bulk(self, action: str, wanted: TaskFilter | None = None, **how: Unpack[BulkOptions]) -> BulkResult:
+        """Do one thing to every task that matches: `cancel`, `retry` or `set_priority` (with a `priority`).
+
+        At least one part of the filter, or `ids`, must be given. Without statuses and ids it is done to those that it
+        can be done to; a retry, to what has failed, timed out or was lost. `dry_run`: only tell what would be done.
+        """
+        order = Bulk(action, wanted, **how)
+        while self._calls.ask(asks.bulk(order)):
+            pass
+        return order.result
 
     def clean_up(self, older_than: Duration) -> int:
         """Remove the tasks that ended longer ago than that, with their output. Returns how many."""
@@ -241,6 +286,25 @@ class Client:
         """One agent. Raises `AgentNotFound`."""
         return self._calls.ask(asks.agent(agent_id))
 
+    def agent_why(self, agent_id: str) -> AgentWhy:
+        """Why an agent has the work that it has, or none. Raises `AgentNotFound`."""
+        return self._calls.ask(asks.agent_why(agent_id))
+
+    def drain_agent(self, agent_id: str, *, note: str = "", deadline: Duration | None = None) -> Agent:
+        """Have an agent become empty: it gets nothing new, and what still runs there at the deadline is stopped.
+
+        `deadline` counts from now on; without one, what runs there may go on. Raises `AgentNotFound`.
+        """
+        return self._calls.ask(asks.drain(agent_id, note=note, deadline=deadline))
+
+    def wait_until_empty(self, agent_id: str, *, timeout: float | None = None) -> Agent:
+        """The agent when nothing runs there any more, or as it stands after so many seconds. Raises `AgentNotFound`."""
+        return wait_until_empty(self._calls, agent_id, timeout)
+
+    def undrain_agent(self, agent_id: str) -> Agent:
+        """Let an agent that is kept from new work have new work again. Raises `AgentNotFound`."""
+        return self._calls.ask(asks.undrain(agent_id))
+
     def agent_sessions(self, agent_id: str) -> Generator[AgentSession, None, None]:
         """The connections of an agent, newest first, read page by page as they are taken."""
         return self._calls.pages(lambda _, token: asks.sessions(agent_id, token))
@@ -255,6 +319,47 @@ class Client:
         `step`: the length of a bucket.
         """
         return self._calls.ask(asks.stats(**which))
+
+    # --- workspaces and limits --------------------------------------------------------------------------------------
+
+    def workspaces(self) -> Sequence[Workspace]:
+        """Every workspace, by name."""
+        return self._calls.ask(asks.workspaces())
+
+    def workspace(self, name: str) -> Workspace:
+        """One workspace. Raises `WorkspaceNotFound`."""
+        return self._calls.ask(asks.workspace(name))
+
+    def create_workspace(self, name: str, *, pool: str = DEFAULT_POOL, mode: str = "agent") -> Workspace:
+        """Keep a new workspace. `mode`: agent (anywhere in the pool), or local (there, on the server's own machine).
+
+        Raises `WorkspaceConflict` if there is one of its name.
+        """
+        return self._calls.ask(asks.create_workspace(name, pool=pool, mode=mode))
+
+    def update_workspace(self, name: str, *, pool: str, mode: str) -> Workspace:
+        """Let the tasks that come in from now on run elsewhere. Raises `WorkspaceNotFound`."""
+        return self._calls.ask(asks.update_workspace(name, pool=pool, mode=mode))
+
+    def delete_workspace(self, name: str) -> Workspace:
+        """Let there be no such workspace. Raises `WorkspaceNotFound`; `WorkspaceConflict` while tasks of it live."""
+        return self._calls.ask(asks.delete_workspace(name))
+
+    def limits(self) -> LimitList:
+        """The limits that are set, and the keys of which a place is taken."""
+        return self._calls.ask(asks.limits())
+
+    def limit(self, name: str) -> Limit:
+        """One limit: running, pool:NAME, type:NAME, agent:ID, workspace:NAME or key:NAME."""
+        return self._calls.ask(asks.limit(name))
+
+    def set_limit(self, name: str, most: int) -> Limit:
+        """Let at most so many tasks be with agents at a time, 0: nothing more starts. What runs already goes on."""
+        return self._calls.ask(asks.set_limit(name, most))
+
+    def remove_limit(self, name: str) -> Limit:
+        """Let there be no such limit any more."""
+        return self._calls.ask(asks.remove_limit(name))
 
 
 def _release(sender: Sender, connection: Connection) -> None:

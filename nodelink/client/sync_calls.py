@@ -79,12 +79,12 @@ class Calls:
             for answer in answers:
                 yield follow.read(answer)
 
-    def resumed(self, follow: Follow[_Result]) -> Generator[_Result, None, None]:
-        """What the answers of a call say that is made again where it broke."""
-        patience = self._peer.new_patience()
+    def resumed(self, follow: Follow[_Result], *, timeout: float | None = None) -> Generator[_Result, None, None]:
+        """What the answers of a call say that is made again where it broke, for so many seconds."""
+        patience, time_left = self._peer.new_patience(), self._peer.new_time(timeout)
         while True:
             try:
-                for answer in self._answers(follow):
+                for answer in self._answers(follow, time_left.seconds):
                     patience.heard()
                     is_last = follow.went_on(follow.request, answer)
                     yield follow.read(answer)
@@ -92,6 +92,8 @@ class Calls:
                         return
                 raise LinkLost(f"the server at {self._peer.address} ended the stream")
             except NodelinkError as error:
+                if time_left.is_over:
+                    return
                 self._peer.heard(error)
                 self._connection.pause(patience.delay_after(error))
 
@@ -108,9 +110,9 @@ class Calls:
         self._peer.heard()
         return answer
 
-    def _answers(self, follow: Follow[Any]) -> Generator[Any, None, None]:
+    def _answers(self, follow: Follow[Any], seconds: float | None = None) -> Generator[Any, None, None]:
         self._connection.check()
-        call = follow.call(self._connection.stubs)(follow.request)
+        call = follow.call(self._connection.stubs)(follow.request, timeout=seconds)
         try:
             for answer in call:
                 self._peer.heard()

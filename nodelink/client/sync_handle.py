@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from typing import Unpack
 
 from nodelink.client import asks, sync_output
-from nodelink.client.asking import Duration
+from nodelink.client.asking import Duration, ExtendOptions
 from nodelink.client.awaited import Awaited, AwaitedTask
 from nodelink.client.checks import check_wait, several
-from nodelink.client.nouns import LogPart, Task, TaskResult
+from nodelink.client.nouns import Agent, LogPart, Task, TaskResult
 from nodelink.client.outgoing import Promise
+from nodelink.client.reaching import Reaching
 from nodelink.client.sync_calls import Calls
 from nodelink.client.sync_sender import Sender
 from nodelink.errors import TaskNotFinished
@@ -47,10 +50,13 @@ class TaskHandle:
         """The task as it stands."""
         return self._calls.ask(asks.get(self.id))
 
-    def wait(self, timeout: float | None = None) -> Task:
-        """The task when it has ended, or as it stands after so many seconds. TimeoutError: it is not durable yet."""
+    def wait(self, timeout: float | None = None, *, until: str = "") -> Task:
+        """The task when it has ended, or as it stands after so many seconds. TimeoutError: it is not durable yet.
+
+        `until`: when it has reached this status, as with the client's own `wait`.
+        """
         left = self._accepted_within(timeout)
-        return wait_for_task(self._calls, self.id, left)
+        return wait_for_task(self._calls, self.id, left, until=until)
 
     def result(self, timeout: float | None = None) -> TaskResult:
         """How it ended, when it has. Raises `TaskNotFinished` after so many seconds; TimeoutError: not durable yet."""
@@ -63,6 +69,18 @@ class TaskHandle:
     def cancel(self, *, reason: str = "", grace: Duration | None = None) -> Task:
         """Ask for it to be stopped. If it has begun, it is cancelled only when its agent confirms it."""
         return self._calls.ask(asks.cancel(self.id, reason=reason, grace=grace))
+
+    def extend(self, **limits: Unpack[ExtendOptions]) -> Task:
+        """Give it other limits, if it is with an agent: longer or shorter, each counted from now."""
+        return self._calls.ask(asks.extend(self.id, **limits))
+
+    def abandon(self, *, reason: str) -> Task:
+        """Give it up: it has failed, whatever its agent does."""
+        return self._calls.ask(asks.abandon(self.id, reason=reason))
+
+    def resolve(self, *, as_: str, reason: str) -> Task:
+        """Say what became of it, if its status is unknown: `completed`, `failed`, or `rerun`, to run it again."""
+        return self._calls.ask(asks.resolve(self.id, as_=as_, reason=reason))
 
     def logs(self, *, stream: LogStream | str | None = None) -> Generator[LogPart, None, None]:
         """What it has printed so far."""
@@ -85,11 +103,44 @@ class TaskHandle:
         return None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
 
 
-def wait_for_task(calls: Calls, task_id: str, timeout: float | None) -> Task:
-    """The task when it has ended, or as it stands after so many seconds."""
+def wait_for_task(calls: Calls, task_id: str, timeout: float | None, *, until: str = "") -> Task:
+    """The task when it has ended, or as it stands after so many seconds. `until`: when it has reached a status."""
+    if until:
+        return _reached(calls, task_id, until, timeout)
     awaited = AwaitedTask(task_id)
     calls.poll(awaited, timeout=timeout)
     return awaited.found
+
+
+def _reached(calls: Calls, task_id: str, status: str, timeout: float | None) -> Task:
+    """The task when it has reached a status. Raises TimeoutError, or `TaskAlreadyFinished` if it never will."""
+    check_wait(timeout)
+    reaching = Reaching(task_id, status)
+    calls.ask(asks.get(task_id))  # of one that is not there nothing would ever be heard
+    with closing(calls.resumed(asks.events(task_id=task_id), timeout=timeout)) as frames:
+        for events in frames:
+            for event in events:
+                if event.name == "reset":
+                    reaching.see(calls.ask(asks.get(task_id)))
+                reaching.hear(event)
+            if reaching.is_reached:
+                return calls.ask(asks.get(task_id))
+    task = calls.ask(asks.get(task_id))
+    reaching.see(task)
+    if reaching.is_reached:
+        return task
+    raise TimeoutError(f"{task_id} was not {status} within {timeout:g} s")
+
+
+def wait_until_empty(calls: Calls, agent_id: str, timeout: float | None) -> Agent:
+    """The agent when nothing runs there, or as it stands after so many seconds."""
+    events = asks.events(agent_id=agent_id, names=("agent.drained", "agent.completed", "agent.failed"))
+    with closing(calls.resumed(events, timeout=timeout)) as frames:
+        for _ in frames:  # the first comes at once, and tells that nothing will be missed
+            agent = calls.ask(asks.agent(agent_id))
+            if not agent.current_tasks:
+                return agent
+    return calls.ask(asks.agent(agent_id))
 
 
 def wait_for(

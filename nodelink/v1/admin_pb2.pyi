@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from nodelink.v1 import task_pb2 as _task_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -19,15 +20,26 @@ class AgentStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AGENT_STATUS_DRAINING: _ClassVar[AgentStatus]
     AGENT_STATUS_CORDONED: _ClassVar[AgentStatus]
     AGENT_STATUS_OFFLINE: _ClassVar[AgentStatus]
+
+class WorkspaceMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WORKSPACE_MODE_UNSPECIFIED: _ClassVar[WorkspaceMode]
+    WORKSPACE_MODE_LOCAL: _ClassVar[WorkspaceMode]
+    WORKSPACE_MODE_AGENT: _ClassVar[WorkspaceMode]
+    WORKSPACE_MODE_KUBERNETES: _ClassVar[WorkspaceMode]
 AGENT_STATUS_UNSPECIFIED: AgentStatus
 AGENT_STATUS_ONLINE: AgentStatus
 AGENT_STATUS_UNREACHABLE: AgentStatus
 AGENT_STATUS_DRAINING: AgentStatus
 AGENT_STATUS_CORDONED: AgentStatus
 AGENT_STATUS_OFFLINE: AgentStatus
+WORKSPACE_MODE_UNSPECIFIED: WorkspaceMode
+WORKSPACE_MODE_LOCAL: WorkspaceMode
+WORKSPACE_MODE_AGENT: WorkspaceMode
+WORKSPACE_MODE_KUBERNETES: WorkspaceMode
 
 class Agent(_message.Message):
-    __slots__ = ("id", "name", "pool", "status", "labels", "slots", "current_tasks", "last_heartbeat_at", "types", "software_version", "free_slots")
+    __slots__ = ("id", "name", "pool", "status", "labels", "slots", "current_tasks", "last_heartbeat_at", "types", "software_version", "free_slots", "cordon_reason", "resources", "type_limits", "used_slots", "drained_at", "drain_deadline", "drain_note")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +47,20 @@ class Agent(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ResourcesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: AgentResource
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[AgentResource, _Mapping]] = ...) -> None: ...
+    class TypeLimitsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +72,13 @@ class Agent(_message.Message):
     TYPES_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
     FREE_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    CORDON_REASON_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    TYPE_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    USED_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    DRAINED_AT_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_NOTE_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     pool: str
@@ -57,7 +90,22 @@ class Agent(_message.Message):
     types: _containers.RepeatedScalarFieldContainer[str]
     software_version: str
     free_slots: int
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., status: _Optional[_Union[AgentStatus, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., slots: _Optional[int] = ..., current_tasks: _Optional[_Iterable[str]] = ..., last_heartbeat_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., types: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., free_slots: _Optional[int] = ...) -> None: ...
+    cordon_reason: str
+    resources: _containers.MessageMap[str, AgentResource]
+    type_limits: _containers.ScalarMap[str, int]
+    used_slots: int
+    drained_at: _timestamp_pb2.Timestamp
+    drain_deadline: _timestamp_pb2.Timestamp
+    drain_note: str
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., status: _Optional[_Union[AgentStatus, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., slots: _Optional[int] = ..., current_tasks: _Optional[_Iterable[str]] = ..., last_heartbeat_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., types: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., free_slots: _Optional[int] = ..., cordon_reason: _Optional[str] = ..., resources: _Optional[_Mapping[str, AgentResource]] = ..., type_limits: _Optional[_Mapping[str, int]] = ..., used_slots: _Optional[int] = ..., drained_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_note: _Optional[str] = ...) -> None: ...
+
+class AgentResource(_message.Message):
+    __slots__ = ("total", "used")
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    total: int
+    used: int
+    def __init__(self, total: _Optional[int] = ..., used: _Optional[int] = ...) -> None: ...
 
 class ListAgentsRequest(_message.Message):
     __slots__ = ("status", "pool", "labels")
@@ -89,6 +137,52 @@ class GetAgentRequest(_message.Message):
     def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
 
 class GetAgentResponse(_message.Message):
+    __slots__ = ("agent",)
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    agent: Agent
+    def __init__(self, agent: _Optional[_Union[Agent, _Mapping]] = ...) -> None: ...
+
+class ExplainAgentRequest(_message.Message):
+    __slots__ = ("agent_id",)
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
+
+class ExplainAgentResponse(_message.Message):
+    __slots__ = ("agent_id", "summary", "conditions", "waiting")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    summary: str
+    conditions: _containers.RepeatedCompositeFieldContainer[_task_pb2.Condition]
+    waiting: int
+    def __init__(self, agent_id: _Optional[str] = ..., summary: _Optional[str] = ..., conditions: _Optional[_Iterable[_Union[_task_pb2.Condition, _Mapping]]] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class DrainAgentRequest(_message.Message):
+    __slots__ = ("agent_id", "note", "deadline")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    note: str
+    deadline: _duration_pb2.Duration
+    def __init__(self, agent_id: _Optional[str] = ..., note: _Optional[str] = ..., deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class DrainAgentResponse(_message.Message):
+    __slots__ = ("agent",)
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    agent: Agent
+    def __init__(self, agent: _Optional[_Union[Agent, _Mapping]] = ...) -> None: ...
+
+class UndrainAgentRequest(_message.Message):
+    __slots__ = ("agent_id",)
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    def __init__(self, agent_id: _Optional[str] = ...) -> None: ...
+
+class UndrainAgentResponse(_message.Message):
     __slots__ = ("agent",)
     AGENT_FIELD_NUMBER: _ClassVar[int]
     agent: Agent
@@ -248,3 +342,137 @@ class StatsLevels(_message.Message):
     cleanup_runs: int
     cleanup_removed: int
     def __init__(self, live: _Optional[_Mapping[str, int]] = ..., response_channel_depth: _Optional[int] = ..., response_channel_capacity: _Optional[int] = ..., response_channel_full: _Optional[int] = ..., cleanup_runs: _Optional[int] = ..., cleanup_removed: _Optional[int] = ...) -> None: ...
+
+class Workspace(_message.Message):
+    __slots__ = ("name", "pool", "mode", "created_at")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    pool: str
+    mode: WorkspaceMode
+    created_at: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., pool: _Optional[str] = ..., mode: _Optional[_Union[WorkspaceMode, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class CreateWorkspaceRequest(_message.Message):
+    __slots__ = ("workspace",)
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    workspace: Workspace
+    def __init__(self, workspace: _Optional[_Union[Workspace, _Mapping]] = ...) -> None: ...
+
+class CreateWorkspaceResponse(_message.Message):
+    __slots__ = ("workspace",)
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    workspace: Workspace
+    def __init__(self, workspace: _Optional[_Union[Workspace, _Mapping]] = ...) -> None: ...
+
+class GetWorkspaceRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetWorkspaceResponse(_message.Message):
+    __slots__ = ("workspace",)
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    workspace: Workspace
+    def __init__(self, workspace: _Optional[_Union[Workspace, _Mapping]] = ...) -> None: ...
+
+class ListWorkspacesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListWorkspacesResponse(_message.Message):
+    __slots__ = ("workspaces",)
+    WORKSPACES_FIELD_NUMBER: _ClassVar[int]
+    workspaces: _containers.RepeatedCompositeFieldContainer[Workspace]
+    def __init__(self, workspaces: _Optional[_Iterable[_Union[Workspace, _Mapping]]] = ...) -> None: ...
+
+class UpdateWorkspaceRequest(_message.Message):
+    __slots__ = ("workspace",)
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    workspace: Workspace
+    def __init__(self, workspace: _Optional[_Union[Workspace, _Mapping]] = ...) -> None: ...
+
+class UpdateWorkspaceResponse(_message.Message):
+    __slots__ = ("workspace",)
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    workspace: Workspace
+    def __init__(self, workspace: _Optional[_Union[Workspace, _Mapping]] = ...) -> None: ...
+
+class DeleteWorkspaceRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteWorkspaceResponse(_message.Message):
+    __slots__ = ("workspace",)
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    workspace: Workspace
+    def __init__(self, workspace: _Optional[_Union[Workspace, _Mapping]] = ...) -> None: ...
+
+class Limit(_message.Message):
+    __slots__ = ("name", "most", "settings_most", "taken", "holders")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_MOST_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    most: int
+    settings_most: int
+    taken: int
+    holders: _containers.RepeatedCompositeFieldContainer[LimitHolder]
+    def __init__(self, name: _Optional[str] = ..., most: _Optional[int] = ..., settings_most: _Optional[int] = ..., taken: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[LimitHolder, _Mapping]]] = ...) -> None: ...
+
+class LimitHolder(_message.Message):
+    __slots__ = ("task_id", "agent_id", "since")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    agent_id: str
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, task_id: _Optional[str] = ..., agent_id: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListLimitsRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListLimitsResponse(_message.Message):
+    __slots__ = ("limits", "total")
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    limits: _containers.RepeatedCompositeFieldContainer[Limit]
+    total: int
+    def __init__(self, limits: _Optional[_Iterable[_Union[Limit, _Mapping]]] = ..., total: _Optional[int] = ...) -> None: ...
+
+class SetLimitRequest(_message.Message):
+    __slots__ = ("name", "most")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    most: int
+    def __init__(self, name: _Optional[str] = ..., most: _Optional[int] = ...) -> None: ...
+
+class SetLimitResponse(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: Limit
+    def __init__(self, limit: _Optional[_Union[Limit, _Mapping]] = ...) -> None: ...
+
+class RemoveLimitRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RemoveLimitResponse(_message.Message):
+    __slots__ = ("limit",)
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    limit: Limit
+    def __init__(self, limit: _Optional[_Union[Limit, _Mapping]] = ...) -> None: ...

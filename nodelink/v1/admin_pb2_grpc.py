@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AgentAdminServiceStub:
-    """AgentAdminService shows the agents.
+    """AgentAdminService shows the agents, and says which of them get work.
     """
 
     def __init__(self, channel):
@@ -45,15 +45,30 @@ class AgentAdminServiceStub:
                 request_serializer=nodelink_dot_v1_dot_admin__pb2.GetAgentRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_admin__pb2.GetAgentResponse.FromString,
                 _registered_method=True)
+        self.ExplainAgent = channel.unary_unary(
+                '/nodelink.v1.AgentAdminService/ExplainAgent',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.ExplainAgentRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.ExplainAgentResponse.FromString,
+                _registered_method=True)
         self.ListAgentSessions = channel.unary_unary(
                 '/nodelink.v1.AgentAdminService/ListAgentSessions',
                 request_serializer=nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsResponse.FromString,
                 _registered_method=True)
+        self.DrainAgent = channel.unary_unary(
+                '/nodelink.v1.AgentAdminService/DrainAgent',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.DrainAgentRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.DrainAgentResponse.FromString,
+                _registered_method=True)
+        self.UndrainAgent = channel.unary_unary(
+                '/nodelink.v1.AgentAdminService/UndrainAgent',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.UndrainAgentRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.UndrainAgentResponse.FromString,
+                _registered_method=True)
 
 
 class AgentAdminServiceServicer:
-    """AgentAdminService shows the agents.
+    """AgentAdminService shows the agents, and says which of them get work.
     """
 
     def ListAgents(self, request, context):
@@ -70,8 +85,30 @@ class AgentAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainAgent(self, request, context):
+        """ExplainAgent tells why an agent has the work that it has: each condition, and how much waits that it could run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAgentSessions(self, request, context):
         """ListAgentSessions returns the connections of one agent, newest first, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainAgent(self, request, context):
+        """DrainAgent has an agent become empty: it gets nothing new, gives back what it has not begun, and what still runs there
+        at the deadline is stopped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainAgent(self, request, context):
+        """UndrainAgent lets an agent that is kept from new work have new work again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,10 +127,25 @@ def add_AgentAdminServiceServicer_to_server(servicer, server):
                     request_deserializer=nodelink_dot_v1_dot_admin__pb2.GetAgentRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_admin__pb2.GetAgentResponse.SerializeToString,
             ),
+            'ExplainAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainAgent,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.ExplainAgentRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.ExplainAgentResponse.SerializeToString,
+            ),
             'ListAgentSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAgentSessions,
                     request_deserializer=nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsResponse.SerializeToString,
+            ),
+            'DrainAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainAgent,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.DrainAgentRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.DrainAgentResponse.SerializeToString,
+            ),
+            'UndrainAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainAgent,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.UndrainAgentRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.UndrainAgentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -104,7 +156,7 @@ def add_AgentAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentAdminService:
-    """AgentAdminService shows the agents.
+    """AgentAdminService shows the agents, and says which of them get work.
     """
 
     @staticmethod
@@ -162,6 +214,33 @@ class AgentAdminService:
             _registered_method=True)
 
     @staticmethod
+    def ExplainAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.AgentAdminService/ExplainAgent',
+            nodelink_dot_v1_dot_admin__pb2.ExplainAgentRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.ExplainAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListAgentSessions(request,
             target,
             options=(),
@@ -178,6 +257,60 @@ class AgentAdminService:
             '/nodelink.v1.AgentAdminService/ListAgentSessions',
             nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsRequest.SerializeToString,
             nodelink_dot_v1_dot_admin__pb2.ListAgentSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.AgentAdminService/DrainAgent',
+            nodelink_dot_v1_dot_admin__pb2.DrainAgentRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.DrainAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.AgentAdminService/UndrainAgent',
+            nodelink_dot_v1_dot_admin__pb2.UndrainAgentRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.UndrainAgentResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -330,6 +463,422 @@ class StatsService:
             '/nodelink.v1.StatsService/GetStats',
             nodelink_dot_v1_dot_admin__pb2.GetStatsRequest.SerializeToString,
             nodelink_dot_v1_dot_admin__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class WorkspaceServiceStub:
+    """WorkspaceService keeps the workspaces. Each says where its tasks run, one at a time.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateWorkspace = channel.unary_unary(
+                '/nodelink.v1.WorkspaceService/CreateWorkspace',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.CreateWorkspaceRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.CreateWorkspaceResponse.FromString,
+                _registered_method=True)
+        self.GetWorkspace = channel.unary_unary(
+                '/nodelink.v1.WorkspaceService/GetWorkspace',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.GetWorkspaceRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.GetWorkspaceResponse.FromString,
+                _registered_method=True)
+        self.ListWorkspaces = channel.unary_unary(
+                '/nodelink.v1.WorkspaceService/ListWorkspaces',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.ListWorkspacesRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.ListWorkspacesResponse.FromString,
+                _registered_method=True)
+        self.UpdateWorkspace = channel.unary_unary(
+                '/nodelink.v1.WorkspaceService/UpdateWorkspace',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.UpdateWorkspaceRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.UpdateWorkspaceResponse.FromString,
+                _registered_method=True)
+        self.DeleteWorkspace = channel.unary_unary(
+                '/nodelink.v1.WorkspaceService/DeleteWorkspace',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.DeleteWorkspaceRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.DeleteWorkspaceResponse.FromString,
+                _registered_method=True)
+
+
+class WorkspaceServiceServicer:
+    """WorkspaceService keeps the workspaces. Each says where its tasks run, one at a time.
+    """
+
+    def CreateWorkspace(self, request, context):
+        """CreateWorkspace keeps a new workspace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetWorkspace(self, request, context):
+        """GetWorkspace returns one workspace.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWorkspaces(self, request, context):
+        """ListWorkspaces returns every workspace, by name. There are at most 1,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateWorkspace(self, request, context):
+        """UpdateWorkspace lets the tasks that come in from then on run elsewhere; what waits already stays where it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWorkspace(self, request, context):
+        """DeleteWorkspace lets there be no such workspace any more. It is refused while a live task names it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_WorkspaceServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateWorkspace': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateWorkspace,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.CreateWorkspaceRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.CreateWorkspaceResponse.SerializeToString,
+            ),
+            'GetWorkspace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWorkspace,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.GetWorkspaceRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.GetWorkspaceResponse.SerializeToString,
+            ),
+            'ListWorkspaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkspaces,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.ListWorkspacesRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.ListWorkspacesResponse.SerializeToString,
+            ),
+            'UpdateWorkspace': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateWorkspace,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.UpdateWorkspaceRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.UpdateWorkspaceResponse.SerializeToString,
+            ),
+            'DeleteWorkspace': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWorkspace,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.DeleteWorkspaceRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.DeleteWorkspaceResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'nodelink.v1.WorkspaceService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('nodelink.v1.WorkspaceService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class WorkspaceService:
+    """WorkspaceService keeps the workspaces. Each says where its tasks run, one at a time.
+    """
+
+    @staticmethod
+    def CreateWorkspace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.WorkspaceService/CreateWorkspace',
+            nodelink_dot_v1_dot_admin__pb2.CreateWorkspaceRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.CreateWorkspaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetWorkspace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.WorkspaceService/GetWorkspace',
+            nodelink_dot_v1_dot_admin__pb2.GetWorkspaceRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.GetWorkspaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkspaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.WorkspaceService/ListWorkspaces',
+            nodelink_dot_v1_dot_admin__pb2.ListWorkspacesRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.ListWorkspacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateWorkspace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.WorkspaceService/UpdateWorkspace',
+            nodelink_dot_v1_dot_admin__pb2.UpdateWorkspaceRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.UpdateWorkspaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWorkspace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.WorkspaceService/DeleteWorkspace',
+            nodelink_dot_v1_dot_admin__pb2.DeleteWorkspaceRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.DeleteWorkspaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class LimitServiceStub:
+    """LimitService shows how many tasks may be with agents at a time, and who has a place, and sets it.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListLimits = channel.unary_unary(
+                '/nodelink.v1.LimitService/ListLimits',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.ListLimitsResponse.FromString,
+                _registered_method=True)
+        self.SetLimit = channel.unary_unary(
+                '/nodelink.v1.LimitService/SetLimit',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.SetLimitRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.SetLimitResponse.FromString,
+                _registered_method=True)
+        self.RemoveLimit = channel.unary_unary(
+                '/nodelink.v1.LimitService/RemoveLimit',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.RemoveLimitRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.RemoveLimitResponse.FromString,
+                _registered_method=True)
+
+
+class LimitServiceServicer:
+    """LimitService shows how many tasks may be with agents at a time, and who has a place, and sets it.
+    """
+
+    def ListLimits(self, request, context):
+        """ListLimits returns the limits that are set, and the keys of which a place is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLimit(self, request, context):
+        """SetLimit sets a limit. What runs already goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveLimit(self, request, context):
+        """RemoveLimit lets there be no such limit any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_LimitServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.ListLimitsRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.ListLimitsResponse.SerializeToString,
+            ),
+            'SetLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLimit,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.SetLimitRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.SetLimitResponse.SerializeToString,
+            ),
+            'RemoveLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveLimit,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.RemoveLimitRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.RemoveLimitResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'nodelink.v1.LimitService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('nodelink.v1.LimitService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class LimitService:
+    """LimitService shows how many tasks may be with agents at a time, and who has a place, and sets it.
+    """
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.LimitService/ListLimits',
+            nodelink_dot_v1_dot_admin__pb2.ListLimitsRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.ListLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.LimitService/SetLimit',
+            nodelink_dot_v1_dot_admin__pb2.SetLimitRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.SetLimitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.LimitService/RemoveLimit',
+            nodelink_dot_v1_dot_admin__pb2.RemoveLimitRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.RemoveLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AgentAdminServiceStub:
-    """AgentAdminService shows the agents."""
+    """AgentAdminService shows the agents, and says which of them get work."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,23 +37,39 @@ class AgentAdminServiceStub:
     """ListAgents returns every agent that the server knows."""
     GetAgent: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetAgentRequest, _admin_pb2.GetAgentResponse]
     """GetAgent returns one agent."""
+    ExplainAgent: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExplainAgentRequest, _admin_pb2.ExplainAgentResponse]
+    """ExplainAgent tells why an agent has the work that it has: each condition, and how much waits that it could run."""
     ListAgentSessions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAgentSessionsRequest, _admin_pb2.ListAgentSessionsResponse]
     """ListAgentSessions returns the connections of one agent, newest first, a page at a time."""
+    DrainAgent: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainAgentRequest, _admin_pb2.DrainAgentResponse]
+    """DrainAgent has an agent become empty: it gets nothing new, gives back what it has not begun, and what still runs there
+    at the deadline is stopped.
+    """
+    UndrainAgent: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UndrainAgentRequest, _admin_pb2.UndrainAgentResponse]
+    """UndrainAgent lets an agent that is kept from new work have new work again."""
 
 @_typing.type_check_only
 class AgentAdminServiceAsyncStub(AgentAdminServiceStub):
-    """AgentAdminService shows the agents."""
+    """AgentAdminService shows the agents, and says which of them get work."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAgents: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAgentsRequest, _admin_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """ListAgents returns every agent that the server knows."""
     GetAgent: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetAgentRequest, _admin_pb2.GetAgentResponse]  # type: ignore[assignment]
     """GetAgent returns one agent."""
+    ExplainAgent: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExplainAgentRequest, _admin_pb2.ExplainAgentResponse]  # type: ignore[assignment]
+    """ExplainAgent tells why an agent has the work that it has: each condition, and how much waits that it could run."""
     ListAgentSessions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAgentSessionsRequest, _admin_pb2.ListAgentSessionsResponse]  # type: ignore[assignment]
     """ListAgentSessions returns the connections of one agent, newest first, a page at a time."""
+    DrainAgent: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainAgentRequest, _admin_pb2.DrainAgentResponse]  # type: ignore[assignment]
+    """DrainAgent has an agent become empty: it gets nothing new, gives back what it has not begun, and what still runs there
+    at the deadline is stopped.
+    """
+    UndrainAgent: _aio.UnaryUnaryMultiCallable[_admin_pb2.UndrainAgentRequest, _admin_pb2.UndrainAgentResponse]  # type: ignore[assignment]
+    """UndrainAgent lets an agent that is kept from new work have new work again."""
 
 class AgentAdminServiceServicer:
-    """AgentAdminService shows the agents."""
+    """AgentAdminService shows the agents, and says which of them get work."""
 
     def ListAgents(
         self,
@@ -69,12 +85,35 @@ class AgentAdminServiceServicer:
     ) -> _typing.Union[_admin_pb2.GetAgentResponse, _abc.Awaitable[_admin_pb2.GetAgentResponse]]:
         """GetAgent returns one agent."""
 
+    def ExplainAgent(
+        self,
+        request: _admin_pb2.ExplainAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ExplainAgentResponse, _abc.Awaitable[_admin_pb2.ExplainAgentResponse]]:
+        """ExplainAgent tells why an agent has the work that it has: each condition, and how much waits that it could run."""
+
     def ListAgentSessions(
         self,
         request: _admin_pb2.ListAgentSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListAgentSessionsResponse, _abc.Awaitable[_admin_pb2.ListAgentSessionsResponse]]:
         """ListAgentSessions returns the connections of one agent, newest first, a page at a time."""
+
+    def DrainAgent(
+        self,
+        request: _admin_pb2.DrainAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DrainAgentResponse, _abc.Awaitable[_admin_pb2.DrainAgentResponse]]:
+        """DrainAgent has an agent become empty: it gets nothing new, gives back what it has not begun, and what still runs there
+        at the deadline is stopped.
+        """
+
+    def UndrainAgent(
+        self,
+        request: _admin_pb2.UndrainAgentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.UndrainAgentResponse, _abc.Awaitable[_admin_pb2.UndrainAgentResponse]]:
+        """UndrainAgent lets an agent that is kept from new work have new work again."""
 
 def add_AgentAdminServiceServicer_to_server(servicer: AgentAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
@@ -137,3 +176,129 @@ class StatsServiceServicer:
         """GetStats returns counts and durations over a time."""
 
 def add_StatsServiceServicer_to_server(servicer: StatsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class WorkspaceServiceStub:
+    """WorkspaceService keeps the workspaces. Each says where its tasks run, one at a time."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> WorkspaceServiceAsyncStub: ...
+    CreateWorkspace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateWorkspaceRequest, _admin_pb2.CreateWorkspaceResponse]
+    """CreateWorkspace keeps a new workspace."""
+    GetWorkspace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetWorkspaceRequest, _admin_pb2.GetWorkspaceResponse]
+    """GetWorkspace returns one workspace."""
+    ListWorkspaces: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWorkspacesRequest, _admin_pb2.ListWorkspacesResponse]
+    """ListWorkspaces returns every workspace, by name. There are at most 1,000."""
+    UpdateWorkspace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UpdateWorkspaceRequest, _admin_pb2.UpdateWorkspaceResponse]
+    """UpdateWorkspace lets the tasks that come in from then on run elsewhere; what waits already stays where it is."""
+    DeleteWorkspace: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DeleteWorkspaceRequest, _admin_pb2.DeleteWorkspaceResponse]
+    """DeleteWorkspace lets there be no such workspace any more. It is refused while a live task names it."""
+
+@_typing.type_check_only
+class WorkspaceServiceAsyncStub(WorkspaceServiceStub):
+    """WorkspaceService keeps the workspaces. Each says where its tasks run, one at a time."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    CreateWorkspace: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateWorkspaceRequest, _admin_pb2.CreateWorkspaceResponse]  # type: ignore[assignment]
+    """CreateWorkspace keeps a new workspace."""
+    GetWorkspace: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetWorkspaceRequest, _admin_pb2.GetWorkspaceResponse]  # type: ignore[assignment]
+    """GetWorkspace returns one workspace."""
+    ListWorkspaces: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWorkspacesRequest, _admin_pb2.ListWorkspacesResponse]  # type: ignore[assignment]
+    """ListWorkspaces returns every workspace, by name. There are at most 1,000."""
+    UpdateWorkspace: _aio.UnaryUnaryMultiCallable[_admin_pb2.UpdateWorkspaceRequest, _admin_pb2.UpdateWorkspaceResponse]  # type: ignore[assignment]
+    """UpdateWorkspace lets the tasks that come in from then on run elsewhere; what waits already stays where it is."""
+    DeleteWorkspace: _aio.UnaryUnaryMultiCallable[_admin_pb2.DeleteWorkspaceRequest, _admin_pb2.DeleteWorkspaceResponse]  # type: ignore[assignment]
+    """DeleteWorkspace lets there be no such workspace any more. It is refused while a live task names it."""
+
+class WorkspaceServiceServicer:
+    """WorkspaceService keeps the workspaces. Each says where its tasks run, one at a time."""
+
+    def CreateWorkspace(
+        self,
+        request: _admin_pb2.CreateWorkspaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CreateWorkspaceResponse, _abc.Awaitable[_admin_pb2.CreateWorkspaceResponse]]:
+        """CreateWorkspace keeps a new workspace."""
+
+    def GetWorkspace(
+        self,
+        request: _admin_pb2.GetWorkspaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetWorkspaceResponse, _abc.Awaitable[_admin_pb2.GetWorkspaceResponse]]:
+        """GetWorkspace returns one workspace."""
+
+    def ListWorkspaces(
+        self,
+        request: _admin_pb2.ListWorkspacesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListWorkspacesResponse, _abc.Awaitable[_admin_pb2.ListWorkspacesResponse]]:
+        """ListWorkspaces returns every workspace, by name. There are at most 1,000."""
+
+    def UpdateWorkspace(
+        self,
+        request: _admin_pb2.UpdateWorkspaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.UpdateWorkspaceResponse, _abc.Awaitable[_admin_pb2.UpdateWorkspaceResponse]]:
+        """UpdateWorkspace lets the tasks that come in from then on run elsewhere; what waits already stays where it is."""
+
+    def DeleteWorkspace(
+        self,
+        request: _admin_pb2.DeleteWorkspaceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DeleteWorkspaceResponse, _abc.Awaitable[_admin_pb2.DeleteWorkspaceResponse]]:
+        """DeleteWorkspace lets there be no such workspace any more. It is refused while a live task names it."""
+
+def add_WorkspaceServiceServicer_to_server(servicer: WorkspaceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class LimitServiceStub:
+    """LimitService shows how many tasks may be with agents at a time, and who has a place, and sets it."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> LimitServiceAsyncStub: ...
+    ListLimits: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListLimitsRequest, _admin_pb2.ListLimitsResponse]
+    """ListLimits returns the limits that are set, and the keys of which a place is taken."""
+    SetLimit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetLimitRequest, _admin_pb2.SetLimitResponse]
+    """SetLimit sets a limit. What runs already goes on."""
+    RemoveLimit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveLimitRequest, _admin_pb2.RemoveLimitResponse]
+    """RemoveLimit lets there be no such limit any more."""
+
+@_typing.type_check_only
+class LimitServiceAsyncStub(LimitServiceStub):
+    """LimitService shows how many tasks may be with agents at a time, and who has a place, and sets it."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListLimits: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListLimitsRequest, _admin_pb2.ListLimitsResponse]  # type: ignore[assignment]
+    """ListLimits returns the limits that are set, and the keys of which a place is taken."""
+    SetLimit: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetLimitRequest, _admin_pb2.SetLimitResponse]  # type: ignore[assignment]
+    """SetLimit sets a limit. What runs already goes on."""
+    RemoveLimit: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveLimitRequest, _admin_pb2.RemoveLimitResponse]  # type: ignore[assignment]
+    """RemoveLimit lets there be no such limit any more."""
+
+class LimitServiceServicer:
+    """LimitService shows how many tasks may be with agents at a time, and who has a place, and sets it."""
+
+    def ListLimits(
+        self,
+        request: _admin_pb2.ListLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListLimitsResponse, _abc.Awaitable[_admin_pb2.ListLimitsResponse]]:
+        """ListLimits returns the limits that are set, and the keys of which a place is taken."""
+
+    def SetLimit(
+        self,
+        request: _admin_pb2.SetLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetLimitResponse, _abc.Awaitable[_admin_pb2.SetLimitResponse]]:
+        """SetLimit sets a limit. What runs already goes on."""
+
+    def RemoveLimit(
+        self,
+        request: _admin_pb2.RemoveLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RemoveLimitResponse, _abc.Awaitable[_admin_pb2.RemoveLimitResponse]]:
+        """RemoveLimit lets there be no such limit any more."""
+
+def add_LimitServiceServicer_to_server(servicer: LimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -18,6 +18,7 @@ class HeldState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HELD_STATE_RUNNING: _ClassVar[HeldState]
     HELD_STATE_ENDED: _ClassVar[HeldState]
     HELD_STATE_LOGS_ONLY: _ClassVar[HeldState]
+    HELD_STATE_ACCEPTED: _ClassVar[HeldState]
 
 class VerdictAction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -46,6 +47,7 @@ HELD_STATE_WAITING: HeldState
 HELD_STATE_RUNNING: HeldState
 HELD_STATE_ENDED: HeldState
 HELD_STATE_LOGS_ONLY: HeldState
+HELD_STATE_ACCEPTED: HeldState
 VERDICT_ACTION_UNSPECIFIED: VerdictAction
 VERDICT_ACTION_KEEP: VerdictAction
 VERDICT_ACTION_STOP: VerdictAction
@@ -88,7 +90,7 @@ class ConnectRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., responses: _Optional[_Iterable[_Union[TaskResponse, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogChunk, _Mapping]]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., task_credit: _Optional[int] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "tasks", "starts", "cancels", "result_acks", "log_acks", "heartbeat_ack", "response_credit", "log_credit", "drain", "goodbye")
+    __slots__ = ("welcome", "tasks", "starts", "cancels", "result_acks", "log_acks", "heartbeat_ack", "response_credit", "log_credit", "drain", "goodbye", "extends")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
     STARTS_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +102,7 @@ class ConnectResponse(_message.Message):
     LOG_CREDIT_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    EXTENDS_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     tasks: _containers.RepeatedCompositeFieldContainer[TaskRequest]
     starts: _containers.RepeatedCompositeFieldContainer[StartCommand]
@@ -111,10 +114,11 @@ class ConnectResponse(_message.Message):
     log_credit: int
     drain: Drain
     goodbye: Goodbye
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[TaskRequest, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[StartCommand, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[CancelCommand, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., log_acks: _Optional[_Iterable[_Union[LogAck, _Mapping]]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., response_credit: _Optional[int] = ..., log_credit: _Optional[int] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    extends: _containers.RepeatedCompositeFieldContainer[ExtendCommand]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[TaskRequest, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[StartCommand, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[CancelCommand, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., log_acks: _Optional[_Iterable[_Union[LogAck, _Mapping]]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., response_credit: _Optional[int] = ..., log_credit: _Optional[int] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., extends: _Optional[_Iterable[_Union[ExtendCommand, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol_min", "protocol_max", "agent_id", "secret", "session", "remembers_since", "host_id", "name", "pool", "slots", "handlers", "labels", "features", "software_version", "held")
+    __slots__ = ("protocol_min", "protocol_max", "agent_id", "secret", "session", "remembers_since", "host_id", "name", "pool", "slots", "handlers", "labels", "features", "software_version", "held", "instance_id", "process_since", "resources", "type_limits")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +126,20 @@ class Hello(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class ResourcesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class TypeLimitsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_MAX_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +155,10 @@ class Hello(_message.Message):
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_SINCE_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_FIELD_NUMBER: _ClassVar[int]
+    TYPE_LIMITS_FIELD_NUMBER: _ClassVar[int]
     protocol_min: int
     protocol_max: int
     agent_id: str
@@ -152,7 +174,11 @@ class Hello(_message.Message):
     features: _containers.RepeatedScalarFieldContainer[str]
     software_version: str
     held: _containers.RepeatedCompositeFieldContainer[HeldAttempt]
-    def __init__(self, protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., agent_id: _Optional[str] = ..., secret: _Optional[bytes] = ..., session: _Optional[int] = ..., remembers_since: _Optional[int] = ..., host_id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., slots: _Optional[int] = ..., handlers: _Optional[_Iterable[_Union[Handler, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., features: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ...) -> None: ...
+    instance_id: str
+    process_since: int
+    resources: _containers.ScalarMap[str, int]
+    type_limits: _containers.ScalarMap[str, int]
+    def __init__(self, protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., agent_id: _Optional[str] = ..., secret: _Optional[bytes] = ..., session: _Optional[int] = ..., remembers_since: _Optional[int] = ..., host_id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., slots: _Optional[int] = ..., handlers: _Optional[_Iterable[_Union[Handler, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., features: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., instance_id: _Optional[str] = ..., process_since: _Optional[int] = ..., resources: _Optional[_Mapping[str, int]] = ..., type_limits: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Handler(_message.Message):
     __slots__ = ("type", "execution")
@@ -207,7 +233,7 @@ class Verdict(_message.Message):
     def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., action: _Optional[_Union[VerdictAction, str]] = ..., logs: _Optional[_Iterable[_Union[LogAck, _Mapping]]] = ...) -> None: ...
 
 class TaskRequest(_message.Message):
-    __slots__ = ("ref", "spec", "execution", "granted", "lease", "trace_context")
+    __slots__ = ("ref", "spec", "execution", "granted", "lease", "trace_context", "basis")
     class TraceContextEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -221,13 +247,15 @@ class TaskRequest(_message.Message):
     GRANTED_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     TRACE_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    BASIS_FIELD_NUMBER: _ClassVar[int]
     ref: AttemptRef
     spec: bytes
     execution: _task_pb2.Execution
     granted: bool
     lease: _duration_pb2.Duration
     trace_context: _containers.ScalarMap[str, str]
-    def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., spec: _Optional[bytes] = ..., execution: _Optional[_Union[_task_pb2.Execution, str]] = ..., granted: _Optional[bool] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., trace_context: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    basis: int
+    def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., spec: _Optional[bytes] = ..., execution: _Optional[_Union[_task_pb2.Execution, str]] = ..., granted: _Optional[bool] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., trace_context: _Optional[_Mapping[str, str]] = ..., basis: _Optional[int] = ...) -> None: ...
 
 class StartCommand(_message.Message):
     __slots__ = ("ref", "lease", "basis")
@@ -249,21 +277,39 @@ class CancelCommand(_message.Message):
     reason: str
     def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class ExtendCommand(_message.Message):
+    __slots__ = ("ref", "number", "timeout", "heartbeat_timeout", "heard")
+    REF_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    HEARD_FIELD_NUMBER: _ClassVar[int]
+    ref: AttemptRef
+    number: int
+    timeout: _duration_pb2.Duration
+    heartbeat_timeout: _duration_pb2.Duration
+    heard: int
+    def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., number: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heard: _Optional[int] = ...) -> None: ...
+
 class TaskResponse(_message.Message):
-    __slots__ = ("ref", "accepted", "started", "progress", "finished", "declined")
+    __slots__ = ("ref", "accepted", "started", "progress", "finished", "declined", "gone", "extended")
     REF_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
     DECLINED_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    EXTENDED_FIELD_NUMBER: _ClassVar[int]
     ref: AttemptRef
     accepted: Accepted
     started: Started
     progress: _task_pb2.Progress
     finished: Finished
     declined: Declined
-    def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., accepted: _Optional[_Union[Accepted, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[_task_pb2.Progress, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., declined: _Optional[_Union[Declined, _Mapping]] = ...) -> None: ...
+    gone: Gone
+    extended: Extended
+    def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., accepted: _Optional[_Union[Accepted, _Mapping]] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[_task_pb2.Progress, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ..., declined: _Optional[_Union[Declined, _Mapping]] = ..., gone: _Optional[_Union[Gone, _Mapping]] = ..., extended: _Optional[_Union[Extended, _Mapping]] = ...) -> None: ...
 
 class Accepted(_message.Message):
     __slots__ = ()
@@ -277,14 +323,36 @@ class Started(_message.Message):
     containment: str
     def __init__(self, ago: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., containment: _Optional[str] = ...) -> None: ...
 
+class Extended(_message.Message):
+    __slots__ = ("number", "timeout", "total_timeout", "heartbeat_timeout")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    timeout: _duration_pb2.Duration
+    total_timeout: _duration_pb2.Duration
+    heartbeat_timeout: _duration_pb2.Duration
+    def __init__(self, number: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
 class Declined(_message.Message):
-    __slots__ = ("message",)
+    __slots__ = ("message", "just_this")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    JUST_THIS_FIELD_NUMBER: _ClassVar[int]
     message: str
-    def __init__(self, message: _Optional[str] = ...) -> None: ...
+    just_this: bool
+    def __init__(self, message: _Optional[str] = ..., just_this: _Optional[bool] = ...) -> None: ...
+
+class Gone(_message.Message):
+    __slots__ = ("message", "agent_died")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_DIED_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    agent_died: bool
+    def __init__(self, message: _Optional[str] = ..., agent_died: _Optional[bool] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("outcome", "exit_code", "signal", "output", "error", "reason", "run_seconds", "cpu_seconds", "max_rss_bytes", "log_totals", "tree_gone")
+    __slots__ = ("outcome", "exit_code", "signal", "output", "error", "reason", "run_seconds", "cpu_seconds", "max_rss_bytes", "log_totals", "tree_gone", "retry_after")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -296,6 +364,7 @@ class Finished(_message.Message):
     MAX_RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     LOG_TOTALS_FIELD_NUMBER: _ClassVar[int]
     TREE_GONE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     outcome: Outcome
     exit_code: int
     signal: int
@@ -307,7 +376,8 @@ class Finished(_message.Message):
     max_rss_bytes: int
     log_totals: _containers.RepeatedCompositeFieldContainer[LogTotal]
     tree_gone: bool
-    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., output: _Optional[bytes] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., reason: _Optional[str] = ..., run_seconds: _Optional[float] = ..., cpu_seconds: _Optional[float] = ..., max_rss_bytes: _Optional[int] = ..., log_totals: _Optional[_Iterable[_Union[LogTotal, _Mapping]]] = ..., tree_gone: _Optional[bool] = ...) -> None: ...
+    retry_after: _duration_pb2.Duration
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., output: _Optional[bytes] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., reason: _Optional[str] = ..., run_seconds: _Optional[float] = ..., cpu_seconds: _Optional[float] = ..., max_rss_bytes: _Optional[int] = ..., log_totals: _Optional[_Iterable[_Union[LogTotal, _Mapping]]] = ..., tree_gone: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class LogTotal(_message.Message):
     __slots__ = ("stream", "bytes")
@@ -332,22 +402,35 @@ class LogChunk(_message.Message):
     def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., stream: _Optional[_Union[_task_pb2.LogStream, str]] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., gap: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number", "running", "load", "draining")
+    __slots__ = ("number", "running", "load", "draining", "slots_used", "resources_used")
+    class ResourcesUsedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_USED_FIELD_NUMBER: _ClassVar[int]
+    RESOURCES_USED_FIELD_NUMBER: _ClassVar[int]
     number: int
     running: _containers.RepeatedCompositeFieldContainer[AttemptRef]
     load: float
     draining: bool
-    def __init__(self, number: _Optional[int] = ..., running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., load: _Optional[float] = ..., draining: _Optional[bool] = ...) -> None: ...
+    slots_used: int
+    resources_used: _containers.ScalarMap[str, int]
+    def __init__(self, number: _Optional[int] = ..., running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., load: _Optional[float] = ..., draining: _Optional[bool] = ..., slots_used: _Optional[int] = ..., resources_used: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class HeartbeatAck(_message.Message):
-    __slots__ = ("number",)
+    __slots__ = ("number", "unknown")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     number: int
-    def __init__(self, number: _Optional[int] = ...) -> None: ...
+    unknown: _containers.RepeatedCompositeFieldContainer[AttemptRef]
+    def __init__(self, number: _Optional[int] = ..., unknown: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ...) -> None: ...
 
 class ResultAck(_message.Message):
     __slots__ = ("ref", "disposition")

@@ -55,6 +55,11 @@ class TaskServiceStub:
                 request_serializer=nodelink_dot_v1_dot_task__pb2.GetTaskRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_task__pb2.GetTaskResponse.FromString,
                 _registered_method=True)
+        self.ExplainTask = channel.unary_unary(
+                '/nodelink.v1.TaskService/ExplainTask',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.ExplainTaskRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.ExplainTaskResponse.FromString,
+                _registered_method=True)
         self.ListTasks = channel.unary_unary(
                 '/nodelink.v1.TaskService/ListTasks',
                 request_serializer=nodelink_dot_v1_dot_task__pb2.ListTasksRequest.SerializeToString,
@@ -80,10 +85,30 @@ class TaskServiceStub:
                 request_serializer=nodelink_dot_v1_dot_task__pb2.CancelTaskRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_task__pb2.CancelTaskResponse.FromString,
                 _registered_method=True)
+        self.AbandonTask = channel.unary_unary(
+                '/nodelink.v1.TaskService/AbandonTask',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.AbandonTaskRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.AbandonTaskResponse.FromString,
+                _registered_method=True)
+        self.ResolveTask = channel.unary_unary(
+                '/nodelink.v1.TaskService/ResolveTask',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.ResolveTaskRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.ResolveTaskResponse.FromString,
+                _registered_method=True)
+        self.ExtendTask = channel.unary_unary(
+                '/nodelink.v1.TaskService/ExtendTask',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.ExtendTaskRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.ExtendTaskResponse.FromString,
+                _registered_method=True)
         self.RetryTask = channel.unary_unary(
                 '/nodelink.v1.TaskService/RetryTask',
                 request_serializer=nodelink_dot_v1_dot_task__pb2.RetryTaskRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_task__pb2.RetryTaskResponse.FromString,
+                _registered_method=True)
+        self.BulkTasks = channel.unary_unary(
+                '/nodelink.v1.TaskService/BulkTasks',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.BulkTasksRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.BulkTasksResponse.FromString,
                 _registered_method=True)
         self.ApproveTask = channel.unary_unary(
                 '/nodelink.v1.TaskService/ApproveTask',
@@ -139,6 +164,13 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainTask(self, request, context):
+        """ExplainTask tells why a task stands where it stands: each condition, whether it holds, and what would help.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTasks(self, request, context):
         """ListTasks returns tasks, newest first, a page at a time.
         """
@@ -174,8 +206,37 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AbandonTask(self, request, context):
+        """AbandonTask ends a live task as failed, whatever its agent does: a person's decision, which is audited. The agent is
+        told to stop it when it is next heard of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveTask(self, request, context):
+        """ResolveTask says what became of a task whose end is not known (status unknown): a person's decision, which is audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtendTask(self, request, context):
+        """ExtendTask gives a task that is with an agent other limits: for its run, for its silence, for the time in all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryTask(self, request, context):
         """RetryTask runs a finished task again: as a new task, for what has ended never changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BulkTasks(self, request, context):
+        """BulkTasks does one thing to every task that a filter selects: it is stopped, run again, or given another priority.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +293,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=nodelink_dot_v1_dot_task__pb2.GetTaskRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_task__pb2.GetTaskResponse.SerializeToString,
             ),
+            'ExplainTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainTask,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.ExplainTaskRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.ExplainTaskResponse.SerializeToString,
+            ),
             'ListTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTasks,
                     request_deserializer=nodelink_dot_v1_dot_task__pb2.ListTasksRequest.FromString,
@@ -257,10 +323,30 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=nodelink_dot_v1_dot_task__pb2.CancelTaskRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_task__pb2.CancelTaskResponse.SerializeToString,
             ),
+            'AbandonTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.AbandonTask,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.AbandonTaskRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.AbandonTaskResponse.SerializeToString,
+            ),
+            'ResolveTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveTask,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.ResolveTaskRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.ResolveTaskResponse.SerializeToString,
+            ),
+            'ExtendTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtendTask,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.ExtendTaskRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.ExtendTaskResponse.SerializeToString,
+            ),
             'RetryTask': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryTask,
                     request_deserializer=nodelink_dot_v1_dot_task__pb2.RetryTaskRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_task__pb2.RetryTaskResponse.SerializeToString,
+            ),
+            'BulkTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BulkTasks,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.BulkTasksRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.BulkTasksResponse.SerializeToString,
             ),
             'ApproveTask': grpc.unary_unary_rpc_method_handler(
                     servicer.ApproveTask,
@@ -392,6 +478,33 @@ class TaskService:
             '/nodelink.v1.TaskService/GetTask',
             nodelink_dot_v1_dot_task__pb2.GetTaskRequest.SerializeToString,
             nodelink_dot_v1_dot_task__pb2.GetTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/ExplainTask',
+            nodelink_dot_v1_dot_task__pb2.ExplainTaskRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.ExplainTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -538,6 +651,87 @@ class TaskService:
             _registered_method=True)
 
     @staticmethod
+    def AbandonTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/AbandonTask',
+            nodelink_dot_v1_dot_task__pb2.AbandonTaskRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.AbandonTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/ResolveTask',
+            nodelink_dot_v1_dot_task__pb2.ResolveTaskRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.ResolveTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtendTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/ExtendTask',
+            nodelink_dot_v1_dot_task__pb2.ExtendTaskRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.ExtendTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RetryTask(request,
             target,
             options=(),
@@ -554,6 +748,33 @@ class TaskService:
             '/nodelink.v1.TaskService/RetryTask',
             nodelink_dot_v1_dot_task__pb2.RetryTaskRequest.SerializeToString,
             nodelink_dot_v1_dot_task__pb2.RetryTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BulkTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/BulkTasks',
+            nodelink_dot_v1_dot_task__pb2.BulkTasksRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.BulkTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

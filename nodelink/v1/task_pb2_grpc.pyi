@@ -41,6 +41,8 @@ class TaskServiceStub:
     """StreamSubmitTasks accepts tasks for as long as the caller sends them; each answer follows its commit."""
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]
     """GetTask returns one task."""
+    ExplainTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ExplainTaskRequest, _task_pb2.ExplainTaskResponse]
+    """ExplainTask tells why a task stands where it stands: each condition, whether it holds, and what would help."""
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.ListTasksRequest, _task_pb2.ListTasksResponse]
     """ListTasks returns tasks, newest first, a page at a time."""
     WaitTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.WaitTaskRequest, _task_pb2.WaitTaskResponse]
@@ -51,8 +53,18 @@ class TaskServiceStub:
     """WatchTasks streams events, from a revision if one is given."""
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.CancelTaskRequest, _task_pb2.CancelTaskResponse]
     """CancelTask asks for a task to be stopped. A running task is cancelled only when its agent confirms it."""
+    AbandonTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.AbandonTaskRequest, _task_pb2.AbandonTaskResponse]
+    """AbandonTask ends a live task as failed, whatever its agent does: a person's decision, which is audited. The agent is
+    told to stop it when it is next heard of.
+    """
+    ResolveTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ResolveTaskRequest, _task_pb2.ResolveTaskResponse]
+    """ResolveTask says what became of a task whose end is not known (status unknown): a person's decision, which is audited."""
+    ExtendTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ExtendTaskRequest, _task_pb2.ExtendTaskResponse]
+    """ExtendTask gives a task that is with an agent other limits: for its run, for its silence, for the time in all."""
     RetryTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.RetryTaskRequest, _task_pb2.RetryTaskResponse]
     """RetryTask runs a finished task again: as a new task, for what has ended never changes."""
+    BulkTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.BulkTasksRequest, _task_pb2.BulkTasksResponse]
+    """BulkTasks does one thing to every task that a filter selects: it is stopped, run again, or given another priority."""
     ApproveTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ApproveTaskRequest, _task_pb2.ApproveTaskResponse]
     """ApproveTask lets a planned change be applied."""
     ReadTaskLogs: _grpc.UnaryStreamMultiCallable[_task_pb2.ReadTaskLogsRequest, _task_pb2.ReadTaskLogsResponse]
@@ -75,6 +87,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """StreamSubmitTasks accepts tasks for as long as the caller sends them; each answer follows its commit."""
     GetTask: _aio.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]  # type: ignore[assignment]
     """GetTask returns one task."""
+    ExplainTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ExplainTaskRequest, _task_pb2.ExplainTaskResponse]  # type: ignore[assignment]
+    """ExplainTask tells why a task stands where it stands: each condition, whether it holds, and what would help."""
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.ListTasksRequest, _task_pb2.ListTasksResponse]  # type: ignore[assignment]
     """ListTasks returns tasks, newest first, a page at a time."""
     WaitTask: _aio.UnaryUnaryMultiCallable[_task_pb2.WaitTaskRequest, _task_pb2.WaitTaskResponse]  # type: ignore[assignment]
@@ -85,8 +99,18 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """WatchTasks streams events, from a revision if one is given."""
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_pb2.CancelTaskRequest, _task_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """CancelTask asks for a task to be stopped. A running task is cancelled only when its agent confirms it."""
+    AbandonTask: _aio.UnaryUnaryMultiCallable[_task_pb2.AbandonTaskRequest, _task_pb2.AbandonTaskResponse]  # type: ignore[assignment]
+    """AbandonTask ends a live task as failed, whatever its agent does: a person's decision, which is audited. The agent is
+    told to stop it when it is next heard of.
+    """
+    ResolveTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ResolveTaskRequest, _task_pb2.ResolveTaskResponse]  # type: ignore[assignment]
+    """ResolveTask says what became of a task whose end is not known (status unknown): a person's decision, which is audited."""
+    ExtendTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ExtendTaskRequest, _task_pb2.ExtendTaskResponse]  # type: ignore[assignment]
+    """ExtendTask gives a task that is with an agent other limits: for its run, for its silence, for the time in all."""
     RetryTask: _aio.UnaryUnaryMultiCallable[_task_pb2.RetryTaskRequest, _task_pb2.RetryTaskResponse]  # type: ignore[assignment]
     """RetryTask runs a finished task again: as a new task, for what has ended never changes."""
+    BulkTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.BulkTasksRequest, _task_pb2.BulkTasksResponse]  # type: ignore[assignment]
+    """BulkTasks does one thing to every task that a filter selects: it is stopped, run again, or given another priority."""
     ApproveTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ApproveTaskRequest, _task_pb2.ApproveTaskResponse]  # type: ignore[assignment]
     """ApproveTask lets a planned change be applied."""
     ReadTaskLogs: _aio.UnaryStreamMultiCallable[_task_pb2.ReadTaskLogsRequest, _task_pb2.ReadTaskLogsResponse]  # type: ignore[assignment]
@@ -127,6 +151,13 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_pb2.GetTaskResponse, _abc.Awaitable[_task_pb2.GetTaskResponse]]:
         """GetTask returns one task."""
 
+    def ExplainTask(
+        self,
+        request: _task_pb2.ExplainTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.ExplainTaskResponse, _abc.Awaitable[_task_pb2.ExplainTaskResponse]]:
+        """ExplainTask tells why a task stands where it stands: each condition, whether it holds, and what would help."""
+
     def ListTasks(
         self,
         request: _task_pb2.ListTasksRequest,
@@ -162,12 +193,42 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_pb2.CancelTaskResponse, _abc.Awaitable[_task_pb2.CancelTaskResponse]]:
         """CancelTask asks for a task to be stopped. A running task is cancelled only when its agent confirms it."""
 
+    def AbandonTask(
+        self,
+        request: _task_pb2.AbandonTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.AbandonTaskResponse, _abc.Awaitable[_task_pb2.AbandonTaskResponse]]:
+        """AbandonTask ends a live task as failed, whatever its agent does: a person's decision, which is audited. The agent is
+        told to stop it when it is next heard of.
+        """
+
+    def ResolveTask(
+        self,
+        request: _task_pb2.ResolveTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.ResolveTaskResponse, _abc.Awaitable[_task_pb2.ResolveTaskResponse]]:
+        """ResolveTask says what became of a task whose end is not known (status unknown): a person's decision, which is audited."""
+
+    def ExtendTask(
+        self,
+        request: _task_pb2.ExtendTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.ExtendTaskResponse, _abc.Awaitable[_task_pb2.ExtendTaskResponse]]:
+        """ExtendTask gives a task that is with an agent other limits: for its run, for its silence, for the time in all."""
+
     def RetryTask(
         self,
         request: _task_pb2.RetryTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.RetryTaskResponse, _abc.Awaitable[_task_pb2.RetryTaskResponse]]:
         """RetryTask runs a finished task again: as a new task, for what has ended never changes."""
+
+    def BulkTasks(
+        self,
+        request: _task_pb2.BulkTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.BulkTasksResponse, _abc.Awaitable[_task_pb2.BulkTasksResponse]]:
+        """BulkTasks does one thing to every task that a filter selects: it is stopped, run again, or given another priority."""
 
     def ApproveTask(
         self,

@@ -1,7 +1,7 @@
 """What the agent has to say about attempts, until it is said, and for results: until it is acknowledged.
 
-Of progress only the latest is kept. A frame is filled in the order started, progress, results, so that nothing about an
-attempt ever comes after its result.
+Of progress only the latest is kept. A frame is filled in the order accepted, started, progress, wishes, results, so
+that nothing about an attempt ever comes after its result.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from nodelink.task import AttemptRef, Declined, Finished, Progress, Started, TaskResponse
+from nodelink.task import Accepted, AttemptRef, Declined, Finished, Gone, Progress, Started, TaskResponse
+from nodelink_agent.core.wishes import Wishes
 
 ITEM_BYTES = 128
 """What an item takes in a frame, its output and its words apart. An estimate on the high side."""
@@ -19,8 +20,11 @@ class Outbox:
     """Responses on their way. Sends only as many frames as the response credit of the session allows."""
 
     def __init__(self) -> None:
+        self._accepted: dict[AttemptRef, None] = {}
         self._started: dict[AttemptRef, tuple[float, str]] = {}
         self._progress: dict[AttemptRef, Progress] = {}
+        self.wishes = Wishes()
+        """What running work has said of its own limits."""
         self._unsent: OrderedDict[AttemptRef, TaskResponse] = OrderedDict()
         self._unacknowledged: dict[AttemptRef, TaskResponse] = {}
         self._frames_left = 0
@@ -34,10 +38,20 @@ class Outbox:
     @property
     def is_empty(self) -> bool:
         """Whether everything has been said, and every result acknowledged."""
-        return not (self._unsent or self._unacknowledged or self._started or self._progress)
+        return not (self._unsent or self._unacknowledged or self._says_more)
+
+    @property
+    def _says_more(self) -> bool:
+        """Whether anything but a result is to be said."""
+        return bool(self._accepted or self._started or self._progress or self.wishes.are_to_be_said)
 
     def new_session(self) -> None:
-        """Begin again: all that is not acknowledged is to be sent, in the order of old. There is no credit yet."""
+        """Begin again: all that is not acknowledged is to be sent, in the order of old. There is no credit yet.
+
+        That offers were accepted is not said again: the hello lists them.
+        """
+        self._accepted.clear()
+        self.wishes.new_session()
         unsent = self._unsent
         self._unsent = OrderedDict(self._unacknowledged)
         self._unsent.update(unsent)
@@ -47,6 +61,10 @@ class Outbox:
     def allow(self, frames: int) -> None:
         """At most so many frames may be sent in this session. Less than before changes nothing."""
         self._frames_left = max(self._frames_left, frames - self._frames_sent)
+
+    def accepted(self, ref: AttemptRef) -> None:
+        """To be said once: an offer is accepted."""
+        self._accepted[ref] = None
 
     def started(self, ref: AttemptRef, *, at: float, containment: str) -> None:
         """To be said: work has started, at this moment of the caller's clock."""
@@ -60,20 +78,25 @@ class Outbox:
         """To be said until it is acknowledged: how attempts ended."""
         for response in responses:
             self._unsent[response.ref] = response
+            self.wishes.forget(response.ref)
         if self._progress:
             for ref in self._progress.keys() & self._unsent.keys():
                 del self._progress[ref]
 
-    def acknowledge(self, ref: AttemptRef) -> bool:
-        """A result need not be said again. False: there was none."""
-        if self._unacknowledged.pop(ref, None) is not None:
-            return True
-        return self._unsent.pop(ref, None) is not None
+    def acknowledge(self, ref: AttemptRef) -> TaskResponse | None:
+        """A result need not be said again: it. None: there was none."""
+        return self._unacknowledged.pop(ref, None) or self._unsent.pop(ref, None)
+
+    def unaccept(self, ref: AttemptRef) -> None:
+        """An offer is not accepted after all."""
+        self._accepted.pop(ref, None)
 
     def forget(self, ref: AttemptRef) -> None:
         """Nothing about this attempt is to be said any more."""
+        self._accepted.pop(ref, None)
         self._started.pop(ref, None)
         self._progress.pop(ref, None)
+        self.wishes.forget(ref)
         self.acknowledge(ref)
 
     def take(self, *, now: float, max_items: int, max_bytes: int) -> tuple[list[TaskResponse], int]:
@@ -81,10 +104,12 @@ class Outbox:
 
         A single item larger than `max_bytes` has a frame of its own.
         """
-        if not self._frames_left or not (self._unsent or self._started or self._progress):
+        if not self._frames_left or not (self._unsent or self._says_more):
             return [], 0
-        taken = self._take_started(now, max_items)
+        taken = self._take_accepted(max_items)
+        taken += self._take_started(now, max_items - len(taken))
         taken += self._take_progress(max_items - len(taken))
+        taken += self.wishes.take(max_items - len(taken), now=now)
         size = ITEM_BYTES * len(taken)
         while self._unsent and len(taken) < max_items:
             response = next(iter(self._unsent.values()))
@@ -98,6 +123,12 @@ class Outbox:
         self._frames_left -= 1
         self._frames_sent += 1
         return taken, size
+
+    def _take_accepted(self, count: int) -> list[TaskResponse]:
+        refs = list(self._accepted)[:count]
+        for ref in refs:
+            del self._accepted[ref]
+        return [TaskResponse(ref, Accepted()) for ref in refs]
 
     def _take_started(self, now: float, count: int) -> list[TaskResponse]:
         taken = []
@@ -117,7 +148,7 @@ def response_bytes(response: TaskResponse) -> int:
         case Finished() as finished:
             words = len(finished.error.message) * 4 if finished.error else 0
             return ITEM_BYTES + len(finished.output) + words
-        case Declined() as declined:
-            return ITEM_BYTES + len(declined.message) * 4
+        case Declined() | Gone() as unfinished:
+            return ITEM_BYTES + len(unfinished.message) * 4
         case _:
             return ITEM_BYTES

@@ -1,4 +1,8 @@
-"""What an agent can run: handlers by type. A handler gets its payload and a context, and returns how it ended."""
+"""What an agent can run: handlers by type. A handler gets its payload and a context, and returns how the work ended.
+
+Work that others hold for the agent, as commands are held by a spawner, may outlive the agent's process. Its handler has
+a `resume`, by which the next process takes it up again.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from nodelink.task import AttemptRef, Execution, Finished, LogStream, Reason, TaskSpec
+from nodelink.task import AttemptRef, Declined, Execution, Finished, Gone, LogStream, Reason, TaskSpec
+from nodelink_agent.core.work import NewLimits
 from nodelink_agent.output import Output
 
 
@@ -22,12 +27,24 @@ class Context(Protocol):
         """What was asked, the payload apart."""
 
     @property
+    def execution(self) -> Execution:
+        """What may happen to it when contact is lost."""
+
+    @property
     def traceparent(self) -> str:
         """The W3C trace context that the attempt's own spans belong to; empty: none."""
 
     @property
     def deadline(self) -> float | None:
-        """When the run timeout is up, on the event loop's clock, in seconds; None: never."""
+        """When the run timeout is up, on the event loop's clock, in seconds; None: never. `extend` moves it."""
+
+    @property
+    def limits(self) -> NewLimits | None:
+        """Other limits than were asked for, if it was given any; None: it was not."""
+
+    @property
+    def lease_until(self) -> float | None:
+        """Until when it may run as far as is known now, by CLOCK_BOOTTIME; None: without end."""
 
     @property
     def grace_seconds(self) -> float:
@@ -45,6 +62,9 @@ class Context(Protocol):
     def output(self) -> Output:
         """What the attempt prints. Costs nothing until something is printed or its directory is asked for."""
 
+    def listen(self) -> None:
+        """From now on the handler ends by itself after a stop: until it has, something of it may be left."""
+
     async def stop_asked(self) -> None:
         """Return when a stop is asked for: a cancel, or the deadline."""
 
@@ -54,22 +74,50 @@ class Context(Protocol):
     def log(self, data: bytes, stream: LogStream = LogStream.STDOUT) -> None:
         """Append to the attempt's output."""
 
+    def extend(
+        self,
+        *,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+        heartbeat_timeout: float | None = None,
+    ) -> None:
+        """Give the work other limits, longer or shorter, in seconds from now. The server is told when it is there.
+
+        ValueError: none is given, or one is not within its bounds.
+        """
+
     def started(self, containment: str = "") -> None:
         """Say that the work has really begun, with how its processes are held together. Called once."""
 
+    def outlives(self, outlives: bool) -> None:
+        """Say whether the work goes on without this process, to be taken up by the next. At first it does not."""
 
-Handler = Callable[[bytes, Context], Awaitable[Finished]]
+    def cannot_be_stopped(self) -> None:
+        """Say that the work must not be stopped any more, only waited for, whatever is asked."""
+
+
+Ending = Finished | Gone | Declined
+"""How work ended; that nobody saw how it ended; that it never began."""
+
+Handler = Callable[[bytes, Context], Awaitable[Ending]]
+Resume = Callable[[str, Context], Awaitable[Ending]]
+"""Takes up work that an earlier process began, given the place that the journal names for it."""
 InlineHandler = Callable[[bytes], Finished]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerEntry:
-    """One type. `inline`: runs at once on the agent's loop, for work of microseconds that never blocks."""
+    """One type. `inline`: runs at once on the agent's loop, for work of microseconds that never blocks.
+
+    `place` names who holds its work, for the journal; empty: this process does.
+    """
 
     type: str
     execution: Execution
     run: Handler | None = None
     inline: InlineHandler | None = None
+    place: str = ""
+    resume: Resume | None = None
 
 
 class HandlerRegistry:
@@ -84,6 +132,10 @@ class HandlerRegistry:
 
     def __iter__(self) -> Iterator[HandlerEntry]:
         return iter(self._entries.values())
+
+    def places(self) -> dict[str, str]:
+        """Where the work of each type is done, except of those that are done inline."""
+        return {entry.type: entry.place for entry in self if entry.inline is None and entry.run is not None}
 
     def get(self, task_type: str) -> HandlerEntry | None:
         """The handler of a type, or None if this agent has none."""

@@ -30,6 +30,8 @@ def read_payload(payload: bytes) -> ShellPayload:
         fields = json.loads(payload)
     except ValueError as error:  # text that is not UTF-8 among them
         raise InvalidTask(FieldError("payload", f"must be JSON: {error}")) from error
+    except RecursionError as error:
+        raise InvalidTask(FieldError("payload", "is nested too deep")) from error
     if not isinstance(fields, dict):
         _refuse("payload", 'must be an object with a "command"')
     for name in fields.keys() - set(FIELDS):

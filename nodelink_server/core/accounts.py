@@ -73,7 +73,7 @@ class Accounts:
             task, attempt = change.task, change.task.attempt
             if change.expected == 0:
                 self._cell(task.spec, "").counts.created += 1
-            if change.superseded is not None:
+            if change.superseded is not None and not change.superseded.has_failed:
                 self._cell(task.spec, change.superseded.attempt.agent_id).counts.returned += 1
             if attempt is not None and task.status is _SENT:
                 self._cell(task.spec, attempt.agent_id).counts.assigned += 1

@@ -1,8 +1,9 @@
-"""Control time, and waiting with a bound. Wall clocks decide nothing here."""
+"""Control time, waiting with a bound, and moments in words. Wall clocks decide nothing here."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from nodelink_server.core.ports import Clock
 
@@ -19,6 +20,8 @@ class ControlTime:
         self._clock = clock
         self._base = start_ms
         self._mark = clock.monotonic()
+        self.gap_ended_at = start_ms
+        """Since when, in control time, nothing was in its way: the end of the last outage, or the start."""
 
     def now(self) -> int:
         """The count. More than three seconds without a commit are not counted."""
@@ -27,13 +30,17 @@ class ControlTime:
 
     def committed(self) -> None:
         """A commit has succeeded: what has passed counts."""
+        elapsed_ms = (self._clock.monotonic() - self._mark) * 1000
         self._base = self.now()
         self._mark = self._clock.monotonic()
+        if elapsed_ms > LONGEST_GAP_MS:
+            self.gap_ended_at = self._base
 
     def resume(self, start_ms: int) -> None:
         """Go on from what an earlier start has made durable."""
         self._base = max(start_ms, self._base)
         self._mark = self._clock.monotonic()
+        self.gap_ended_at = self._base
 
 
 async def set_within(event: asyncio.Event, clock: Clock, seconds: float) -> bool:
@@ -50,3 +57,8 @@ async def set_within(event: asyncio.Event, clock: Clock, seconds: float) -> bool
         for wait in waits:
             wait.cancel()
     return event.is_set()
+
+
+def moment_text(ms: int) -> str:
+    """Milliseconds since the epoch as people read them."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,16 +12,24 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from nodelink.task import CancelCommand, TaskStatus
+from nodelink.task import AttemptRef, CancelCommand, ExtendCommand, TaskStatus
 from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.agents import AgentRegistry
+from nodelink_server.core.attempt import Attempt
+from nodelink_server.core.changes import is_moved
 from nodelink_server.core.cleanup import Cleanup
 from nodelink_server.core.grants import Grants
+from nodelink_server.core.leases import Leases
+from nodelink_server.core.limits import Limits
 from nodelink_server.core.logbook import LogBook
-from nodelink_server.core.ports import Change
+from nodelink_server.core.ports import Change, EventName
 from nodelink_server.core.registry import TaskRegistry
+from nodelink_server.core.replacing import Replacing
 from nodelink_server.core.scheduler import Scheduler
+from nodelink_server.core.session import AgentSession
+from nodelink_server.core.states import HOLDING
 from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import RemarkKind
 from nodelink_server.core.timers import Timers
 
 
@@ -56,40 +64,72 @@ class Consequences:
         registry: TaskRegistry,
         scheduler: Scheduler,
         agents: AgentRegistry,
+        leases: Leases,
+        limits: Limits,
         grants: Grants,
         timers: Timers,
         cleanup: Cleanup,
         logbook: LogBook,
         accounts: Accounts,
+        replacing: Replacing,
+        left: Callable[[str], None],
+        extend_command: Callable[[Task], ExtendCommand | None],
     ) -> None:
+        """`left` is called with an agent that has lost a task. `extend_command`: what an agent has to know of the
+        limits of a task.
+        """
         self._registry = registry
         self._scheduler = scheduler
         self._agents = agents
+        self._leases = leases
+        self._limits = limits
         self._grants = grants
         self._timers = timers
         self._cleanup = cleanup
         self._logbook = logbook
         self._accounts = accounts
+        self._replacing = replacing
+        self._left = left
+        self._extend_command = extend_command
         self._waiters: dict[str, set[Endings]] = defaultdict(set)
         self._put: list[Task] = []
         self._drop: list[str] = []
+        self._pushed_out: list[str] = []
+        self._to_begin: list[Task] = []
+        self._roomier: list[AgentSession] = []
         self._by_status: Mapping[TaskStatus, Callable[[Change], None]] = {
             TaskStatus.SCHEDULED: self._scheduled,
             TaskStatus.PENDING: self._pending,
             TaskStatus.SENT: self._sent,
             TaskStatus.IN_PROGRESS: self._in_progress,
             TaskStatus.CANCELLING: self._cancelling,
+            TaskStatus.UNKNOWN: self._unknown,
         }
 
     def follow(self, changes: Sequence[Change]) -> None:
         """Let memory follow a commit."""
         self._accounts.count(changes)
-        self._put, self._drop = [], []
+        self._put, self._drop, self._pushed_out, self._to_begin, self._roomier = [], [], [], [], []
         for change in changes:
             if change.superseded is not None:
-                self._agents.task_gone(change.superseded.attempt.agent_id, change.task.id)
-            self._by_status.get(change.task.status, self._ended)(change)
+                self._left_behind(change.task.id, change.superseded.attempt)
+            if change.frees or self._leaves_adopted(change.task):
+                self._limits.freed(change.task.id, change.frees)
+            if change.expected == 0 and change.task.total_deadline is not None:
+                self._timers.limited(change.task)
+            follow = self._moved if is_moved(change) else self._by_status.get(change.task.status, self._ended)
+            follow(change)
+            if change.remark is not None and change.remark.kind is RemarkKind.EXTENDED:
+                self._extended(change.task)
         self._registry.swap(put=self._put, drop=self._drop)
+        if self._pushed_out:  # only now are they shown at their present places
+            out_of_reach = list(filter(self._scheduler.is_out_of_reach, self._pushed_out))
+            self._registry.swap(put=(), drop=out_of_reach)
+        for task in self._to_begin:  # only now are they shown as sent
+            self._timers.sent(task)
+        for session in self._roomier:  # whoever has room now looks at what is shown
+            session.has_more_room()
+        self._limits.tell_opened()
 
     @contextmanager
     def ends_of(self, task_ids: Collection[str]) -> Iterator[Endings]:
@@ -111,29 +151,58 @@ class Consequences:
             for endings in waiting:
                 endings.wake.set()
 
+    def _leaves_adopted(self, task: Task) -> bool:
+        """Whether a task is with an agent no more that had places of which only memory knows."""
+        return task.status not in HOLDING and self._limits.is_adopted(task.id)
+
     def _scheduled(self, change: Change) -> None:
-        self._timers.delayed(change.task)
+        task = change.task
+        if task.retry_at is None:
+            self._timers.delayed(task)
+            return
+        self._drop.append(task.id)
+        self._timers.retrying(task)
+        self._logbook.wake(task.id)
 
     def _pending(self, change: Change) -> None:
-        task = change.task
+        self._admit(change.task)
+        self._timers.queued(change.task)
+        self._replacing.ready(change.task)
+
+    def _moved(self, change: Change) -> None:
+        """A task waits at another place. In the queue, what it has at the old one is passed over."""
+        if change.task.status is TaskStatus.PENDING:
+            self._admit(change.task)
+
+    def _admit(self, task: Task) -> None:
         kept, pushed_out = self._scheduler.admit(task)
         if kept:
             self._put.append(task)
         else:
             self._drop.append(task.id)
-        self._drop.extend(pushed_out)
-        self._timers.queued(task)
+        self._pushed_out.extend(pushed_out)
 
     def _sent(self, change: Change) -> None:
         task = change.task
         assert task.attempt is not None
         self._put.append(task)
-        self._agents.task_granted(task.attempt.agent_id, task.id)
-        self._grants.deliver(self._agents.session(task.attempt.agent_id), task)
+        self._logbook.wake(task.id)
+        if (
+            EventName.TASK_SENT in change.events
+        ):  # else it was granted before, and its start is said by the hello's answer
+            self._leases.granted(task.attempt.agent_id, task.id)
+            if task.spec.start_timeout_ms is not None:
+                self._to_begin.append(task)
+            self._grants.deliver(self._agents.session(task.attempt.agent_id), task)
 
     def _in_progress(self, change: Change) -> None:
-        self._put.append(change.task)
-        self._timers.running(change.task)
+        task = change.task
+        self._put.append(task)
+        self._timers.running(task)
+        if EventName.TASK_RECOVERED in change.events and task.attempt is not None:
+            session = self._agents.session(task.attempt.agent_id)
+            if session is not None:
+                session.use.take(task)
 
     def _cancelling(self, change: Change) -> None:
         task = change.task
@@ -144,15 +213,51 @@ class Consequences:
         if session is not None:
             session.stop(CancelCommand(task.ref, task.stop.grace_ms, task.stop.reason))
 
+    def _left_behind(self, task_id: str, attempt: Attempt) -> None:
+        """An attempt counts no more: nothing is to be repeated about it."""
+        self._leases.gone(attempt.agent_id, task_id)
+        self._left(attempt.agent_id)
+        session = self._agents.session(attempt.agent_id)
+        if session is not None:
+            session.answered((AttemptRef(task_id, attempt.number, attempt.fence),))
+            self._let_go(session, task_id)
+
+    def _let_go(self, session: AgentSession, task_id: str) -> None:
+        if session.let_go(task_id):
+            self._roomier.append(session)
+
+    def _extended(self, task: Task) -> None:
+        """A task has other limits, unless it has ended since, in the same commit."""
+        if task.is_terminal:
+            return
+        if task.total_deadline is not None:
+            self._timers.limited(task)
+        command = self._extend_command(task)
+        session = self._agents.session(task.attempt.agent_id) if task.attempt is not None else None
+        if command is not None and session is not None:
+            session.extend(command)
+
+    def _unknown(self, change: Change) -> None:
+        """A task in doubt takes nothing of its agent, until that has it after all."""
+        task = change.task
+        self._put.append(task)
+        session = self._agents.session(task.attempt.agent_id) if task.attempt is not None else None
+        if session is not None:
+            self._let_go(session, task.id)
+
     def _ended(self, change: Change) -> None:
         task = change.task
         self._put.append(task)
         self._cleanup.finished(task.id)
         if task.attempt is not None:
-            self._agents.task_gone(task.attempt.agent_id, task.id)
+            self._leases.gone(task.attempt.agent_id, task.id)
+            self._left(task.attempt.agent_id)
             session = self._agents.session(task.attempt.agent_id)
             if session is not None:
                 session.answered((task.ref,))
+                self._let_go(session, task.id)
+        if (task.lock or task.shared_keys) and not change.frees:
+            self._limits.left(task)
         self._logbook.wake(task.id)
         for endings in self._waiters.get(task.id, ()):
             endings.hear(change)

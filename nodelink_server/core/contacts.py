@@ -8,16 +8,15 @@ from dataclasses import replace
 from nodelink.errors import LinkError, SessionReplaced, StoreError
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.ports import AgentRecord, AgentSessionRecord, Clock, Notice, SessionEnding
-from nodelink_server.core.session import AgentSession
+from nodelink_server.core.session import SILENT_PERIODS, AgentSession
 
 
 class Contacts:
     """Says how sessions are written down, and sees to it that their ends are."""
 
-    def __init__(self, *, ledger: Ledger, clock: Clock, silence_seconds: float) -> None:
+    def __init__(self, *, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._silence = silence_seconds
         self._open: dict[AgentSession, AgentSessionRecord] = {}
         self._unwritten: list[AgentSessionRecord] = []
         self.stopping = False
@@ -68,4 +67,4 @@ class Contacts:
         if left:
             return SessionEnding.GOODBYE
         silent_for = self._clock.monotonic() - session.last_heard
-        return SessionEnding.SILENT if silent_for > self._silence else SessionEnding.LOST
+        return SessionEnding.SILENT if silent_for > SILENT_PERIODS * session.period else SessionEnding.LOST

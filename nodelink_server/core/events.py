@@ -70,7 +70,7 @@ class EventFilter:
 
 
 def _as_agent_event(event: TaskEvent) -> TaskEvent | None:
-    if event.name.startswith("agent."):
+    if event.name.startswith("agent.") or event.name == EventName.ALERT_RAISED:
         return event
     name = _AS_AGENT_EVENT.get(EventName(event.name))
     return event._replace(name=name) if name else None

@@ -43,12 +43,18 @@ class Front(Generic[T]):
         """The first place, or None if the front is empty."""
         return self._heap[0][0] if self._heap else None
 
+    @property
+    def bound(self) -> Place | None:
+        """Nothing that waits goes before this: the first place, or else the horizon; None: nothing waits."""
+        return self._heap[0][0] if self._heap else self._horizon
+
     def offer(self, place: Place, entry: T) -> tuple[bool, Sequence[T]]:
         """Put an entry in, unless it belongs behind the horizon.
 
-        Returns whether it is in, and the entries pushed out by it. One that was read as well may be in twice.
+        Returns whether it is in, and the entries pushed out by it. One that was read as well may be in twice; one that
+        is in at another place as well is pushed out there.
         """
-        if self._horizon is not None and place > self._horizon:
+        if not self.reaches(place):
             if self._first_kept_out is None or place < self._first_kept_out:
                 self._first_kept_out = place
             return False, ()
@@ -56,7 +62,11 @@ class Front(Generic[T]):
         if len(self._heap) <= 2 * self._capacity:
             return True, ()
         pushed_out = self._shorten()
-        return all(out is not entry for out in pushed_out), pushed_out
+        return self.reaches(place), pushed_out
+
+    def reaches(self, place: Place) -> bool:
+        """Whether what has this place is in the front, and not behind the horizon."""
+        return self._horizon is None or place <= self._horizon
 
     def peek(self) -> T:
         """The first entry. Only if there is one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from nodelink_server.core.ports import (
     Batch,
     Change,
     Clock,
+    Evidence,
     Notice,
     Receipt,
     Replay,
@@ -45,6 +46,18 @@ class Committed(NamedTuple):
     revisions: Sequence[int]
     replays: dict[int, Replay]
     refused_agents: frozenset[int]
+    locked: frozenset[int] = frozenset()
+    clashes: Mapping[int, str] = {}
+    """Of those whose unique key is another's, the id of the live task that has it."""
+
+    def behind(self, first: int) -> Committed:
+        """What became of the changes behind so many."""
+        if not first:
+            return self
+        replays = {index - first: replay for index, replay in self.replays.items() if index >= first}
+        clashes = {index - first: owner for index, owner in self.clashes.items() if index >= first}
+        locked = frozenset(index - first for index in self.locked if index >= first)
+        return Committed(self.revisions[first:], replays, self.refused_agents, locked, clashes)
 
 
 Done = Callable[[Committed | StoreError], None]
@@ -58,12 +71,13 @@ class Entry:
     agents: Sequence[AgentRecord]
     notices: Sequence[Notice]
     sessions: Sequence[AgentSessionRecord]
+    evidence: Sequence[Evidence]
     done: Done | None
 
     @property
     def weight(self) -> int:
         """How many operations it stands for."""
-        return len(self.changes) + len(self.agents) + len(self.notices) + len(self.sessions)
+        return len(self.changes) + len(self.agents) + len(self.notices) + len(self.sessions) + len(self.evidence)
 
 
 class Ledger:
@@ -119,10 +133,11 @@ class Ledger:
         agents: Sequence[AgentRecord] = (),
         notices: Sequence[Notice] = (),
         sessions: Sequence[AgentSessionRecord] = (),
+        evidence: Sequence[Evidence] = (),
         done: Done | None = None,
     ) -> None:
         """Have something committed, and `done` called on the loop with what became of it."""
-        entry = Entry(changes, agents, notices, sessions, done)
+        entry = Entry(changes, agents, notices, sessions, evidence, done)
         self._gathered.append(entry)
         self._weight += entry.weight
         self._wake.set()
@@ -134,6 +149,7 @@ class Ledger:
         agents: Sequence[AgentRecord] = (),
         notices: Sequence[Notice] = (),
         sessions: Sequence[AgentSessionRecord] = (),
+        evidence: Sequence[Evidence] = (),
         first: Done | None = None,
     ) -> Committed:
         """Have something committed. Raises `StoreUnavailable`. Cancelled: it is committed all the same.
@@ -152,7 +168,7 @@ class Ledger:
             else:
                 future.set_result(outcome)
 
-        self.post(changes, agents=agents, notices=notices, sessions=sessions, done=done)
+        self.post(changes, agents=agents, notices=notices, sessions=sessions, evidence=evidence, done=done)
         return await future
 
     async def run(self) -> None:
@@ -198,6 +214,7 @@ class Ledger:
             notices=[notice for entry in entries for notice in entry.notices],
             sessions=[session for entry in entries for session in entry.sessions],
             statistics=self._accounts.take(),
+            evidence=[late for entry in entries for late in entry.evidence],
         )
         began = self._clock.monotonic()
         try:
@@ -240,4 +257,6 @@ class Ledger:
 def _slice(receipt: Receipt, first: int, behind: int, first_agent: int, agents_behind: int) -> Committed:
     replays = {i - first: r for i, r in receipt.replays.items() if first <= i < behind} if receipt.replays else {}
     refused = frozenset(i - first_agent for i in receipt.refused_agents if first_agent <= i < agents_behind)
-    return Committed(receipt.revisions[first:behind], replays, refused)
+    locked = frozenset(i - first for i in receipt.locked if first <= i < behind)
+    clashes = {i - first: owner for i, owner in receipt.clashes.items() if first <= i < behind}
+    return Committed(receipt.revisions[first:behind], replays, refused, locked, clashes)

@@ -16,11 +16,13 @@ import structlog
 
 from nodelink.errors import CreditExceeded, FieldError, InvalidTask, StoreError, TaskNotFound
 from nodelink.task import AttemptRef, LogAck, LogChunk, LogStream
+from nodelink_server.core.attempt import Attempt
 from nodelink_server.core.clock import set_within
 from nodelink_server.core.ports import Clock, EventName, LogEnds, LogRow, Store, TaskEvent
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.session import AgentSession
-from nodelink_server.core.task import Task, TaskRecord
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import TaskRecord
 
 MAX_CHUNK_BYTES = 64 * 1024
 MOST_PER_COMMIT = 4 * 1024 * 1024
@@ -100,9 +102,10 @@ class LogBook:
         self._queue.extend((session, chunk) for chunk in chunks)
         self._wake.set()
 
-    async def ends(self, task: Task) -> LogEnds:
-        """Where the durable output of a task's current attempt ends."""
-        return await self._store.log_ends(task.key, task.ref.attempt)
+    async def ends(self, task: Task, ref: AttemptRef) -> LogEnds | None:
+        """Where the durable output of an attempt ends; None: it is not wanted any more."""
+        wanted = await self._attempt(task, ref)
+        return await self._store.log_ends(task.key, ref.attempt) if wanted is not None else None
 
     async def run(self) -> None:
         """Make output durable, for ever."""
@@ -167,9 +170,20 @@ class LogBook:
         stored = {task.id: task for task in await self._store.find(missing)} if missing else {}
         for ref in unknown:
             task = shown[ref.task_id] or stored.get(ref.task_id)
-            if task is not None and task.attempt is not None and task.ref == ref:
+            attempt = await self._attempt(task, ref) if task is not None else None
+            if task is not None and attempt is not None:
                 ends = await self._store.log_ends(task.key, ref.attempt)
-                self._intakes[ref] = _Intake(task.key, task.attempt.agent_id, ends)
+                self._intakes[ref] = _Intake(task.key, attempt.agent_id, ends)
+
+    async def _attempt(self, task: Task, ref: AttemptRef) -> Attempt | None:
+        """The attempt that a name means, if its output is still wanted: the current one, and any whose end was told."""
+        if task.attempt is not None and task.ref == ref:
+            return task.attempt
+        has_earlier = task.grants > (task.attempt is not None)
+        record = await self._store.read(task.id) if has_earlier else None
+        earlier = record.earlier if record is not None else ()
+        told = (past.attempt for past in earlier if past.failure is not None)
+        return next((one for one in told if (one.number, one.fence) == (ref.attempt, ref.fence)), None)
 
     def _row(self, session: AgentSession, chunk: LogChunk) -> LogRow | None:
         """What a chunk adds to its stream; None if it adds nothing, would leave a hole, or is not the agent's to
@@ -247,21 +261,27 @@ class LogBook:
     async def follow(
         self, task_id: str, *, stream: LogStream | None = None, attempt: int = 0, offset: int = 0
     ) -> AsyncGenerator[LogPage, None]:
-        """Output as it is stored. The last page is complete, unless the rest is not to be had."""
+        """Output as it is stored. The last page of an attempt is complete, unless the rest is not to be had.
+
+        `attempt` 0: of the current one, and of each that follows, from its beginning.
+        """
         grown = asyncio.Event()
         self._followers[task_id].add(grown)
+        number = attempt
         try:
             while not self._closing:
                 grown.clear()
-                page = await self.read(task_id, stream=stream, attempt=attempt, offset=offset)
-                offset, attempt = page.next_offset, page.attempt
+                page = await self.read(task_id, stream=stream, attempt=number, offset=offset)
+                offset, number = page.next_offset, page.attempt
                 if page.rows or page.complete:
                     yield page
-                if page.complete:
-                    return
-                if not page.rows and not await self._more(task_id, page.attempt, grown):
+                if not page.complete and (page.rows or await self._more(task_id, number, grown)):
+                    continue
+                if not page.complete:
                     yield page
+                if attempt or not await self._next_attempt(task_id, number, grown):
                     return
+                number, offset = number + 1, 0
         finally:
             self._followers[task_id].discard(grown)
             if not self._followers[task_id]:
@@ -286,9 +306,21 @@ class LogBook:
         if not over:
             await grown.wait()
             return True
-        if record.finished is None:
+        if record.log_totals_of(attempt) is None:
             return False
         return await set_within(grown, self._clock, PATIENCE_SECONDS)
+
+    async def _next_attempt(self, task_id: str, number: int, grown: asyncio.Event) -> bool:
+        """Wait until another attempt follows one whose output has ended. False: none does."""
+        while not self._closing:
+            grown.clear()
+            task = (await self._record(task_id)).task
+            if task.grants > number:
+                return True
+            if task.is_terminal:
+                return False
+            await grown.wait()
+        return False
 
     async def _record(self, task_id: str) -> TaskRecord:
         record = await self._store.read(task_id)
@@ -305,8 +337,8 @@ class LogBook:
         """Whether everything that was printed stands before an offset."""
         if record.task.is_terminal and record.task.grants == 0:
             return True
-        totals = record.log_totals
-        if totals is None or attempt != record.task.grants:
+        totals = record.log_totals_of(attempt)
+        if totals is None:
             return False
         total = sum(totals.values()) if stream is None else totals.get(stream, 0)
         return behind >= total

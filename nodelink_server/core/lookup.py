@@ -6,14 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nodelink.errors import FieldError, InvalidTask, TaskNotFound
-from nodelink.task import PRIORITIES, TaskStatus
+from nodelink.task import PRIORITIES, Reason, TaskStatus
 from nodelink_server.core.agents import AgentRegistry
+from nodelink_server.core.assignment import assignment_since
+from nodelink_server.core.leases import Leases, TaskContact
 from nodelink_server.core.levels import Levels
-from nodelink_server.core.ports import AgentSessionRecord, Store, TaskPage, TaskQuery
+from nodelink_server.core.limits import OURS, RUNNING, Limits
+from nodelink_server.core.needs import shape_of
+from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPage, TaskQuery
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.search import search_of
 from nodelink_server.core.states import GRANTED
-from nodelink_server.core.task import TaskRecord
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import MAX_METADATA
 
 MOST_SESSIONS = 1_000
@@ -35,8 +40,21 @@ class SchedulerStatus:
 class Lookup:
     """Reads for people and their programs."""
 
-    def __init__(self, *, store: Store, agents: AgentRegistry, scheduler: Scheduler, levels: Levels) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        agents: AgentRegistry,
+        scheduler: Scheduler,
+        levels: Levels,
+        limits: Limits,
+        leases: Leases,
+        clock: Clock,
+    ) -> None:
         self._store = store
+        self._limits = limits
+        self._leases = leases
+        self._clock = clock
         self._agents = agents
         self._scheduler = scheduler
         self._levels = levels
@@ -47,6 +65,17 @@ class Lookup:
         if record is None:
             raise TaskNotFound(f"there is no task {task_id[:64]}")
         return self._explained(record)
+
+    def contact(self, task: Task) -> TaskContact | None:
+        """How an agent is heard of that has a task; None: none has it."""
+        if task.is_terminal or task.is_waiting or task.attempt is None:
+            return None
+        agent_id, left = task.attempt.agent_id, self._leases.left_ms(task)
+        return TaskContact(
+            state="connected" if self._agents.session(agent_id) is not None else "lost",
+            last_contact=self._agents.last_contact(agent_id),
+            lease_until=None if left is None else self._clock.now() + left,
+        )
 
     async def list(self, query: TaskQuery) -> TaskPage:
         """A page of tasks, newest first. Raises `InvalidTask` for a `q` that means nothing, and too many labels."""
@@ -75,7 +104,7 @@ class Lookup:
             state="paused" if self._scheduler.paused else "running",
             queued_tasks=sum(by_priority.values()),
             running_tasks=running,
-            max_concurrent_tasks=0,
+            max_concurrent_tasks=self._limits.limit(OURS + RUNNING) or 0,
             available_slots=sum(max(0, session.room) for session in self._agents.sessions()),
             queue_by_priority=by_priority,
         )
@@ -89,5 +118,12 @@ class Lookup:
         task = record.task
         if task.status is not TaskStatus.PENDING or task.message:
             return record
-        why = self._agents.why_nobody(task.spec.pool, task.spec.type)
-        return replace(record, task=replace(task, message=why))
+        if self._scheduler.paused:
+            return replace(record, task=replace(task, reason=Reason.PAUSED, message="the scheduler is paused"))
+        lacking = self._limits.explain(task)
+        if lacking is not None:
+            reason, why = lacking
+            return replace(record, task=replace(task, reason=reason, message=f"waits: {why}"))
+        shape = shape_of(task)
+        tries = assignment_since(task.ready_at or task.created_at, self._clock.now(), self._agents.unassigned(shape))
+        return replace(record, task=replace(task, message=self._agents.why_nobody(shape)), assignment=tries)

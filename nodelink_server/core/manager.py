@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -19,22 +20,29 @@ from nodelink.errors import (
 from nodelink.task import (
     DEFAULT_GRACE_MS,
     Progress,
-    Reason,
     Submission,
     TaskStatus,
     Verdict,
 )
-from nodelink_server.core.agents import Hello
-from nodelink_server.core.assembly import Options, assemble
+from nodelink_server.core.agents import AgentView
+from nodelink_server.core.assembly import Options, Rooms
+from nodelink_server.core.bulk import BulkOrder, BulkOutcome
+from nodelink_server.core.changes import cancelled_by_caller
+from nodelink_server.core.decisions import Resolution
+from nodelink_server.core.extensions import NewLimits
+from nodelink_server.core.handshake import Hello
+from nodelink_server.core.leases import TaskContact
 from nodelink_server.core.lookup import SchedulerStatus
 from nodelink_server.core.observer import Observer
-from nodelink_server.core.ports import AgentSessionRecord, Change, Clock, EventName, Store, TaskPage, TaskQuery
+from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPage, TaskQuery
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.statistics import Stats, StatsQuery
 from nodelink_server.core.submissions import Accepted, repetition
-from nodelink_server.core.task import Stop, Task, TaskRecord, cancelled, stopping
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import check_cancel
 from nodelink_server.core.vitals import STOPPING, Health
+from nodelink_server.core.why import AgentWhy, TaskWhy
 
 TRIES = 20
 
@@ -54,7 +62,7 @@ class TaskManager:
         observer: Observer | None = None,
     ) -> None:
         self.options = options or Options()
-        rooms = assemble(store, clock, new_id, self.options, observer)
+        rooms = Rooms(store, clock, new_id, self.options, observer)
         self._store = store
         self._clock = clock
         self.rooms = rooms
@@ -67,6 +75,8 @@ class TaskManager:
         self.scheduler = rooms.scheduler
         self.tally = rooms.tally
         self.vitals = rooms.vitals
+        self.workspaces = rooms.workspaces
+        self.limits = rooms.limit_views
         self.stopping = asyncio.Event()
         """Set when the server begins to stop: what is under way is answered, and nothing else is taken."""
 
@@ -81,11 +91,16 @@ class TaskManager:
         self.events.newest = boot.revision
         self.agents.restore(boot.agents)
         self.registry.swap(put=boot.granted)
+        self.rooms.limits.restore(boot.holds, boot.limits, boot.rates, boot.granted)
+        self.rooms.workspaces.restore(boot.workspaces)
+        self.rooms.fairness.restore(boot.lines)
         for task in boot.granted:
             if task.attempt is not None:
-                self.agents.task_granted(task.attempt.agent_id, task.id)
+                self.rooms.leases.granted(task.attempt.agent_id, task.id)
             if task.status is TaskStatus.IN_PROGRESS:
                 self.rooms.timers.running(task)
+            elif task.status is TaskStatus.SENT:
+                self.rooms.timers.sent(task)
         self.scheduler.restore(boot.shapes)
         log.info("restored", start=boot.start_number, granted=len(boot.granted), shapes=len(boot.shapes))
 
@@ -95,7 +110,10 @@ class TaskManager:
         loops = {
             "ledger": self.ledger.run(),
             "scheduler": self.scheduler.run(),
-            "grants": self.rooms.grants.run(),
+            "limits": self.scheduler.run_limits(),
+            "replacing": self.rooms.replacing.run(),
+            "errands": self.rooms.errands.run(),
+            "take-backs": self.rooms.takebacks.run(),
             "response processor": self.rooms.processor.run(),
             "logbook": self.logs.run(),
             "timers": self.rooms.timers.run(),
@@ -190,16 +208,72 @@ class TaskManager:
             task = await self._find(task_id)
             if task.is_terminal:
                 raise TaskAlreadyFinished(f"the task has already finished: {task.status}")
-            if task.status is TaskStatus.CANCELLING:
+            if task.stop is not None:
                 return await self.get(task_id)
-            committed = await self.ledger.commit([self._cancel_change(task, message, grace_ms)])
+            change = cancelled_by_caller(task, message=message, grace_ms=grace_ms, now=self._clock.now())
+            committed = await self.ledger.commit([change])
             if committed.revisions[0]:
                 return await self.get(task_id)
         raise StoreConflict("the task changes faster than it can be cancelled; try again")
 
+    async def extend(self, task_id: str, limits: NewLimits, *, by: str = "local") -> TaskRecord:
+        """Give a task that is with an agent other limits, longer or shorter, each counted from now.
+
+        Raises `InvalidTask`, `TaskNotFound`, `TaskAlreadyFinished`, `CannotExtend`.
+        """
+        await self.rooms.extensions.extend(task_id, limits, by=by)
+        return await self.get(task_id)
+
+    async def bulk(self, order: BulkOrder, *, caller: str = "local") -> BulkOutcome:
+        """Do one thing to every task that a filter selects, as many as one call may look at, newest first.
+
+        Raises `InvalidTask`, which names the wrong field, `StoreUnavailable`, `Overloaded`: then what was done before
+        is done all the same.
+        """
+        return await self.rooms.bulk.run(order, submit=partial(self.submit, caller=caller), by=caller)
+
+    async def abandon(self, task_id: str, *, reason: str, by: str = "local") -> TaskRecord:
+        """End a live task as failed, whatever its agent does; the agent is told to stop it when it is next heard of.
+
+        Raises `InvalidTask` without a reason, `TaskNotFound`, `TaskAlreadyFinished`.
+        """
+        await self.rooms.decisions.abandon(task_id, reason=reason, by=by)
+        return await self.get(task_id)
+
+    async def resolve(self, task_id: str, *, resolution: Resolution, reason: str, by: str = "local") -> TaskRecord:
+        """Say what became of a task whose end is not known.
+
+        Raises `InvalidTask` without a reason, `TaskNotFound`, `TaskAlreadyFinished`, `TaskNotInDoubt`.
+        """
+        await self.rooms.decisions.resolve(task_id, resolution=resolution, reason=reason, by=by)
+        return await self.get(task_id)
+
+    async def drain_agent(self, agent_id: str, *, note: str = "", deadline_ms: int | None = None) -> AgentView:
+        """Have an agent become empty: it gets nothing new, and what still runs there after so long is stopped.
+
+        Raises `InvalidTask`, `AgentNotFound`, `StoreUnavailable`.
+        """
+        return await self.rooms.drains.drain(agent_id, note=note, deadline_ms=deadline_ms)
+
+    async def undrain(self, agent_id: str) -> AgentView:
+        """Let an agent that is kept from new work have new work again. Raises `AgentNotFound`."""
+        return await self.rooms.drains.undrain(agent_id)
+
+    def contact(self, task: Task) -> TaskContact | None:
+        """How an agent is heard of that has a task; None: none has it."""
+        return self.rooms.lookup.contact(task)
+
     def progress(self, task_id: str) -> Progress | None:
         """The latest progress of a task that runs."""
         return self.registry.progress(task_id)
+
+    async def why(self, task_id: str) -> TaskWhy:
+        """Why a task stands where it stands, and what would let it run. Raises `TaskNotFound`."""
+        return await self.rooms.why.of_task(task_id)
+
+    def agent_why(self, agent_id: str) -> AgentWhy:
+        """Why an agent has the work that it has. Raises `AgentNotFound`."""
+        return self.rooms.why.of_agent(agent_id)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many live tasks there are by (status, pool), as of a moment ago."""
@@ -256,12 +330,3 @@ class TaskManager:
         if not found:
             raise TaskNotFound(f"there is no task {task_id[:64]}")
         return found[0]
-
-    def _cancel_change(self, task: Task, message: str, grace_ms: int) -> Change:
-        now = self._clock.now()
-        if task.is_waiting:
-            after, event = cancelled(task, message=message, now=now), EventName.TASK_CANCELLED
-        else:
-            stop = Stop(reason=Reason.CANCELLED_BY_CALLER, message=message, grace_ms=grace_ms, asked_at=now)
-            after, event = stopping(task, stop=stop), EventName.TASK_CANCELLING
-        return Change(task=after, expected=task.revision, events=(event,))

@@ -13,8 +13,10 @@ from typing import NamedTuple, Protocol, overload
 
 from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
+from nodelink_server.core.attempt import Hold, Superseded
 from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
-from nodelink_server.core.task import Superseded, Task, TaskRecord
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import LateResult, Remark, TaskRecord
 
 
 class Clock(Protocol):
@@ -47,9 +49,15 @@ class EventName(StrEnum):
     TASK_CANCELLED = "task.cancelled"
     TASK_LOST = "task.lost"
     TASK_UNKNOWN = "task.unknown"
+    TASK_RECOVERED = "task.recovered"
+    TASK_RETRYING = "task.retrying"
+    TASK_SKIPPED = "task.skipped"
     AGENT_CONNECTED = "agent.connected"
     AGENT_DISCONNECTED = "agent.disconnected"
+    AGENT_DRAINING = "agent.draining"
+    AGENT_DRAINED = "agent.drained"
     AGENT_ERROR = "agent.error"
+    ALERT_RAISED = "alert.raised"
     HELLO = "hello"
     RESET = "reset"
 
@@ -75,10 +83,14 @@ class TaskEvent(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What decides which agents could run a task. Waiting tasks of one shape form one queue."""
+    """What decides which agents could run a task. Waiting tasks of one shape form one queue.
+
+    `needs`: what it needs of an agent beside its pool and its type (`core/needs.py`); empty: one slot of any.
+    """
 
     pool: str
     type: str
+    needs: str = ""
 
 
 class Place(NamedTuple):
@@ -97,12 +109,24 @@ class IdempotencyKey:
     digest: bytes
 
 
+class RateUse(NamedTuple):
+    """A place under a rate, taken by a start `since` a moment of control time, and free again when its time is over."""
+
+    key: str
+    place: int
+    since: int
+    until: int
+
+
 @value
 class Change:
     """A task's next value, and what goes with it.
 
-    Refused, without harm to its neighbours, unless the stored revision is `expected` (0: the task is new, and its
-    idempotency key, if any, is free). Each name in `events` takes one revision, in order; the last is the task's.
+    Refused, without harm to its neighbours, unless the stored revision is `expected` (0: the task is new), the
+    `idempotency` key is free or the task's own, so is the unique key that it `claims`, each place that it `takes`, and
+    each place under a rate that it `uses`. Each name in `events` takes one revision, in order; the last is the task's,
+    and its remark's. `frees`: places that are the task's no more. A new task has its idempotency key from then on; with
+    any other it only says for whose sake that changes.
     """
 
     task: Task
@@ -111,6 +135,27 @@ class Change:
     finished: Finished | None = None
     superseded: Superseded | None = None
     idempotency: IdempotencyKey | None = None
+    takes: tuple[Hold, ...] = ()
+    frees: tuple[Hold, ...] = ()
+    uses: tuple[RateUse, ...] = ()
+    remark: Remark | None = None
+
+    @property
+    def claims(self) -> str:
+        """The unique key that a new task is to have; empty: none."""
+        return "" if self.expected else self.task.unique_key
+
+    @property
+    def yields(self) -> str:
+        """The unique key that is not, or no more, the task's as it ends or has given it up; empty: none."""
+        return self.task.spec.unique_key if self.expected and not self.task.unique_key else ""
+
+
+class Evidence(NamedTuple):
+    """A late result of a task. Of one attempt only the first is kept."""
+
+    task_key: int
+    late: LateResult
 
 
 class Notice(NamedTuple):
@@ -124,7 +169,13 @@ class Notice(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
-    """An agent as the database keeps it. `left`: its last session ended with a goodbye."""
+    """An agent as the database keeps it. `left`: its last session ended with a goodbye.
+
+    `cordon`: why it is kept from new work; empty: it is not. `host_since`: since which session it has been on its host.
+    `resources`: what it has of each, in thousandths. `type_limits`: how many tasks of a type it runs at a time at most.
+    `drained_at`: since when a person has it take no more work; None: nobody does. What runs then is stopped at the
+    `drain_deadline`, if there is one: in control time, so that no outage brings it nearer.
+    """
 
     id: str
     secret_hash: bytes
@@ -139,6 +190,32 @@ class AgentRecord:
     first_seen_at: int
     last_seen_at: int
     left: bool = False
+    cordon: str = ""
+    host_since: int = 0
+    resources: Mapping[str, int] = field(default_factory=dict)
+    type_limits: Mapping[str, int] = field(default_factory=dict)
+    drained_at: int | None = None
+    drain_deadline: int | None = None
+    drain_note: str = ""
+    features: frozenset[str] = frozenset()
+
+
+class WorkspaceMode(StrEnum):
+    """Where the tasks of a workspace run. The names are public."""
+
+    LOCAL = "local"
+    AGENT = "agent"
+    KUBERNETES = "kubernetes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Where its tasks run, one at a time: in a pool, and there, if it is local, on the server's own machine."""
+
+    name: str
+    pool: str
+    mode: WorkspaceMode
+    created_at: int
 
 
 class SessionEnding(StrEnum):
@@ -183,6 +260,7 @@ class Batch:
     notices: Sequence[Notice] = ()
     sessions: Sequence[AgentSessionRecord] = ()
     statistics: Sequence[StatsRow] = ()
+    evidence: Sequence[Evidence] = ()
 
 
 class Replay(NamedTuple):
@@ -194,18 +272,29 @@ class Replay(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a commit made of a batch. `revisions` and `keys` follow the changes; revision 0: refused by its guard."""
+    """What a commit made of a batch. `revisions` and `keys` follow the changes; revision 0: refused by its guard.
+
+    `locked`: those of the refused changes, by index, whose task was as expected, and a place that they take, or a rate
+    that they use, was another's. `clashes`: those whose unique key was, with the id of the live task that has it.
+    """
 
     revisions: Sequence[int]
     keys: Sequence[int]
     events: Sequence[TaskEvent]
     replays: Mapping[int, Replay] = field(default_factory=dict)
     refused_agents: frozenset[int] = frozenset()
+    locked: frozenset[int] = frozenset()
+    clashes: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """What a starting server needs to know. `start_number` has been raised durably."""
+    """What a starting server needs to know. `start_number` has been raised durably.
+
+    `granted` comes in the order of keys. `holds`: the id of the task that has it, by place. `limits`: what people have
+    set, by name. `rates`: until when the places under rates are taken. `lines`: the first and the last place in line of
+    the waiting tasks of each (pool, fairness key).
+    """
 
     start_number: int
     cluster_id: str
@@ -214,6 +303,11 @@ class Boot:
     granted: Sequence[Task]
     agents: Sequence[AgentRecord]
     shapes: Sequence[Shape]
+    holds: Mapping[Hold, str] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    rates: Mapping[Hold, int] = field(default_factory=dict)
+    lines: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    workspaces: Sequence[Workspace] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +315,7 @@ class TaskQuery:
     """Which tasks to list: every given filter must match. Newest first; `before_key` 0: from the newest.
 
     `created_after` is inclusive, `created_before` is not. `labels` are of the task's own metadata. `q` matches a task
-    whose id begins so, whose type is this, or whose metadata has this `name=value`.
+    whose id begins so, whose type is this, or whose metadata has this `name=value`. `ids`: only these.
     """
 
     page_size: int = 50
@@ -229,11 +323,20 @@ class TaskQuery:
     statuses: frozenset[TaskStatus] = frozenset()
     type: str | None = None
     pool: str | None = None
+    workspace: str | None = None
     agent_id: str | None = None
     created_after: int | None = None
     created_before: int | None = None
     labels: frozenset[tuple[str, str]] = frozenset()
     q: str = ""
+    ids: frozenset[str] = frozenset()
+
+
+class Selection(NamedTuple):
+    """The tasks of a page, newest first, without their payloads. `next_key`: as in `TaskPage`."""
+
+    tasks: Sequence[Task]
+    next_key: int = 0
 
 
 PAGE_BYTES = 8 * 1024 * 1024
@@ -315,8 +418,34 @@ class Store(Protocol):
     async def waiting(self, shape: Shape, after: Place | None, limit: int) -> Sequence[Task]:
         """Pending tasks of a shape in order of (rank, key), behind a place; payloads as in `find`."""
 
+    async def count_before(self, shape: Shape, place: Place, most: int) -> int:
+        """How many pending tasks of a shape go before a place: at most so many are counted."""
+
+    async def waiting_on(self, key: str, after: Mapping[Shape, Place], most: int) -> Sequence[Task]:
+        """Of the pending tasks that name a key, by a lock or otherwise, the first `most` of each shape by (rank, key),
+        behind the place given for it; payloads as in `find`.
+        """
+
+    async def set_limit(self, name: str, most: int | None, now: int) -> None:
+        """Set a limit, by the name that people call it, or (None) let there be none."""
+
+    async def create_workspace(self, workspace: Workspace) -> bool:
+        """Keep a new workspace. False: there is one of its name."""
+
+    async def change_workspace(self, workspace: Workspace) -> bool:
+        """Give a workspace another pool and mode. False: there is none of its name."""
+
+    async def remove_workspace(self, name: str) -> bool:
+        """Let there be no workspace of this name. False: a live task names it."""
+
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place: place and id."""
+
+    async def retrying(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Tasks that are to be tried again in order of (retry_at, key), behind a place: place and id."""
+
+    async def limited(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Live tasks with a total deadline in order of (total_deadline, key), behind a place: place and id."""
 
     async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Pending tasks with a queue deadline in order of (queue_deadline, key), behind a place: place and id."""
@@ -329,6 +458,9 @@ class Store(Protocol):
 
     async def list(self, query: TaskQuery) -> TaskPage:
         """A page of tasks, with payloads, until `PAGE_BYTES` are loaded; `finished` and `earlier` are left out."""
+
+    async def select(self, query: TaskQuery) -> Selection:
+        """The same tasks as values, whatever the size of their payloads."""
 
     async def agent_sessions(self, agent_id: str, before: int, limit: int) -> Sequence[AgentSessionRecord]:
         """Sessions of an agent with a number below `before` (0: any), the newest first."""

@@ -14,35 +14,44 @@ import structlog
 
 from nodelink.errors import StoreError
 from nodelink.task import (
+    Accepted,
     AckDisposition,
+    AttemptRef,
     Declined,
+    Execution,
+    Extended,
     Finished,
+    Gone,
     Progress,
+    Reason,
     ResultAck,
     Started,
     TaskResponse,
     TaskStatus,
 )
+from nodelink_server.core.attempt import Superseded
+from nodelink_server.core.changes import changed
 from nodelink_server.core.channel import ResponseChannel
 from nodelink_server.core.ledger import Ledger
-from nodelink_server.core.ports import Change, Clock, EventName, Store, TaskEvent
+from nodelink_server.core.losses import ENDED_EVENT, Losses, failed_by_drain, is_current, is_drained, never_began
+from nodelink_server.core.ports import Change, Clock, EventName, Evidence, Store, TaskEvent
 from nodelink_server.core.registry import TaskRegistry
+from nodelink_server.core.retries import Retries
 from nodelink_server.core.session import AgentSession
+from nodelink_server.core.states import GRANTED
 from nodelink_server.core.tally import Tally
-from nodelink_server.core.task import Superseded, Task, given_back, settled, started, stopped
+from nodelink_server.core.task import Task, settled, started
+from nodelink_server.core.task_record import LateResult, Remark
 
 MOST_PER_ROUND = 2_000
 RETRY_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
-ENDED_EVENT: Mapping[TaskStatus, EventName] = {
-    TaskStatus.COMPLETED: EventName.TASK_COMPLETED,
-    TaskStatus.FAILED: EventName.TASK_FAILED,
-    TaskStatus.TIMEOUT: EventName.TASK_TIMEOUT,
-    TaskStatus.CANCELLED: EventName.TASK_CANCELLED,
-    TaskStatus.LOST: EventName.TASK_LOST,
-}
+Final = Finished | Declined | Gone
+"""What an agent says until it is acknowledged."""
+
+_ENDED_BY_PEOPLE = frozenset({Reason.ABANDONED, Reason.RESOLVED})
 
 
 @dataclass(slots=True)
@@ -54,11 +63,37 @@ class _Plan:
     events: list[EventName] = field(default_factory=list)
     finished: Finished | None = None
     superseded: Superseded | None = None
+    remark: Remark | None = None
     sources: list[tuple[AgentSession, TaskResponse]] = field(default_factory=list)
+
+    def follow(self, change: Change) -> None:
+        """Let what follows by a rule from the task as it stands be what is planned."""
+        self.after = change.task
+        self.events.extend(change.events)
+        self.superseded = change.superseded
+        self.remark = change.remark
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round of responses comes to."""
+
+    found: Mapping[str, Task]
+    plans: dict[str, _Plan] = field(default_factory=dict)
+    acks: dict[AgentSession, list[ResultAck]] = field(default_factory=lambda: defaultdict(list))
+    accepted: dict[AgentSession, list[AttemptRef]] = field(default_factory=lambda: defaultdict(list))
+    evidence: list[Evidence] = field(default_factory=list)
+    later: list[tuple[AgentSession, TaskResponse]] = field(default_factory=list)
+    """What can be looked at only when what came before it is durable."""
 
 
 class ResponseProcessor:
-    """Turns responses into the next values of their tasks, in batches."""
+    """Turns responses into the next values of their tasks, in batches.
+
+    `accepted` is called with the offers that a session has accepted, `declined` with one that it has declined (and
+    returns its task, if it was open), `ended` with each final word that is durable. `is_overdue` tells of an agent
+    whether it was to be empty by now.
+    """
 
     def __init__(
         self,
@@ -69,7 +104,14 @@ class ResponseProcessor:
         registry: TaskRegistry,
         clock: Clock,
         tally: Tally,
+        losses: Losses,
+        retries: Retries,
+        extended: Callable[[Task, Extended], tuple[Task, Remark] | None],
         publish: Callable[[Sequence[TaskEvent]], None],
+        accepted: Callable[[AgentSession, Sequence[AttemptRef]], None],
+        declined: Callable[[AgentSession, AttemptRef], Task | None],
+        ended: Callable[[AgentSession, Final], None],
+        is_overdue: Callable[[str], bool],
     ) -> None:
         self._channel = channel
         self._ledger = ledger
@@ -78,6 +120,13 @@ class ResponseProcessor:
         self._clock = clock
         self._tally = tally
         self._publish = publish
+        self._losses = losses
+        self._retries = retries
+        self._extended = extended
+        self._accepted = accepted
+        self._declined = declined
+        self._ended = ended
+        self._is_overdue = is_overdue
         self.is_idle = True
         """Whether nothing is being settled right now."""
         self.rounds = 0
@@ -110,121 +159,187 @@ class ResponseProcessor:
         self, responses: Sequence[tuple[AgentSession, TaskResponse]]
     ) -> Sequence[tuple[AgentSession, TaskResponse]]:
         """One commit. Returns the responses whose tasks had changed meanwhile and must be looked at again."""
-        found = await self._missing(responses)
-        plans: dict[str, _Plan] = {}
-        acks: dict[AgentSession, list[ResultAck]] = defaultdict(list)
+        round = _Round(await self._missing(responses))
         for session, response in responses:
-            self._consider(session, response, found, plans, acks)
-        changed = [plan for plan in plans.values() if plan.events]
-        again: list[tuple[AgentSession, TaskResponse]] = []
-        if changed:
-            committed = await self._ledger.commit([_change(plan) for plan in changed])
-            for plan, revision in zip(changed, committed.revisions, strict=True):
-                if revision:
-                    self._settled(plan, acks)
-                else:
-                    again.extend(plan.sources)
-        for session, ready in acks.items():
+            self._consider(session, response, round)
+        again = [*await self._commit(round), *round.later]
+        for session, ready in round.acks.items():
             session.ack_results(ready)
+        for session, refs in round.accepted.items():
+            self._accepted(session, refs)
         if again:
             await self._refresh({response.ref.task_id for _, response in again})
         return again
 
+    async def _commit(self, round: _Round) -> Sequence[tuple[AgentSession, TaskResponse]]:
+        """Make a round durable. Returns the responses whose changes were refused."""
+        planned = [plan for plan in round.plans.values() if plan.events or plan.remark is not None]
+        if not planned and not round.evidence:
+            return ()
+        committed = await self._ledger.commit([_change(plan) for plan in planned], evidence=round.evidence)
+        self._tally.late_results += len(round.evidence)
+        again: list[tuple[AgentSession, TaskResponse]] = []
+        for plan, revision in zip(planned, committed.revisions, strict=True):
+            if revision:
+                self._settled(plan, round.acks)
+            else:
+                again.extend(plan.sources)
+        return again
+
     async def _missing(self, responses: Sequence[tuple[AgentSession, TaskResponse]]) -> Mapping[str, Task]:
-        """The tasks that are spoken of and are not active: from the database."""
-        ids = {r.ref.task_id for _, r in responses if self._registry.get(r.ref.task_id) is None}
-        return {task.id: task for task in await self._store.find(list(ids))} if ids else {}
+        """The tasks that are spoken of and are not active: from the database. Some may leave memory meanwhile."""
+        found: dict[str, Task] = {}
+        asked: set[str] = set()
+        while True:
+            ids = {r.ref.task_id for _, r in responses if self._registry.get(r.ref.task_id) is None} - asked
+            if not ids:
+                return found
+            asked |= ids
+            found.update((task.id, task) for task in await self._store.find(list(ids)))
 
     async def _refresh(self, task_ids: set[str]) -> None:
-        """A guard has refused: what is shown may be older than what is stored."""
-        self._registry.swap(put=await self._store.find(list(task_ids)))
+        """A guard has refused: what is shown may be older than what is stored. What memory has let go of stays away."""
+        put = []
+        for task in await self._store.find(list(task_ids)):
+            shown = self._registry.get(task.id)
+            if task.status in GRANTED if shown is None else shown.revision < task.revision:
+                put.append(task)
+        self._registry.swap(put=put)
 
-    def _consider(
-        self,
-        session: AgentSession,
-        response: TaskResponse,
-        found: Mapping[str, Task],
-        plans: dict[str, _Plan],
-        acks: dict[AgentSession, list[ResultAck]],
-    ) -> None:
+    def _consider(self, session: AgentSession, response: TaskResponse, round: _Round) -> None:
         """Work one response into the plan of its task, or answer it at once."""
         ref, update = response
-        plan = plans.get(ref.task_id)
+        if isinstance(update, Accepted):
+            self._tally.responses["accepted"] += 1
+            round.accepted[session].append(ref)
+            return
+        if isinstance(update, Declined) and self._offer_declined(session, ref, update, round):
+            return
+        plan = round.plans.get(ref.task_id)
         if plan is None:
-            task = self._registry.get(ref.task_id) or found.get(ref.task_id)
+            task = self._registry.get(ref.task_id) or round.found.get(ref.task_id)
             if task is None:
-                self._refuse(session, response, AckDisposition.STALE, acks, "response_for_unknown_task")
+                self._refuse(session, response, AckDisposition.STALE, round, "response_for_unknown_task")
                 return
-            plan = plans[ref.task_id] = _Plan(before=task, after=task)
+            plan = round.plans[ref.task_id] = _Plan(before=task, after=task)
+        self._consider_plan(session, response, plan, round)
+
+    def _consider_plan(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
+        update = response.update
+        if isinstance(update, Gone) and (plan.events or plan.remark is not None):
+            round.later.append((session, response))  # the attempt is left behind, with the steps that it took
+            return
         refusal = _refusal(plan.after, session, response)
         if refusal is not None:
-            if _refusal(plan.before, session, response) is None and isinstance(update, Finished | Declined):
+            if _refusal(plan.before, session, response) is None and isinstance(update, Final):
                 plan.sources.append((session, response))  # said twice, and not durable yet: acknowledged with the plan
-            else:
-                self._refuse(session, response, refusal, acks, f"response_{refusal}")
+                return
+            if refusal is AckDisposition.STALE:
+                _keep_evidence(session, response, plan.before, self._clock.now(), round)
+            self._refuse(session, response, refusal, round, f"response_{refusal}")
         elif isinstance(update, Progress):
             self._progress(plan.after, update)
-        elif self._work_in(plan, update):
+        elif isinstance(update, Extended):
+            self._extend(session, response, plan, round)
+        elif isinstance(update, Started | Final) and self._work_in(plan, update):
             plan.sources.append((session, response))
-            if isinstance(update, Declined):  # before the commit that lets the task wait again
+            if isinstance(update, Declined) and not update.just_this:  # before the task waits again
                 session.types.discard(plan.after.spec.type)
-        elif isinstance(update, Declined):
-            self._refuse(session, response, AckDisposition.STALE, acks, "declined_after_start")
+        elif isinstance(update, Final):
+            self._answer_without_change(session, response, plan, round)
 
-    def _work_in(self, plan: _Plan, update: Started | Declined | Finished) -> bool:
+    def _extend(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
+        """Work has given itself other limits. Each such word is kept with the task, and only one fits into a commit."""
+        if plan.remark is not None:
+            round.later.append((session, response))
+            return
+        assert isinstance(response.update, Extended)
+        outcome = self._extended(plan.after, response.update)
+        if outcome is not None:
+            plan.after, plan.remark = outcome
+            plan.sources.append((session, response))
+
+    def _answer_without_change(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
+        """A final word from which nothing follows: a task in doubt stays in doubt; what has begun is not declined."""
+        if isinstance(response.update, Gone):
+            _keep_evidence(session, response, plan.before, self._clock.now(), round)
+            round.acks[session].append(ResultAck(response.ref, AckDisposition.COMMITTED))
+        else:
+            self._refuse(session, response, AckDisposition.STALE, round, "declined_after_start")
+
+    def _offer_declined(self, session: AgentSession, ref: AttemptRef, update: Declined, round: _Round) -> bool:
+        """Whether this declines an open offer. Then nothing was committed, and its task waits again."""
+        task = self._registry.get(ref.task_id)
+        if task is not None and not update.just_this and not is_current(task, ref, session.agent_id):
+            session.types.discard(task.spec.type)  # before the task waits again
+        task = self._declined(session, ref)
+        if task is None:
+            return False
+        self._tally.responses["declined"] += 1
+        log.warning("task_declined", task_id=ref.task_id, agent_id=session.agent_id, why=update.message)
+        round.acks[session].append(ResultAck(ref, AckDisposition.COMMITTED))
+        self._ended(session, update)
+        return True
+
+    def _work_in(self, plan: _Plan, update: Started | Final) -> bool:
         """Let a plan follow from an update. Returns whether anything does."""
         task, now = plan.after, self._clock.now()
-        if isinstance(update, Finished):
-            if task.attempt is not None and task.attempt.started_at is None:
-                plan.events.append(EventName.TASK_STARTED)
-            plan.after, plan.finished = settled(task, update, now=now), update
-            plan.events.append(ENDED_EVENT[plan.after.status])
-            return True
         begun = task.attempt is not None and task.attempt.started_at is not None
-        if begun or task.status not in (TaskStatus.SENT, TaskStatus.CANCELLING):
-            return False
-        if isinstance(update, Started):
-            plan.after = started(task, at=now - update.ago_ms, containment=update.containment)
-            plan.events.append(EventName.TASK_STARTED)
+        if isinstance(update, Finished):
+            if not begun:
+                plan.events.append(EventName.TASK_STARTED)
+            self._finish(plan, update, now)
             return True
-        return self._decline(plan, task, now)
-
-    def _decline(self, plan: _Plan, task: Task, now: int) -> bool:
-        assert task.attempt is not None
-        plan.superseded = Superseded(attempt=task.attempt, state="void", ended_at=now)
-        if task.status is TaskStatus.CANCELLING:
-            plan.superseded = None
-            plan.after = stopped(task, now=now)
-            plan.events.append(ENDED_EVENT[plan.after.status])
-        else:
-            plan.after = given_back(task)
-            plan.events.append(EventName.TASK_PENDING)
+        if isinstance(update, Gone):
+            return _follow(plan, self._losses.lost(task, why=update.message, now=now, died=update.agent_died))
+        if begun:
+            return False
+        if isinstance(update, Declined):
+            return _follow(plan, never_began(task, now=now))
+        plan.after = started(task, at=now - update.ago_ms, containment=update.containment)
+        plan.events.append(EventName.TASK_STARTED)
         return True
+
+    def _finish(self, plan: _Plan, finished: Finished, now: int) -> None:
+        """An attempt has ended: so has its task, or it is to be tried again."""
+        task, plan.finished = plan.after, finished
+        if is_drained(task, finished, self._is_overdue):
+            if task.execution is Execution.REPLAYABLE:
+                plan.follow(self._losses.drained(task, finished, now=now))
+                return
+            plan.finished = finished = failed_by_drain(finished)
+        after = settled(task, finished, now=now)
+        again = self._retries.after(task, after, finished, now=now)
+        if again is None:
+            plan.after = after
+            plan.events.append(ENDED_EVENT[after.status])
+        else:
+            plan.after, plan.superseded = again
+            plan.events.append(EventName.TASK_RETRYING)
 
     def _settled(self, plan: _Plan, acks: dict[AgentSession, list[ResultAck]]) -> None:
         """A plan is durable: acknowledge what asked for it."""
+        if plan.after.status is TaskStatus.SCHEDULED:
+            self._tally.retries[self._tally.kind(plan.after.spec.type, plan.after.spec.pool)] += 1
         for session, (ref, update) in plan.sources:
             self._tally.responses[type(update).__name__.lower()] += 1
-            if isinstance(update, Declined):
-                log.warning("task_declined", task_id=ref.task_id, agent_id=session.agent_id, why=update.message)
-            if not isinstance(update, Started):
+            if isinstance(update, Declined | Gone):
+                what = "task_declined" if isinstance(update, Declined) else "attempt_gone"
+                log.warning(what, task_id=ref.task_id, agent_id=session.agent_id, why=update.message)
+            if isinstance(update, Final):
                 acks[session].append(ResultAck(ref, AckDisposition.COMMITTED))
+                self._ended(session, update)
 
     def _refuse(
-        self,
-        session: AgentSession,
-        response: TaskResponse,
-        disposition: AckDisposition,
-        acks: dict[AgentSession, list[ResultAck]],
-        event: str,
+        self, session: AgentSession, response: TaskResponse, disposition: AckDisposition, round: _Round, event: str
     ) -> None:
         """A response that changes nothing is counted, told of and acknowledged, so that it is not sent for ever."""
         self._tally.responses[disposition.value] += 1
         ref = response.ref
         if disposition is AckDisposition.STALE:
             log.warning(event, task_id=ref.task_id, attempt=ref.attempt, agent_id=session.agent_id)
-        if isinstance(response.update, Finished | Declined):
-            acks[session].append(ResultAck(ref, disposition))
+        if isinstance(response.update, Final):
+            round.acks[session].append(ResultAck(ref, disposition))
 
     def _progress(self, task: Task, progress: Progress) -> None:
         self._tally.responses["progress"] += 1
@@ -246,19 +361,43 @@ class ResponseProcessor:
         self._publish([event])
 
 
+def _follow(plan: _Plan, change: Change | None) -> bool:
+    if change is not None:
+        plan.follow(change)
+    return change is not None
+
+
 def _refusal(task: Task, session: AgentSession, response: TaskResponse) -> AckDisposition | None:
     """Why a response changes nothing about a task; None: it may."""
     attempt, ref = task.attempt, response.ref
     if attempt is None or (attempt.number, attempt.fence, attempt.agent_id) != (*ref[1:], session.agent_id):
         return AckDisposition.STALE
-    return AckDisposition.DUPLICATE if task.is_terminal else None
+    if not task.is_terminal:
+        return None
+    # What was ended without its agent's word stays so; what the agent has to tell all the same is kept beside it.
+    ended_without_word = task.may_have_run or task.reason in _ENDED_BY_PEOPLE
+    return AckDisposition.STALE if ended_without_word else AckDisposition.DUPLICATE
+
+
+def _keep_evidence(session: AgentSession, response: TaskResponse, task: Task, now: int, round: _Round) -> None:
+    """Keep, for people, what is told of an attempt that counts no more."""
+    ref, update = response
+    if isinstance(update, Finished):
+        message = update.error.message if update.error is not None else ""
+        late = LateResult(ref.attempt, ref.fence, session.agent_id, now, update.outcome, update.exit_code, message)
+    elif isinstance(update, Gone):
+        late = LateResult(ref.attempt, ref.fence, session.agent_id, now, "gone", None, update.message)
+    else:
+        return
+    round.evidence.append(Evidence(task.key, late))
 
 
 def _change(plan: _Plan) -> Change:
-    return Change(
-        task=plan.after,
-        expected=plan.before.revision,
-        events=tuple(plan.events),
+    return changed(
+        plan.before,
+        plan.after,
+        *plan.events,
         finished=plan.finished,
         superseded=plan.superseded,
+        remark=plan.remark,
     )

@@ -1,7 +1,8 @@
 """Who runs what next. Free slots pull: nobody guesses who is free.
 
 A queue per shape, of which memory holds the front; sessions with room that found nothing sleep in a roster, the least
-loaded first, then the longest idle. Invariant: while a task waits in a front, no session that fits it sleeps with room.
+loaded first, then the longest idle. Invariant: while a task waits in a front, no session that fits it sleeps with room
+for it. So what fits nobody holds nothing back: of the queues that fit a session, it is given the first of the firsts.
 """
 
 from __future__ import annotations
@@ -9,34 +10,38 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from itertools import count
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
+from typing import TypeVar
 
 import structlog
 
 from nodelink.errors import StoreError
 from nodelink.task import TaskStatus
+from nodelink_server.core.fairness import Fairness
 from nodelink_server.core.front import Front
+from nodelink_server.core.limits import Limits
+from nodelink_server.core.needs import parse_needs, place_of, shape_of
 from nodelink_server.core.ports import Clock, Place, Shape, Store
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Task
 
 MOST_PER_LEASE = 1_024
+MOST_TO_LOAD = 64
+"""At most so many tasks of a lease have payloads that are too large to be at hand: they are loaded at once."""
 MOST_SHARES = 10
+_BEHIND_ALL = Place(1 << 62, 0)
 RETRY_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
 
-def shape_of(task: Task) -> Shape:
-    """What decides which agents could run a task."""
-    return Shape(task.spec.pool, task.spec.type)
+Name = TypeVar("Name")
 
 
-def place_of(task: Task) -> Place:
-    """A waiting task's place in its queue."""
-    return Place(task.rank, task.key)
+def _without_empty(index: Mapping[Name, dict[Shape, None]]) -> defaultdict[Name, dict[Shape, None]]:
+    return defaultdict(dict, {name: shapes for name, shapes in index.items() if shapes})
 
 
 class _Sleeper:
@@ -54,19 +59,34 @@ class Scheduler:
     """The waiting tasks and the sessions with room."""
 
     def __init__(
-        self, *, store: Store, registry: TaskRegistry, clock: Clock, window: int, shapes: Iterable[Shape] = ()
+        self,
+        *,
+        store: Store,
+        registry: TaskRegistry,
+        clock: Clock,
+        window: int,
+        limits: Limits,
+        fairness: Fairness,
     ) -> None:
         self._store = store
         self._registry = registry
+        self._limits = limits
+        self._fairness = fairness
         self._clock = clock
         self._window = window
         self._fronts: dict[Shape, Front[str]] = {}
+        self._kinds: defaultdict[tuple[str, str], dict[Shape, None]] = defaultdict(dict)
+        """The shapes that any agent may fit, by pool and type."""
+        self._targets: defaultdict[str, dict[Shape, None]] = defaultdict(dict)
+        """The shapes that only one agent fits, by its id."""
         self._arriving: dict[Shape, int] = defaultdict(int)
         self._roster: dict[str, list[tuple[float, int, AgentSession]]] = defaultdict(list)
         self._asleep: dict[AgentSession, _Sleeper] = {}
         self._turn = count(1)
         self._granting: set[str] = set()
         self._thirsty = asyncio.Event()
+        self._is_held_up = False
+        """Whether a session has waited for it to be known what comes next."""
         self.paused = False
         self.rounds = 0
         """How often the fronts were looked over and refilled."""
@@ -74,36 +94,59 @@ class Scheduler:
     def restore(self, shapes: Iterable[Shape]) -> None:
         """Know that tasks of these shapes wait in the database."""
         for shape in shapes:
-            self._fronts[shape] = Front(self._capacity(shape.pool), all_behind=True)
+            self._new_front(shape, all_behind=True)
         self._thirsty.set()
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
     def admit(self, task: Task) -> tuple[bool, Sequence[str]]:
-        """Queue a committed pending task. Returns whether memory holds it, and the ids that it pushed out of memory."""
+        """Queue a committed pending task. Returns whether memory holds it, and the ids that it pushed out of memory.
+
+        One that has been promised is held, and queued only if nothing comes of the promise.
+        """
+        if task.id in self._granting:
+            return True, ()
         shape = shape_of(task)
         kept, pushed_out = self._front(shape).offer(place_of(task), task.id)
         if kept:
             self._wake_one(shape)
-        return kept, [task_id for task_id in pushed_out if not self._has_moved_on(task_id)]
+        return kept, [task_id for task_id in pushed_out if self.is_out_of_reach(task_id)]
 
-    def choose(self, shape: Shape) -> AgentSession | None:
+    def choose(self, task: Task) -> AgentSession | None:
         """The session for a task that is being submitted, its slot reserved; None if others wait or nobody has room."""
+        shape = shape_of(task)
         if self.paused or self._arriving.get(shape) or not self._is_empty(shape):
             return None
         session = self._pop_sleeper(shape)
         if session is None:
             return None
-        session.reserve(1)
+        if self._is_wanted(session):
+            self._push_sleeper(session)
+            return None
+        session.reserve(task)
         if session.room > 0:
             self._push_sleeper(session)
         return session
+
+    def _is_wanted(self, session: AgentSession) -> bool:
+        """Whether there are others that wait, or will in a moment, and that a session has room for."""
+        arriving = (shape for shape in self._arriving if session.fits(shape))
+        waiting = (shape for shape in self._shapes_of(session) if not self._is_empty(shape)) if self._fronts else ()
+        return any(session.has_room_for(shape) for shape in chain(arriving, waiting))
 
     def arriving(self, shape: Shape, change: int) -> None:
         """So many more (or fewer) tasks of a shape are being committed as pending: nobody may overtake them."""
         self._arriving[shape] += change
         if not self._arriving[shape]:
             del self._arriving[shape]
+
+    def promise(self, task_id: str) -> None:
+        """A task that is being committed as pending is somebody's already. Told of by `granted`, as a leased one."""
+        self._granting.add(task_id)
+
+    def is_promised(self, task_id: str) -> bool:
+        """Whether a pending task is somebody's already."""
+        return task_id in self._granting
 
     def granted(self, task_id: str) -> None:
         """What became of a leased task is known: its grant is committed, or it is to be admitted again."""
@@ -114,10 +157,17 @@ class Scheduler:
         for shape, front in list(self._fronts.items()):
             if self._trim(shape) is None and front.is_whole:
                 del self._fronts[shape]
+                self._index_of(shape).pop(shape, None)
+        self._kinds = _without_empty(self._kinds)
+        self._targets = _without_empty(self._targets)
 
     def waiting_front(self) -> int:
         """How many waiting tasks memory holds."""
         return sum(len(front) for front in self._fronts.values())
+
+    def waiting_for(self, session: AgentSession) -> int:
+        """How many waiting tasks memory holds that a session could run, by their shape."""
+        return sum(len(self._fronts[shape]) for shape in self._shapes_of(session) if self._trim(shape) is not None)
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -138,7 +188,7 @@ class Scheduler:
         sleeper = self._asleep.get(session)
         if sleeper is None or session.room <= 0:
             return
-        if any(not self._is_empty(shape) for shape in self._shapes_of(session)):
+        if any(session.has_room_for(shape) and not self._is_empty(shape) for shape in self._shapes_of(session)):
             sleeper.wake.set()
         else:
             self._push_sleeper(session)
@@ -153,17 +203,36 @@ class Scheduler:
         tasks: list[Task] = []
         if self.paused:
             return tasks
-        limit = min(session.room, MOST_PER_LEASE)
-        shapes = [shape for shape in self._shapes_of(session) if self._trim(shape) is not None]
-        while len(tasks) < limit and shapes:
-            shape = min(shapes, key=self._first_of)
-            task = self._registry.get(self._fronts[shape].take())
+        passed_over: list[str] = []
+        to_load = 0
+        firsts = [(first, s) for s in self._shapes_of(session) if (first := self._bound(s)) is not None]
+        heapq.heapify(firsts)
+        while len(tasks) < MOST_PER_LEASE and to_load < MOST_TO_LOAD and firsts:
+            shape = firsts[0][1]
+            if not session.has_room_for(shape) or self._limits.closed_gate(shape, session.agent_id) is not None:
+                heapq.heappop(firsts)
+                continue
+            front = self._fronts[shape]
+            if not len(front):  # what comes next of it is being read, and nobody shall overtake until then
+                self._is_held_up = True
+                break
+            task = self._registry.get(front.take())
             assert task is not None
-            tasks.append(task)
-            self._granting.add(task.id)
-            if self._trim(shape) is None:
-                shapes.remove(shape)
-        session.reserve(len(tasks))
+            if self._limits.reserve(task, session.agent_id):
+                tasks.append(task)
+                session.reserve(task)
+                to_load += task.payload is None
+                self._granting.add(task.id)
+                self._fairness.took(task)
+            else:
+                passed_over.append(task.id)
+            first = self._bound(shape)
+            if first is None:
+                heapq.heappop(firsts)
+            else:
+                heapq.heapreplace(firsts, (first, shape))
+        if passed_over:
+            self._registry.swap(put=(), drop=passed_over)
         return tasks
 
     def _pass_on(self, session: AgentSession) -> None:
@@ -185,7 +254,10 @@ class Scheduler:
         del self._asleep[session]
 
     def _shapes_of(self, session: AgentSession) -> list[Shape]:
-        return [Shape(session.pool, type) for type in session.types if Shape(session.pool, type) in self._fronts]
+        """The queues whose tasks a session could run."""
+        kinds = [self._kinds.get((session.pool, type), ()) for type in sorted(session.types)]
+        shapes = chain(*kinds, self._targets.get(session.agent_id, ()))
+        return [shape for shape in shapes if session.fits(shape)]
 
     # -- the roster ---------------------------------------------------------------------------------------------------
 
@@ -208,6 +280,8 @@ class Scheduler:
 
     def _pop_sleeper(self, shape: Shape) -> AgentSession | None:
         """Remove and return the best session that sleeps with room and fits."""
+        if self._limits.closed_gate(shape, None) is not None:
+            return None
         roster = self._roster.get(shape.pool)
         passed_over = []
         found = None
@@ -219,7 +293,7 @@ class Scheduler:
                 continue
             if session.room <= 0:
                 sleeper.turn = 0
-            elif shape.type in session.types:
+            elif session.fits(shape) and session.has_room_for(shape) and not self._is_gated(shape, session):
                 sleeper.turn = 0
                 found = session
             else:
@@ -227,6 +301,15 @@ class Scheduler:
         for entry in passed_over:
             heapq.heappush(self._roster[shape.pool], entry)
         return found
+
+    def _is_gated(self, shape: Shape, session: AgentSession) -> bool:
+        return self._limits.closed_gate(shape, session.agent_id) is not None
+
+    def look_over(self) -> None:
+        """Let somebody with room look at each queue in which something waits."""
+        for shape in list(self._fronts):
+            if not self._is_empty(shape):
+                self._wake_one(shape)
 
     def _wake_one(self, shape: Shape) -> None:
         session = self._pop_sleeper(shape)
@@ -237,9 +320,18 @@ class Scheduler:
 
     def _front(self, shape: Shape) -> Front[str]:
         front = self._fronts.get(shape)
-        if front is None:
-            front = self._fronts[shape] = Front(self._capacity(shape.pool))
+        return front if front is not None else self._new_front(shape)
+
+    def _new_front(self, shape: Shape, *, all_behind: bool = False) -> Front[str]:
+        front: Front[str] = Front(self._capacity(shape.pool), all_behind=all_behind)
+        self._fronts[shape] = front
+        self._index_of(shape)[shape] = None
         return front
+
+    def _index_of(self, shape: Shape) -> dict[Shape, None]:
+        """Where it is found by the sessions that it may fit."""
+        agent_id = parse_needs(shape.needs).agent_id
+        return self._targets[agent_id] if agent_id else self._kinds[shape.pool, shape.type]
 
     def _capacity(self, pool: str) -> int:
         """How many tasks a new front of a pool holds: the window is shared by its types, but none gets too little."""
@@ -251,15 +343,15 @@ class Scheduler:
         front = self._fronts.get(shape)
         return front is None or (self._trim(shape) is None and front.is_whole)
 
-    def _has_moved_on(self, task_id: str) -> bool:
-        """Whether a task is shown in another status than pending, so that its place in a queue means nothing."""
-        task = self._registry.get(task_id)
-        return task is not None and task.status is not TaskStatus.PENDING
+    def is_out_of_reach(self, task_id: str) -> bool:
+        """Whether a task that was pushed out of a front waits behind its horizon, so that memory lets go of it.
 
-    def _first_of(self, shape: Shape) -> Place:
-        first = self._fronts[shape].first
-        assert first is not None
-        return first
+        It does not if its place has changed, or if it waits no more.
+        """
+        task = self._registry.get(task_id)
+        if task is None or task.status is not TaskStatus.PENDING:
+            return task is None
+        return not self._front(shape_of(task)).reaches(place_of(task))
 
     def _trim(self, shape: Shape) -> Place | None:
         """The first place of a front that is still taken by a pending task, or None."""
@@ -274,6 +366,11 @@ class Scheduler:
             self._thirsty.set()
         return None
 
+    def _bound(self, shape: Shape) -> Place | None:
+        """Nothing that waits of a shape goes before this; None: nothing waits."""
+        self._trim(shape)
+        return self._fronts[shape].bound
+
     def _is_waiting(self, front: Front[str]) -> bool:
         task = self._registry.get(front.peek())
         return (
@@ -286,6 +383,50 @@ class Scheduler:
     def nudge(self) -> None:
         """Have the fronts looked over."""
         self._thirsty.set()
+
+    async def run_limits(self) -> None:
+        """Bring back, when a place is free again, the first of those that wait for it, for ever."""
+        while True:
+            await self._limits.until_open(self._clock)
+            free = self._limits.next_to_read()
+            if free is not None:
+                await self._bring_back(*free)
+
+    async def _bring_back(self, key: str, places: int) -> None:
+        try:
+            tasks, found = await self._first_waiting(key, places)
+        except StoreError as error:
+            log.warning("waiting_not_read", key=key, error=error.message)
+            await self._clock.sleep(RETRY_SECONDS)
+            self._limits.read_again(key)
+            return
+        if not self._limits.read(key, found=found):
+            return
+        self._registry.swap(put=tasks)
+        drop: list[str] = []
+        for task in tasks:
+            kept, pushed_out = self.admit(task)
+            drop.extend(pushed_out if kept else [*pushed_out, task.id])
+        self._registry.swap(put=(), drop=drop)
+
+    async def _first_waiting(self, key: str, places: int) -> tuple[Sequence[Task], bool]:
+        """Of the tasks that wait for a key, the first of each shape that lack nothing else; and whether there are any
+        that wait for it.
+        """
+        wanted: list[Task] = []
+        after: dict[Shape, Place] = {}
+        while True:
+            found = await self._store.waiting_on(key, after, places)
+            by_shape: dict[Shape, list[Task]] = {}
+            for task in found:
+                by_shape.setdefault(shape_of(task), []).append(task)
+            for shape, some in by_shape.items():
+                ready = [task for task in some if self._limits.could_have(task, key)]
+                wanted.extend(ready)
+                goes_on = len(ready) < len(some) == places
+                after[shape] = place_of(some[-1]) if goes_on else _BEHIND_ALL
+            if all(after[shape] == _BEHIND_ALL for shape in by_shape):
+                return wanted, bool(after)
 
     async def run(self) -> None:
         """Refill the fronts from the database as they run low, for ever."""
@@ -314,4 +455,11 @@ class Scheduler:
             self._thirsty.set()
         for _ in range(joined):
             self._wake_one(shape)
+        self._go_on()
         return True
+
+    def _go_on(self) -> None:
+        """What comes next is known: let whoever was held up look again."""
+        if self._is_held_up:
+            self._is_held_up = False
+            self.look_over()

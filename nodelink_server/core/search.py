@@ -6,7 +6,8 @@ import re
 from typing import NamedTuple
 
 from nodelink.errors import FieldError, InvalidTask
-from nodelink_server.core.validation import MAX_METADATA_CHARS, NAME
+from nodelink_server.core.characters import NAME, SPACES
+from nodelink_server.core.validation import MAX_METADATA_CHARS
 
 _BEGINNING = re.compile(r"[0-9a-f-]{1,36}")
 
@@ -24,7 +25,7 @@ def search_of(q: str) -> Search:
 
     Raises `InvalidTask` for what can be none of these.
     """
-    text = q.strip()
+    text = q.strip(SPACES)
     name, equals, value = text.partition("=")
     if equals:
         if not name or max(len(name), len(value)) > MAX_METADATA_CHARS:

@@ -1,27 +1,56 @@
 """One connected agent: what it has been given, what it may be given, and what is to be said to it.
 
-A session ends as a whole and is never repaired. Its slots are derived from the agent's own cumulative credit.
+A session ends as a whole and is never repaired. Its slots are derived from the agent's own cumulative credit; what its
+tasks take beyond a slot each follows from the tasks that are with it (`core/use.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nodelink.errors import CreditExceeded, LinkError, ProtocolViolation
-from nodelink.task import AttemptRef, CancelCommand, LogAck, LogStream, ResultAck, TaskRequest
+from nodelink.selectors import selects
+from nodelink.taken import Taken
+from nodelink.task import (
+    AttemptRef,
+    CancelCommand,
+    ExtendCommand,
+    LogAck,
+    LogStream,
+    Reason,
+    ResultAck,
+    StartCommand,
+    TaskRequest,
+)
+from nodelink_server.core.needs import parse_needs
+from nodelink_server.core.ports import Shape
+from nodelink_server.core.task import Task
+from nodelink_server.core.use import Use
 
 MOST_TASKS_PER_FRAME = 256
 MOST_BYTES_PER_FRAME = 256 * 1024
+MOST_BYTES_WAITING = 4 * 1024 * 1024
+"""With so many bytes of tasks on the way to an agent that does not read, it has no room, whatever its credit."""
 RESPONSE_WINDOW_FRAMES = 8
+SILENT_PERIODS = 3
+"""An agent is silent when nothing has come from it for so many heartbeats."""
 LOG_WINDOW_BYTES = 4 * 1024 * 1024
-BYTES_PER_TASK = 336
-"""More than a task takes on its way beside its payload and its metadata."""
+BYTES_PER_TASK = 400
+"""More than a task takes on its way beside its payload, its metadata and its lock."""
 BYTES_PER_ENTRY = 12
 """More than an entry of the metadata takes beside its characters."""
 BYTES_PER_CHARACTER = 4
+
+
+class DrainRequest(NamedTuple):
+    """What tells an agent to become empty. `deadline_ms`: from now on; None: there is none."""
+
+    reason: str
+    deadline_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -29,17 +58,58 @@ class Outgoing:
     """What one frame to the agent carries."""
 
     tasks: list[TaskRequest] = field(default_factory=list)
+    starts: list[StartCommand] = field(default_factory=list)
+    extends: list[ExtendCommand] = field(default_factory=list)
     cancels: list[CancelCommand] = field(default_factory=list)
     result_acks: list[ResultAck] = field(default_factory=list)
     log_acks: dict[tuple[AttemptRef, LogStream], LogAck] = field(default_factory=dict)
     heartbeat: int = 0
+    unknown: list[AttemptRef] = field(default_factory=list)
     response_credit: int = 0
     log_credit: int = 0
+    drain: DrainRequest | None = None
     goodbye: str | None = None
 
 
+class Window:
+    """How much of something an agent may send, and has sent. Cumulative."""
+
+    def __init__(self, credit: int, what: str) -> None:
+        self._credit = credit
+        self._what = what
+        self._come = 0
+
+    @property
+    def left(self) -> int:
+        """How much more may come."""
+        return self._credit - self._come
+
+    def give(self, more: int) -> int:
+        """Let so much more be sent. Returns how much may have been sent in all."""
+        self._credit += more
+        return self._credit
+
+    def count(self, size: int) -> None:
+        """So much has come. Raises `CreditExceeded` past the credit."""
+        self._come += size
+        if self._come > self._credit:
+            raise CreditExceeded(f"more {self._what} than the credit allows")
+
+
+OnBeat = Callable[["AgentSession", Sequence[AttemptRef]], Sequence[AttemptRef]]
+"""Called with what a heartbeat lists; returns what of it counts no more."""
+
+
+def _all_known(session: AgentSession, running: Sequence[AttemptRef]) -> Sequence[AttemptRef]:
+    return ()
+
+
 class AgentSession:
-    """The server's side of one connection. Lives on the loop."""
+    """The server's side of one connection. Lives on the loop.
+
+    `period`: how many seconds lie between two of its heartbeats. `cordoned`: it is kept from new work; `drained`:
+    because a person wants its agent to be empty. `draining`: because its agent is about to leave.
+    """
 
     def __init__(
         self,
@@ -53,54 +123,113 @@ class AgentSession:
         host_id: str,
         now: float,
         on_room: Callable[[AgentSession], None],
+        on_beat: OnBeat = _all_known,
+        process_since: int = 1,
+        host_since: int = 1,
+        instance_id: str = "",
+        protocol: int = 2,
+        period: float = 5.0,
+        cordoned: bool = False,
+        labels: Mapping[str, str] | None = None,
+        features: Collection[str] = (),
+        resources: Mapping[str, int] | None = None,
+        type_limits: Mapping[str, int] | None = None,
     ) -> None:
         self.agent_id = agent_id
         self.pool = pool
         self.number = number
         self.types = set(types)
         self.slots = slots
+        self.labels = labels or {}
+        self.features = frozenset(features)
+        self.use = Use(resources or {}, type_limits or {})
         self.remembers_since = remembers_since
         self.host_id = host_id
+        self.process_since = process_since
+        self.host_since = host_since
+        self.instance_id = instance_id
+        self.protocol = protocol
+        self.period = period
         self.last_heard = now
-        self.draining = False
+        self.last_beat = 0
+        """The number of the last heartbeat that came; 0: only the hello has."""
+        self.draining = self.drained = False
+        self.cordoned = cordoned
         self.load = 0.0
+        self.counted: Taken | None = None
+        """What the agent counts as taken of it, by its last heartbeat; None: it does not say."""
         self.is_open = True
         self.end: LinkError | None = None
         self._on_room = on_room
+        self._on_beat = on_beat
         self._credit = 0
         self._sent = 0
         self._reserved = 0
-        self._tasks: deque[TaskRequest] = deque()
+        self._tasks: deque[tuple[TaskRequest, int]] = deque()
+        self._bytes_waiting = 0
         self._stops: dict[AttemptRef, CancelCommand] = {}
         self._next = Outgoing()
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
-        self._response_frames = 0
-        self._response_credit = RESPONSE_WINDOW_FRAMES
-        self._log_bytes = 0
-        self._log_credit = LOG_WINDOW_BYTES
+        self._responses = Window(RESPONSE_WINDOW_FRAMES, "frames with responses")
+        self._output = Window(LOG_WINDOW_BYTES, "output")
 
     # -- room ---------------------------------------------------------------------------------------------------------
 
     @property
     def room(self) -> int:
-        """How many more tasks it may be given now."""
-        if not self.is_open or self.draining:
+        """How many more slots it may be given tasks for now."""
+        if not self.is_open or self.draining or self.cordoned or self._bytes_waiting >= MOST_BYTES_WAITING:
             return 0
-        return self._credit - self._sent - len(self._tasks) - self._reserved
+        return self._credit - self._sent - len(self._tasks) - self._reserved - self.use.extra_slots
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether it could run tasks of a shape if it had nothing else to do."""
+        if shape.pool != self.pool or shape.type not in self.types:
+            return False
+        if not shape.needs:
+            return True
+        needs = parse_needs(shape.needs)
+        is_it = not needs.agent_id or needs.agent_id == self.agent_id
+        return is_it and needs.slots <= self.slots and selects(needs.selector, self.labels) and self.use.could(needs)
+
+    def has_room_for(self, shape: Shape) -> bool:
+        """Whether it may be given a task of a shape that fits it now."""
+        if not shape.needs and not self.use.is_limited:
+            return self.room > 0
+        needs = parse_needs(shape.needs)
+        return self.room >= needs.slots and self.use.has_room_for(shape.type, needs)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all its tasks have been handed to the stream, and all that it said of tasks has been settled."""
+        return not self._tasks and self._responses.left >= RESPONSE_WINDOW_FRAMES
 
     @property
     def busy(self) -> int:
         """How many of its slots are taken or promised."""
         return self.slots - self.room
 
-    def reserve(self, count: int) -> None:
-        """Promise so many slots to tasks whose grants are being committed."""
-        self._reserved += count
+    def reserve(self, task: Task) -> None:
+        """Promise a task what it needs, while its grant is being committed."""
+        self._reserved += 1
+        self.use.take(task)
 
-    def release(self, count: int) -> None:
+    def release(self, tasks: Iterable[Task]) -> None:
         """Take back promises that came to nothing."""
-        self._reserved -= count
+        for task in tasks:
+            self._reserved -= 1
+            self.use.let_go(task.id)
+        self._on_room(self)
+
+    def let_go(self, task_id: str) -> bool:
+        """A task that was handed over takes nothing of the agent any more, beside the slot that the agent counts.
+        Returns whether that leaves more room: then `has_more_room` is to be called when all that goes with it is shown.
+        """
+        return self.use.let_go(task_id)
+
+    def has_more_room(self) -> None:
+        """Let it be known that tasks have let go."""
         self._on_room(self)
 
     def credit_given(self, credit: int) -> None:
@@ -116,8 +245,20 @@ class AgentSession:
 
     def deliver(self, request: TaskRequest) -> None:
         """Hand over a task whose grant is committed and whose slot was reserved."""
+        size = _most_bytes(request)
         self._reserved -= 1
-        self._tasks.append(request)
+        self._bytes_waiting += size
+        self._tasks.append((request, size))
+        self._wake.set()
+
+    def start(self, command: StartCommand) -> None:
+        """Tell the agent that an offer which it has accepted is granted, durably."""
+        self._next.starts.append(command)
+        self._wake.set()
+
+    def extend(self, command: ExtendCommand) -> None:
+        """Tell the agent, once, of other limits of an attempt."""
+        self._next.extends.append(command)
         self._wake.set()
 
     def stop(self, command: CancelCommand) -> None:
@@ -125,6 +266,36 @@ class AgentSession:
         self._stops[command.ref] = command
         self._next.cancels.append(command)
         self._wake.set()
+
+    def withdraw(self, ref: AttemptRef, *, grace_ms: int = 0) -> None:
+        """Tell the agent, once, that an offer or an attempt counts no more."""
+        self._next.cancels.append(CancelCommand(ref, grace_ms, Reason.SUPERSEDED))
+        self._wake.set()
+
+    def ask_drain(self, request: DrainRequest) -> None:
+        """Ask the agent, once, to give back what it has not begun."""
+        self._next.drain = request
+        self._wake.set()
+
+    def is_told_to_stop(self, ref: AttemptRef) -> bool:
+        """Whether the agent is asked to stop an attempt, and has not answered."""
+        return ref in self._stops
+
+    def take_unsent(self) -> Sequence[AttemptRef]:
+        """Take back what was not handed to the stream. Returns the grants among it: they provably never began."""
+        unsent = [request.ref for request, _ in self._tasks if request.granted]
+        started = [command.ref for command in self._next.starts]
+        self._tasks.clear()
+        self._bytes_waiting = 0
+        self._next.starts.clear()
+        for ref in started:  # its agent has accepted it, and waits
+            self.withdraw(ref)
+        return [*unsent, *started]
+
+    def lift_cordon(self) -> None:
+        """Let it be given work again."""
+        self.cordoned = self.drained = False
+        self._on_room(self)
 
     def answered(self, refs: Iterable[AttemptRef]) -> None:
         """These attempts have ended: their stops need not be repeated."""
@@ -145,14 +316,12 @@ class AgentSession:
 
     def give_response_credit(self, frames: int) -> None:
         """Let the agent send so many more frames with responses."""
-        self._response_credit += frames
-        self._next.response_credit = self._response_credit
+        self._next.response_credit = self._responses.give(frames)
         self._wake.set()
 
     def give_log_credit(self, size: int) -> None:
         """Let the agent send so many more bytes of output."""
-        self._log_credit += size
-        self._next.log_credit = self._log_credit
+        self._next.log_credit = self._output.give(size)
         self._wake.set()
 
     def say_goodbye(self, reason: str) -> None:
@@ -171,7 +340,7 @@ class AgentSession:
         frame, self._next = self._next, Outgoing()
         self._fill(frame)
         if self._tasks:
-            frame.cancels, self._next.cancels = self._split_cancels(frame.cancels)
+            self._keep_behind_tasks(frame)
         else:
             self._wake.clear()
         return frame
@@ -180,16 +349,26 @@ class AgentSession:
         """Let the frame carry tasks up to its bounds; one task that is larger travels alone."""
         size = 0
         while self._tasks and len(frame.tasks) < MOST_TASKS_PER_FRAME:
-            size += _most_bytes(self._tasks[0])
-            if frame.tasks and size > MOST_BYTES_PER_FRAME:
+            request, most_bytes = self._tasks[0]
+            if frame.tasks and size + most_bytes > MOST_BYTES_PER_FRAME:
                 break
-            frame.tasks.append(self._tasks.popleft())
+            size += most_bytes
+            frame.tasks.append(request)
+            self._tasks.popleft()
         self._sent += len(frame.tasks)
+        was_full = self._bytes_waiting >= MOST_BYTES_WAITING
+        self._bytes_waiting -= size
+        if was_full:
+            self._on_room(self)
 
-    def _split_cancels(self, cancels: list[CancelCommand]) -> tuple[list[CancelCommand], list[CancelCommand]]:
-        """A stop must not overtake the task that it is about."""
-        unsent = {request.ref for request in self._tasks}
-        return [c for c in cancels if c.ref not in unsent], [c for c in cancels if c.ref in unsent]
+    def _keep_behind_tasks(self, frame: Outgoing) -> None:
+        """A stop must not overtake the task that it is about, and nor must an extension."""
+        unsent = {request.ref for request, _ in self._tasks}
+        extends, cancels = frame.extends, frame.cancels
+        frame.extends = [command for command in extends if command.ref not in unsent]
+        frame.cancels = [command for command in cancels if command.ref not in unsent]
+        self._next.extends = [command for command in extends if command.ref in unsent]
+        self._next.cancels = [command for command in cancels if command.ref in unsent]
 
     # -- what the agent says ------------------------------------------------------------------------------------------
 
@@ -197,11 +376,27 @@ class AgentSession:
         """A frame has come."""
         self.last_heard = now
 
-    def heartbeat(self, number: int, *, load: float, draining: bool) -> None:
-        """The agent lives. Answered with what it has not answered yet."""
+    def heartbeat(
+        self,
+        number: int,
+        *,
+        load: float,
+        draining: bool,
+        running: Sequence[AttemptRef] = (),
+        counted: Taken | None = None,
+    ) -> None:
+        """The agent lives, and has these attempts. Answered with what it has not answered yet.
+
+        What comes late, in a session that is over, means nothing.
+        """
+        if not self.is_open:
+            return
         self.load = load
+        self.counted = counted
         self.draining = draining
+        self.last_beat = max(number, self.last_beat)
         self._next.heartbeat = number
+        self._next.unknown = list(self._on_beat(self, running))
         said = {command.ref for command in self._next.cancels}
         self._next.cancels.extend(command for ref, command in self._stops.items() if ref not in said)
         self._wake.set()
@@ -210,26 +405,24 @@ class AgentSession:
 
     def count_response_frame(self) -> None:
         """A frame with responses has come. Raises `CreditExceeded` past the credit."""
-        self._response_frames += 1
-        if self._response_frames > self._response_credit:
-            raise CreditExceeded("more frames with responses than the credit allows")
+        self._responses.count(1)
 
     def count_log_bytes(self, size: int) -> None:
         """Output has come. Raises `CreditExceeded` past the credit."""
-        self._log_bytes += size
-        if self._log_bytes > self._log_credit:
-            raise CreditExceeded("more output than the credit allows")
+        self._output.count(size)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    def close(self, end: LinkError) -> Sequence[TaskRequest]:
-        """End it. Returns the tasks that were never handed to the stream: they provably never began."""
+    def close(self, end: LinkError) -> Sequence[AttemptRef]:
+        """End it. Returns the grants that were never handed to the stream: they provably never began."""
         if not self.is_open:
             return ()
         self.is_open = False
         self.end = end
-        unsent = list(self._tasks)
+        unsent = [request.ref for request, _ in self._tasks if request.granted]
+        unsent += [command.ref for command in self._next.starts]
         self._tasks.clear()
+        self._next.starts.clear()
         self._wake.set()
         self._ended.set()
         return unsent
@@ -243,7 +436,7 @@ class AgentSession:
 
 def _most_bytes(request: TaskRequest) -> int:
     """A bound on the size of a task on its way."""
-    metadata = request.spec.metadata
-    characters = sum(len(name) + len(value) for name, value in metadata.items())
+    metadata, lock = request.spec.metadata, request.spec.lock
+    characters = len(lock) + sum(len(name) + len(value) for name, value in metadata.items())
     small = BYTES_PER_TASK + BYTES_PER_ENTRY * len(metadata)
     return small + len(request.payload) + BYTES_PER_CHARACTER * characters

@@ -44,13 +44,21 @@ class Tally:
         self._kinds: set[tuple[str, str]] = set()
         self.submitted: dict[tuple[str, str], int] = defaultdict(int)
         self.retries: dict[tuple[str, str], int] = defaultdict(int)
-        """Finished tasks that were run again as new ones, by the kind of the new one."""
+        """Further tries of tasks that had failed, and finished tasks that were run again as new ones; by kind."""
         self.finished: dict[tuple[str, str, str], int] = defaultdict(int)
         self.queue_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)
         self.run_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)
         self.total_seconds: dict[tuple[str, str], Buckets] = defaultdict(Buckets)
         self.assignments: dict[str, int] = defaultdict(int)
+        self.offers: dict[str, int] = defaultdict(int)
+        """Offers that are over, by what ended them."""
         self.responses: dict[str, int] = defaultdict(int)
+        self.late_results = 0
+        self.leases_expired: dict[str, int] = defaultdict(int)
+        """Attempts whose leases have run out, by execution class."""
+        self.hellos_refused = 0
+        self.use_differs: dict[str, int] = defaultdict(int)
+        """Times that an agent went on to count otherwise what is taken of it, by pool."""
         self.channel_full = 0
         self.commit_seconds = Buckets()
         self.commit_rows = Buckets(ROWS)
@@ -59,6 +67,11 @@ class Tally:
         self.cleanup_runs = 0
         self.cleanup_seconds = Buckets()
         self.loop_lag = Buckets()
+
+    def count_difference(self, pool: str) -> None:
+        """An agent of a pool counts otherwise than the server. Agents name pools, so these are bounded as well."""
+        is_told_apart = pool in self.use_differs or len(self.use_differs) < MOST_KINDS
+        self.use_differs[pool if is_told_apart else OTHER[1]] += 1
 
     def kind(self, type: str, pool: str) -> tuple[str, str]:
         """Under what a task is counted: its type and pool, or `other` once there are too many of them."""

@@ -7,7 +7,6 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -15,21 +14,28 @@ import structlog
 from nodelink.errors import LinkLost, StoreError
 from nodelink.task import AttemptRef, Reason, TaskStatus
 from nodelink_server.core.agents import AgentRegistry
+from nodelink_server.core.assignment import LOOK_SECONDS
+from nodelink_server.core.attempt import Stop
+from nodelink_server.core.changes import changed
 from nodelink_server.core.clock import ControlTime, set_within
 from nodelink_server.core.contacts import Contacts
+from nodelink_server.core.expiry import Expiry
 from nodelink_server.core.front import Front
 from nodelink_server.core.ledger import Ledger
+from nodelink_server.core.moments import Moments
+from nodelink_server.core.needs import shape_of
 from nodelink_server.core.ports import Change, Clock, EventName, Place, Store
 from nodelink_server.core.ranking import Ranking
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.tally import Tally
-from nodelink_server.core.task import Stop, Task, expired, ready, stopping
+from nodelink_server.core.task import Task, expired, ready, skipped, stop_wanted, stopping
 
 TICK_SECONDS = 1.0
 MOST_PER_TICK = 1_000
 WINDOW = 10_000
-LEAST_RUNS = 10_000
+GRACE_MS = 10_000
+"""How long work may take to end that a timer stops."""
 OVERDUE_SECONDS = 30.0
 """How long an agent may take beyond a task's run timeout before the server asks it to stop the task."""
 
@@ -47,6 +53,12 @@ class Timers:
         registry: TaskRegistry,
         agents: AgentRegistry,
         contacts: Contacts,
+        expiry: Expiry,
+        is_promised: Callable[[str], bool],
+        is_to_be_skipped: Callable[[Task], bool],
+        withdraw_offers: Callable[[], None],
+        look_over: Callable[[], None],
+        stop_drained: Callable[[], None],
         clock: Clock,
         control: ControlTime,
         ranking: Ranking,
@@ -57,14 +69,23 @@ class Timers:
         self._registry = registry
         self._agents = agents
         self._contacts = contacts
+        self._expiry = expiry
+        self._is_promised = is_promised
+        self._is_to_be_skipped = is_to_be_skipped
+        self._withdraw_offers = withdraw_offers
+        self._look_over = look_over
+        self._look_at = clock.monotonic() + LOOK_SECONDS
+        self._stop_drained = stop_drained
         self._clock = clock
         self._control = control
         self._ranking = ranking
         self._tally = tally
         self._due: Front[str] = Front(WINDOW, all_behind=True)
+        self._retrying: Front[str] = Front(WINDOW, all_behind=True)
         self._deadlines: Front[str] = Front(WINDOW, all_behind=True)
-        self._runs: list[tuple[float, AttemptRef]] = []
-        self._most_runs = LEAST_RUNS
+        self._totals: Front[str] = Front(WINDOW, all_behind=True)
+        self._starts = Moments(self._is_unstarted)
+        self._runs = Moments(self._is_granted)
         self._is_troubled = False
         self._wake = asyncio.Event()
         self.rounds = 0
@@ -78,20 +99,35 @@ class Timers:
         self._due.offer(Place(task.due_at, task.key), task.id)
         self._wake.set()
 
+    def retrying(self, task: Task) -> None:
+        """A task waits for its next try."""
+        assert task.retry_at is not None
+        self._retrying.offer(Place(task.retry_at, task.key), task.id)
+        self._wake.set()
+
     def queued(self, task: Task) -> None:
         """A task waits for room, perhaps not for ever."""
         if task.queue_deadline is not None:
             self._deadlines.offer(Place(task.queue_deadline, task.key), task.id)
             self._wake.set()
 
+    def limited(self, task: Task) -> None:
+        """A task may take only so long in all: it is new, or may take longer or less than before."""
+        assert task.total_deadline is not None
+        self._totals.offer(Place(task.total_deadline, task.key), task.id)
+        self._wake.set()
+
+    def sent(self, task: Task) -> None:
+        """A task was given to an agent, which may have only so long to begin."""
+        if task.spec.start_timeout_ms is not None:
+            self._starts.add(self._clock.monotonic() + task.spec.start_timeout_ms / 1000, task.ref)
+            self._wake.set()
+
     def running(self, task: Task) -> None:
         """A task runs, perhaps not for ever. Its agent is the one that stops it in time."""
-        if task.spec.timeout_ms is None:
-            return
-        if len(self._runs) >= self._most_runs:
-            self._forget_ended_runs()
-        overdue = self._clock.monotonic() + task.spec.timeout_ms / 1000 + OVERDUE_SECONDS
-        heapq.heappush(self._runs, (overdue, task.ref))
+        left = self._run_left(task)
+        if left is not None:
+            self._runs.add(self._clock.monotonic() + left + OVERDUE_SECONDS, task.ref)
 
     # -- the tick -----------------------------------------------------------------------------------------------------
 
@@ -114,9 +150,14 @@ class Timers:
     async def tick(self) -> None:
         """Do everything that is due now."""
         self._close_silent()
+        self._withdraw_offers()
+        self._look_over_now_and_then()
+        self._stop_drained()
         self._contacts.write_again()
+        self._agents.write_contacts()
         self._is_troubled = False
-        for step in (self._wake_due, self._expire_queued, self._stop_overdue):
+        expire = (self._expire_queued, self._expire_totals, self._stop_unstarted, self._stop_overdue)
+        for step in (self._wake_due, self._try_again, *expire, self._expiry.expire_leases):
             await self._guarded(step)
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -134,9 +175,18 @@ class Timers:
         pauses = [TICK_SECONDS]
         if self._due.first is not None:
             pauses.append((self._due.first.value - self._clock.now()) / 1000)
-        if self._deadlines.first is not None:
-            pauses.append((self._deadlines.first.value - self._control.now()) / 1000)
+        now = self._control.now()
+        fronts = (self._retrying, self._deadlines, self._totals)
+        pauses.extend((front.first.value - now) / 1000 for front in fronts if front.first is not None)
+        if self._starts.first is not None:
+            pauses.append(self._starts.first - self._clock.monotonic())
         return max(0.0, min(pauses))
+
+    def _look_over_now_and_then(self) -> None:
+        """Should a wake-up ever be lost, nobody waits for longer than this."""
+        if self._clock.monotonic() >= self._look_at:
+            self._look_at = self._clock.monotonic() + LOOK_SECONDS
+            self._look_over()
 
     def _close_silent(self) -> None:
         for session in self._agents.silent():
@@ -146,9 +196,17 @@ class Timers:
         await self._refill(self._due, self._store.due)
         await self._move(self._due, self._clock.now(), self._readied)
 
+    async def _try_again(self) -> None:
+        await self._refill(self._retrying, self._store.retrying)
+        await self._move(self._retrying, self._control.now(), self._readied)
+
     async def _expire_queued(self) -> None:
         await self._refill(self._deadlines, self._store.expiring)
         await self._move(self._deadlines, self._control.now(), self._expired)
+
+    async def _expire_totals(self) -> None:
+        await self._refill(self._totals, self._store.limited)
+        await self._move(self._totals, self._control.now(), self._outlived)
 
     async def _refill(
         self,
@@ -199,47 +257,102 @@ class Timers:
     def _readied(self, task: Task) -> Change | None:
         if task.status is not TaskStatus.SCHEDULED:  # its time came, even if the wall clock has gone back since
             return None
-        rank, deadline = self._ranking.of(task.spec)
-        after = ready(task, rank=rank, now=self._clock.now(), queue_deadline=deadline)
-        return Change(task=after, expected=task.revision, events=(EventName.TASK_PENDING,))
+        if task.retry_at is not None and task.retry_at > self._control.now():
+            return None
+        if self._is_to_be_skipped(task):
+            return changed(task, skipped(task, now=self._clock.now()), EventName.TASK_SKIPPED)
+        due = task.due_at if task.due_at is not None else self._clock.now()
+        standing = self._ranking.of(task.spec, late_ms=self._clock.now() - due)
+        after = ready(task, now=self._clock.now(), **standing._asdict())
+        return changed(task, after, EventName.TASK_PENDING)
 
     def _expired(self, task: Task) -> Change | None:
         deadline = task.queue_deadline
         if task.status is not TaskStatus.PENDING or deadline is None or deadline > self._control.now():
             return None
-        why = self._agents.why_nobody(task.spec.pool, task.spec.type)
+        if self._is_promised(task.id):  # it is told of again if nothing comes of that
+            return None
+        why = self._agents.why_nobody(shape_of(task))
         after = expired(task, reason=Reason.QUEUE_TIMEOUT, message=why, now=self._clock.now())
-        return Change(task=after, expected=task.revision, events=(EventName.TASK_TIMEOUT,))
+        return changed(task, after, EventName.TASK_TIMEOUT)
+
+    def _outlived(self, task: Task) -> Change | None:
+        """It has taken too long in all: it ends if it waits, and is to stop if it runs."""
+        deadline = task.total_deadline  # none any more, if a person wanted it to run again
+        if task.is_terminal or task.stop is not None or deadline is None or deadline > self._control.now():
+            return None
+        now, message = self._clock.now(), "took too long in all"
+        if task.is_waiting:
+            return changed(
+                task, expired(task, reason=Reason.TOTAL_TIMEOUT, message=message, now=now), EventName.TASK_TIMEOUT
+            )
+        stop = Stop(reason=Reason.TOTAL_TIMEOUT, message=message, grace_ms=GRACE_MS, asked_at=now)
+        if task.status is TaskStatus.UNKNOWN:
+            return changed(task, stop_wanted(task, stop=stop))
+        return changed(task, stopping(task, stop=stop), EventName.TASK_CANCELLING)
+
+    async def _stop_unstarted(self) -> None:
+        """An agent has not begun in time: it is not to begin any more."""
+        await self._stop_late(self._starts, self._unstarted)
 
     async def _stop_overdue(self) -> None:
         """An agent has not kept a task's run timeout: it is asked to."""
-        now, overdue = self._clock.monotonic(), []
-        while self._runs and self._runs[0][0] <= now:
-            overdue.append(heapq.heappop(self._runs))
-        changes = [change for _, ref in overdue if (change := self._overdue(ref)) is not None]
+        await self._stop_late(self._runs, self._overdue)
+
+    async def _stop_late(self, moments: Moments, change: Callable[[AttemptRef], Change | None]) -> None:
+        """Stop every attempt whose moment has passed, unless it is not to be stopped any more."""
+        late = moments.take(self._clock.monotonic())
+        changes = [made for _, ref in late if (made := change(ref)) is not None]
         if not changes:
             return
         try:
             await self._ledger.commit(changes)
         except StoreError:
-            self._runs.extend(overdue)
-            heapq.heapify(self._runs)
+            moments.put_back(late)
             raise
+
+    def _unstarted(self, ref: AttemptRef) -> Change | None:
+        return self._stopped(ref, TaskStatus.SENT, Reason.START_TIMEOUT, "its agent did not begin in time")
 
     def _overdue(self, ref: AttemptRef) -> Change | None:
         task = self._registry.get(ref.task_id)
-        if task is None or task.status is not TaskStatus.IN_PROGRESS or task.ref != ref:
+        if task is not None and self._has_longer(task, ref):
+            self.running(task)
             return None
-        stop = Stop(reason=Reason.RUN_TIMEOUT, message="ran too long", grace_ms=10_000, asked_at=self._clock.now())
-        after = stopping(task, stop=stop)
-        return Change(task=after, expected=task.revision, events=(EventName.TASK_CANCELLING,))
+        return self._stopped(ref, TaskStatus.IN_PROGRESS, Reason.RUN_TIMEOUT, "ran too long")
 
-    def _forget_ended_runs(self) -> None:
-        """Most runs end long before they are overdue: let go of those, so that memory follows what runs."""
-        self._runs = [(overdue, ref) for overdue, ref in self._runs if self._is_granted(ref)]
-        heapq.heapify(self._runs)
-        self._most_runs = max(LEAST_RUNS, 2 * len(self._runs))
+    def _run_left(self, task: Task) -> float | None:
+        """How many seconds the run of a task that has just begun, or was extended, may take from now; None: no end."""
+        until = _extended_until(task)
+        if until is not None:
+            return (until - self._control.now()) / 1000
+        return None if task.spec.timeout_ms is None else task.spec.timeout_ms / 1000
+
+    def _has_longer(self, task: Task, ref: AttemptRef) -> bool:
+        """Whether an attempt was given more time since its moment was chosen."""
+        until = _extended_until(task)
+        if until is None or not self._is_granted(ref):
+            return False
+        return until + OVERDUE_SECONDS * 1000 > self._control.now()
+
+    def _stopped(self, ref: AttemptRef, status: TaskStatus, reason: Reason, message: str) -> Change | None:
+        """A stop of an attempt, if it still stands so."""
+        task = self._registry.get(ref.task_id)
+        if task is None or task.status is not status or task.ref != ref:
+            return None
+        stop = Stop(reason=reason, message=message, grace_ms=GRACE_MS, asked_at=self._clock.now())
+        return changed(task, stopping(task, stop=stop), EventName.TASK_CANCELLING)
 
     def _is_granted(self, ref: AttemptRef) -> bool:
         task = self._registry.get(ref.task_id)
         return task is not None and task.status in GRANTED and task.ref == ref
+
+    def _is_unstarted(self, ref: AttemptRef) -> bool:
+        task = self._registry.get(ref.task_id)
+        return task is not None and task.status is TaskStatus.SENT and task.ref == ref
+
+
+def _extended_until(task: Task) -> int | None:
+    """Until when the run of a task may go on if it was given another time than it asks for, in control time."""
+    extension = task.attempt.extension if task.attempt is not None else None
+    return None if extension is None else extension.run_until

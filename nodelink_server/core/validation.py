@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from nodelink.errors import FieldError, InvalidTask, NotBuilt, TooLarge
-from nodelink.task import Execution, Submission, TaskSpec
+from nodelink.errors import FieldError, InvalidTask, TooLarge
+from nodelink.task import BY_RULE, DEFAULT_PRIORITY, ErrorCategory, Execution, RetryPolicy, Submission, TaskSpec
+from nodelink_server.core.characters import MAX_KEY_CHARS, NAME, SAID, SPACES, SURROGATE, is_key
 from nodelink_server.core.jsontext import read_json
+from nodelink_server.core.placing_checks import asked_placing, placing_errors
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_BATCH = 1_000
@@ -24,45 +26,43 @@ MAX_ENV_BYTES = 128 * 1024
 MAX_ARGV = 1_024
 MAX_ARGV_BYTES = 128 * 1024
 MAX_GRACE_MS = 3600 * 1000
+MAX_DRAIN_MS = 7 * 24 * 3600 * 1000
 MAX_REASON_CHARS = 1_000
+MAX_LOCK_CHARS = MAX_KEY_CHARS
+MAX_ATTEMPTS = 100
+MAX_RETRY_DELAY_MS = 24 * 3600 * 1000
+MAX_RETRY_MULTIPLIER = 10
+MAX_RETRY_ON = 32
+MAX_EXIT_CODE = 255
+MAX_SIGNAL = 64
 BUILT_IN: Mapping[str, Execution] = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
 
 UNBUILT_FIELDS: Mapping[str, str] = {
-    "agent_id": "a task for one agent",
-    "labels": "a selector that the agent must match",
-    "retry": "automatic retries",
-    "lock": "locks",
-    "unique_key": "unique tasks",
-    "on_conflict": "unique tasks",
-    "start_timeout": "start timeouts",
-    "heartbeat_timeout": "heartbeat timeouts",
-    "total_timeout": "total timeouts",
-    "workspace": "workspaces",
-    "resources": "resources",
-    "slots": "tasks of several slots",
-    "fairness_key": "fair sharing",
-    "limits": "limits",
-    "rate": "rate limits",
     "depends_on": "workflows",
 }
 """Published fields that this version does not know yet, and what they will be for. They are refused by name."""
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.IGNORECASE)
+_CATEGORIES = frozenset(category.value for category in ErrorCategory)
+_RETRY_ON = re.compile(r"(exit_code|signal):([1-9][0-9]{0,2})", re.ASCII)
 
 
 def validate(submission: Submission, known_types: Mapping[str, Execution]) -> Execution:
     """The execution class of a valid submission.
 
-    Raises `InvalidTask`, `NotBuilt` or `TooLarge`, naming every field that is wrong.
+    Raises `InvalidTask` or `TooLarge`, naming every field that is wrong.
     """
     if len(submission.payload) > MAX_PAYLOAD_BYTES:
         size = len(submission.payload)
         raise TooLarge(FieldError("payload", f"is {size} bytes; at most {MAX_PAYLOAD_BYTES} are allowed"))
     spec = submission.spec
-    if spec.execution is Execution.EXCLUSIVE:
-        raise NotBuilt(FieldError("execution", "exclusive is not available in this version; use replayable or once"))
-    errors = [*_type_errors(spec, known_types), *_number_errors(spec), *_metadata_errors(spec)]
+    errors = [
+        *_type_errors(spec, known_types),
+        *_number_errors(spec),
+        *_metadata_errors(spec),
+        *_lock_errors(spec.lock),
+        *(_retry_errors(spec.retry) if spec.retry else ()),
+        *placing_errors(spec),
+    ]
     errors += _key_errors(submission.idempotency_key)
     errors += _payload_errors(submission)
     if errors:
@@ -78,6 +78,12 @@ def check_batch(length: int, field: str) -> None:
         raise TooLarge(FieldError(field, f"{length:,} are too many; send at most {MAX_BATCH:,} at a time"))
 
 
+def check_reason(reason: str) -> None:
+    """Refuse a decision without words, or with too many. Raises `InvalidTask`."""
+    if not re.search(SAID, reason) or len(reason) > MAX_REASON_CHARS:
+        raise InvalidTask(FieldError("reason", f"is needed, and has at most {MAX_REASON_CHARS:,} characters"))
+
+
 def check_cancel(reason: str, grace_ms: int) -> None:
     """Refuse words that are too long, and a grace that is no such time. Raises `InvalidTask`, naming the fields."""
     errors = []
@@ -89,13 +95,24 @@ def check_cancel(reason: str, grace_ms: int) -> None:
         raise InvalidTask(*errors)
 
 
+def check_drain(note: str, deadline_ms: int | None) -> None:
+    """Refuse words that are too long, and a deadline that is no such time. Raises `InvalidTask`, naming the fields."""
+    errors = []
+    if len(note) > MAX_REASON_CHARS:
+        errors.append(FieldError("note", f"must have at most {MAX_REASON_CHARS:,} characters"))
+    if deadline_ms is not None and not 0 <= deadline_ms <= MAX_DRAIN_MS:
+        errors.append(FieldError("deadline", "must be at least 0s and at most 7d"))
+    if errors:
+        raise InvalidTask(*errors)
+
+
 def digest(submission: Submission) -> bytes:
     """What was asked, in 32 bytes: equal for equal requests, whatever the order of their JSON members."""
     spec = submission.spec
     asked = [
         spec.type,
         spec.pool,
-        spec.priority,
+        spec.priority or DEFAULT_PRIORITY,
         spec.timeout_ms,
         spec.queue_timeout_ms,
         spec.scheduled_at,
@@ -104,10 +121,30 @@ def digest(submission: Submission) -> bytes:
         dict(spec.metadata),
         json.loads(submission.payload),
     ]
+    if spec.lock:  # only then: keys that were given before there were locks keep their meaning
+        asked.append({"lock": spec.lock})
+    if spec.retry:  # likewise
+        asked.append({"retry": _canonical_retry(spec.retry)})
+    limits = {"start_timeout": spec.start_timeout_ms, "total_timeout": spec.total_timeout_ms}
+    if any(limit is not None for limit in limits.values()):
+        asked.append(limits)
+    placing = asked_placing(spec)
+    if placing:
+        asked.append(placing)
     if submission.retry_of:
         asked.append(submission.retry_of)
     canonical = json.dumps(asked, sort_keys=True)
     return hashlib.sha256(canonical.encode()).digest()
+
+
+def _canonical_retry(retry: RetryPolicy) -> Mapping[str, object]:
+    return {
+        "max_attempts": retry.max_attempts,
+        "initial_ms": retry.initial_ms,
+        "max_ms": retry.max_ms,
+        "multiplier": float(retry.multiplier),  # 2 and 2.0 are the same
+        "on": sorted(set(retry.on)),
+    }
 
 
 def _type_errors(spec: TaskSpec, known_types: Mapping[str, Execution]) -> list[FieldError]:
@@ -124,12 +161,16 @@ def _type_errors(spec: TaskSpec, known_types: Mapping[str, Execution]) -> list[F
 
 def _number_errors(spec: TaskSpec) -> list[FieldError]:
     errors = []
-    if not 1 <= spec.priority <= 100:
+    if spec.priority != BY_RULE and not 1 <= spec.priority <= 100:
         errors.append(FieldError("priority", f"{spec.priority} is not from 1 to 100"))
     if spec.timeout_ms is not None and not 1 <= spec.timeout_ms <= MAX_TIMEOUT_MS:
         errors.append(FieldError("timeout", "must be at least 1ms and at most 7d"))
     if spec.queue_timeout_ms is not None and not 0 <= spec.queue_timeout_ms <= MAX_TIMEOUT_MS:
         errors.append(FieldError("queue_timeout", "must be at least 0s and at most 7d"))
+    if spec.start_timeout_ms is not None and not 1 <= spec.start_timeout_ms <= MAX_TIMEOUT_MS:
+        errors.append(FieldError("start_timeout", "must be at least 1ms and at most 7d"))
+    if spec.total_timeout_ms is not None and not 1 <= spec.total_timeout_ms <= MAX_DELAY_MS:
+        errors.append(FieldError("total_timeout", "must be at least 1ms and at most 366d"))
     if spec.delay_ms is not None and not 0 <= spec.delay_ms <= MAX_DELAY_MS:
         errors.append(FieldError("delay", "must be at least 0s and at most 366d"))
     if spec.delay_ms is not None and spec.scheduled_at is not None:
@@ -147,13 +188,54 @@ def _metadata_errors(spec: TaskSpec) -> list[FieldError]:
         if not name or len(name) > MAX_METADATA_CHARS or len(value) > MAX_METADATA_CHARS:
             allowed = f"names and values have at most {MAX_METADATA_CHARS} characters, names at least 1"
             errors.append(FieldError(f"metadata.{name[:64]}", allowed))
-        elif _SURROGATE.search(name) or _SURROGATE.search(value):
+        elif SURROGATE.search(name) or SURROGATE.search(value):
             errors.append(FieldError("metadata", "has a half of a surrogate pair, which is no character"))
     return errors
 
 
+def _lock_errors(lock: str) -> list[FieldError]:
+    if not lock or is_key(lock):
+        return []
+    return [FieldError("lock", f"must have 1 to {MAX_LOCK_CHARS} printable characters")]
+
+
+def _retry_errors(retry: RetryPolicy) -> list[FieldError]:
+    errors = []
+    if not 1 <= retry.max_attempts <= MAX_ATTEMPTS:
+        errors.append(FieldError("retry.max_attempts", f"{retry.max_attempts} is not from 1 to {MAX_ATTEMPTS}"))
+    if not 0 <= retry.initial_ms <= MAX_RETRY_DELAY_MS:
+        errors.append(FieldError("retry.initial", "must be at least 0s and at most 1d"))
+    elif retry.max_ms < retry.initial_ms:
+        errors.append(FieldError("retry.max", "must be at least as long as retry.initial"))
+    if retry.max_ms > MAX_RETRY_DELAY_MS:
+        errors.append(FieldError("retry.max", "must be at most 1d"))
+    if not 1 <= retry.multiplier <= MAX_RETRY_MULTIPLIER:  # no number (NaN) is within no bounds
+        errors.append(FieldError("retry.multiplier", f"{retry.multiplier} is not from 1 to {MAX_RETRY_MULTIPLIER}"))
+    return [*errors, *_retry_on_errors(retry.on)]
+
+
+def _retry_on_errors(on: Sequence[str]) -> list[FieldError]:
+    if len(on) > MAX_RETRY_ON:
+        return [FieldError("retry.on", f"has {len(on)} entries; at most {MAX_RETRY_ON} are allowed")]
+    categories = ", ".join(ErrorCategory)
+    right = f"exit_code:N (1 to {MAX_EXIT_CODE}), signal:N (1 to {MAX_SIGNAL}), or one of {categories}"
+    return [
+        FieldError(f"retry.on[{index}]", f"{failure[:64]!r} is not known; use {right}")
+        for index, failure in enumerate(on)
+        if not _is_failure(failure)
+    ]
+
+
+def _is_failure(name: str) -> bool:
+    """Whether it names a kind of failure: an error category, an exit code or a signal."""
+    if name in _CATEGORIES:
+        return True
+    numbered = _RETRY_ON.fullmatch(name)
+    return numbered is not None and int(numbered[2]) <= (MAX_SIGNAL if numbered[1] == "signal" else MAX_EXIT_CODE)
+
+
 def _key_errors(key: str | None) -> list[FieldError]:
-    if key is None or (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS and not _SURROGATE.search(key)):
+    if key is None or (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS and not SURROGATE.search(key)):
         return []
     return [FieldError("idempotency_key", f"must have 1 to {MAX_IDEMPOTENCY_KEY_CHARS} characters")]
 
@@ -206,7 +288,7 @@ def _shell_errors(payload: object) -> list[FieldError]:
 
 
 def _command_errors(command: object) -> list[FieldError]:
-    if isinstance(command, str) and command.strip() and "\0" not in command:
+    if isinstance(command, str) and command.strip(SPACES) and "\0" not in command:
         return _size_errors("payload.command", [command])
     if isinstance(command, list) and command and all(isinstance(part, str) and "\0" not in part for part in command):
         if not command[0]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
 
+from nodelink_server.core.clock import moment_text
 from nodelink_server.core.ports import Clock
 
 LOOK_SECONDS = 1.0
@@ -85,11 +85,11 @@ class _Watch:
     @property
     def complaint(self) -> str:
         """What is wrong with it, and since when."""
-        return f"{self.name} stands still since {_moment(self._moved_at)}"
+        return f"{self.name} stands still since {moment_text(self._moved_at)}"
 
     def _judge(self, stands_still: bool) -> None:
         if stands_still and not self.stands_still:
-            log.error("stands_still", part=self.name, since=_moment(self._moved_at))
+            log.error("stands_still", part=self.name, since=moment_text(self._moved_at))
         elif self.stands_still and not stands_still:
             log.info("goes_on", part=self.name)
         self.stands_still = stands_still
@@ -155,13 +155,13 @@ class Vitals:
         if seconds < STILL_SECONDS:
             self._stuck_feeders = ""
         elif not self._stuck_feeders:
-            began = _moment(self._clock.now() - int(seconds * 1000))
+            began = moment_text(self._clock.now() - int(seconds * 1000))
             self._stuck_feeders = f"{FEEDERS} stand still since {began}"
             log.error("stands_still", part=FEEDERS, since=began)
 
     def _complaint_of_database(self) -> list[str]:
         if self._failing.failing:
-            since = _moment(self._failing.failing_since)
+            since = moment_text(self._failing.failing_since)
             return [f"the database cannot be written to since {since}: {self._failing.failing}"]
         return [self._writer.complaint] if self._writer.stands_still else []
 
@@ -172,8 +172,3 @@ class Vitals:
             self._told = health
             self._news.set()
             self._news = asyncio.Event()
-
-
-def _moment(ms: int) -> str:
-    """Milliseconds since the epoch as people read them."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

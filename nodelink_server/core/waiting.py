@@ -9,7 +9,8 @@ from nodelink_server.core.clock import set_within
 from nodelink_server.core.consequences import Consequences, Endings
 from nodelink_server.core.ports import Change, Clock, Store
 from nodelink_server.core.registry import TaskRegistry
-from nodelink_server.core.task import Task, TaskRecord
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import TaskRecord
 
 MAX_WAIT_MS = 24 * 3600 * 1000
 MOST_TASKS = 1_000

@@ -14,13 +14,15 @@ import structlog
 
 from nodelink import wire
 from nodelink.errors import HandshakeRefused, LinkLost, ProtocolViolation
+from nodelink.failpoints import hit
 from nodelink.task import AckDisposition, ResultAck, TaskResponse, Verdict
 from nodelink.v1 import agent_pb2, agent_pb2_grpc
 from nodelink_server.core.logbook import MAX_CHUNK_BYTES
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import Clock
 from nodelink_server.core.session import LOG_WINDOW_BYTES, RESPONSE_WINDOW_FRAMES, AgentSession, Outgoing
-from nodelink_server.rpc.reading import MAX_FRAME_BYTES, PROTOCOL, check_frame, chunks_of, hello_of, response_of
+from nodelink_server.rpc.failpoints import hit_received, write_frame
+from nodelink_server.rpc.reading import MAX_FRAME_BYTES, check_frame, chunks_of, counted_of, hello_of, response_of
 
 HELLO_SECONDS = 10.0
 
@@ -52,10 +54,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     ) -> None:
         """One session, from hello to whatever ends it."""
         hello = hello_of(await _first_frame(context, self._hello_seconds))
+        hit("server.hello.received")
         session, verdicts = await self._manager.connect(hello)
         connection = _Connection(self._manager, self._clock, session, context)
         try:
-            await context.write(self._welcome(session, verdicts))
+            await write_frame(context, self._welcome(session, verdicts))
             await connection.run()
         finally:
             self._manager.disconnect(session, left=connection.left)
@@ -63,10 +66,11 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     def _welcome(self, session: AgentSession, verdicts: Sequence[Verdict]) -> agent_pb2.ConnectResponse:
         frame = agent_pb2.ConnectResponse()
         welcome = frame.welcome
-        welcome.protocol = PROTOCOL
+        welcome.protocol = session.protocol
+        welcome.features.extend(sorted(session.features))
         welcome.server_id = self._server_id
         welcome.software_version = self._version
-        wire.put_ms(welcome.heartbeat_interval, int(self._manager.options.heartbeat * 1000))
+        wire.put_ms(welcome.heartbeat_interval, round(session.period * 1000))
         welcome.max_frame_bytes = MAX_FRAME_BYTES
         welcome.max_log_chunk_bytes = MAX_CHUNK_BYTES
         welcome.response_credit = RESPONSE_WINDOW_FRAMES
@@ -127,12 +131,13 @@ class _Connection:
             if not isinstance(frame, agent_pb2.ConnectRequest):
                 return
             self._session.heard(self._clock.monotonic())
+            hit_received(frame)
             self._take(frame)
 
     async def _write(self) -> None:
         while True:
             outgoing = await self._session.outgoing()
-            await self._context.write(_frame_of(outgoing))
+            await write_frame(self._context, _frame_of(outgoing))
             if outgoing.goodbye is not None:
                 return
 
@@ -152,10 +157,15 @@ class _Connection:
         if frame.logs:
             self._take_logs(frame)
         if frame.HasField("heartbeat"):
-            beat = frame.heartbeat
-            self._session.heartbeat(beat.number, load=beat.load, draining=beat.draining)
+            self._take_heartbeat(frame.heartbeat)
         if frame.HasField("goodbye"):
             self.left = True
+
+    def _take_heartbeat(self, beat: agent_pb2.Heartbeat) -> None:
+        running = [wire.ref_of(ref) for ref in beat.running]
+        self._session.heartbeat(
+            beat.number, load=beat.load, draining=beat.draining, running=running, counted=counted_of(beat)
+        )
 
     def _responses(self, frame: agent_pb2.ConnectRequest) -> list[TaskResponse]:
         """What can be read. What cannot is counted, and acknowledged so that it does not come again."""
@@ -187,10 +197,13 @@ def _frame_of(outgoing: Outgoing) -> agent_pb2.ConnectResponse:
     frame = agent_pb2.ConnectResponse()
     tasks, acks = frame.tasks, frame.result_acks
     for request in outgoing.tasks:
-        spec = wire.spec_bytes(request.spec, request.payload)
-        wire.put_task_request(tasks.add(), request.ref, spec, request.execution, request.traceparent)
+        wire.put_task_request(tasks.add(), request)
     for ack in outgoing.result_acks:
         wire.put_result_ack(acks.add(), ack)
+    for start in outgoing.starts:
+        wire.put_start(frame.starts.add(), start)
+    for extension in outgoing.extends:
+        wire.put_extend(frame.extends.add(), extension)
     for command in outgoing.cancels:
         wire.put_cancel(frame.cancels.add(), command)
     for log_ack in outgoing.log_acks.values():
@@ -199,6 +212,17 @@ def _frame_of(outgoing: Outgoing) -> agent_pb2.ConnectResponse:
     frame.log_credit = outgoing.log_credit
     if outgoing.heartbeat:
         frame.heartbeat_ack.number = outgoing.heartbeat
+        for ref in outgoing.unknown:
+            wire.put_ref(frame.heartbeat_ack.unknown.add(), ref)
+    _put_leave(frame, outgoing)
+    return frame
+
+
+def _put_leave(frame: agent_pb2.ConnectResponse, outgoing: Outgoing) -> None:
+    """Write what asks the agent to become empty, and that the session ends."""
+    if outgoing.drain is not None:
+        frame.drain.reason = outgoing.drain.reason
+        if outgoing.drain.deadline_ms is not None:
+            wire.put_ms(frame.drain.deadline, outgoing.drain.deadline_ms)
     if outgoing.goodbye is not None:
         frame.goodbye.reason = outgoing.goodbye
-    return frame

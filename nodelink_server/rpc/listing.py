@@ -9,7 +9,7 @@ from nodelink.task import TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
 from nodelink.wire import STATUS_FROM_PB
 from nodelink_server.core.ports import AgentSessionRecord, TaskPage, TaskQuery
-from nodelink_server.core.task import TaskRecord
+from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.rpc.messages import PAGE_BYTES
 from nodelink_server.rpc.requests import moment_ms, page_size_of, place_of, token_of
 from nodelink_server.rpc.views import put_result, put_session
@@ -25,6 +25,7 @@ def query_of(request: task_pb2.ListTasksRequest) -> TaskQuery:
         statuses=frozenset(map(_status_of, request.statuses)),
         type=request.type or None,
         pool=request.pool or None,
+        workspace=request.workspace or None,
         agent_id=request.agent_id or None,
         created_after=after,
         created_before=before,

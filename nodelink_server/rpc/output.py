@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import LogStream
@@ -54,9 +54,18 @@ async def _selection(logs: LogBook, request: task_pb2.ReadTaskLogsRequest) -> _S
     return _Selection(task_id=task_id, stream=stream, attempt=attempt, offset=offset)
 
 
-def _followed(logs: LogBook, selection: _Selection) -> AsyncGenerator[LogPage, None]:
-    """What is stored and what comes, to the end of the output."""
-    return logs.follow(selection.task_id, stream=selection.stream, attempt=selection.attempt, offset=selection.offset)
+async def _followed(logs: LogBook, selection: _Selection) -> AsyncGenerator[LogPage, None]:
+    """What is stored and what comes, to the end of the output: a page is complete only if it is the last of all."""
+    following = logs.follow(
+        selection.task_id, stream=selection.stream, attempt=selection.attempt, offset=selection.offset
+    )
+    last = None
+    async with aclosing(following) as pages:
+        async for last in pages:
+            if last.rows:
+                yield replace(last, complete=False)
+    if last is not None and (last.complete or not last.rows):  # until now another attempt might have followed
+        yield replace(last, rows=())
 
 
 async def _stored(logs: LogBook, selection: _Selection) -> AsyncGenerator[LogPage, None]:
@@ -74,7 +83,7 @@ async def _stored(logs: LogBook, selection: _Selection) -> AsyncGenerator[LogPag
 
 def logs_of(page: LogPage, *, of_one_stream: bool, at_most: int | None) -> task_pb2.ReadTaskLogsResponse:
     """A page of output, cut at a number of bytes."""
-    response = task_pb2.ReadTaskLogsResponse(next_offset=page.next_offset, complete=page.complete)
+    response = task_pb2.ReadTaskLogsResponse(next_offset=page.next_offset, complete=page.complete, attempt=page.attempt)
     left = at_most
     for row in page.rows:
         if left is not None and len(row.data) > left:

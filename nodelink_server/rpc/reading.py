@@ -11,12 +11,21 @@ from dataclasses import replace
 
 from nodelink import wire
 from nodelink.errors import HandshakeRefused, ProtocolViolation
-from nodelink.task import Execution, Finished, LogChunk, Progress, Started, TaskResponse, Update
+from nodelink.quantities import MOST_RESOURCES, RESOURCE_NAME
+from nodelink.taken import Taken
+from nodelink.task import Execution, Extended, Finished, LogChunk, Progress, Started, TaskResponse, Update
 from nodelink.v1 import agent_pb2
-from nodelink_server.core.agents import Hello
+from nodelink_server.core.handshake import Hello
 from nodelink_server.core.logbook import MAX_CHUNK_BYTES
 
-PROTOCOL = 1
+OLDEST_PROTOCOL, PROTOCOL = 1, 2
+"""What this server speaks: the oldest and the newest."""
+MOST_HELD = 12_000
+"""Attempts in a hello: more than an agent of 4,096 slots ever has by what it is given. Such a hello fits in a frame."""
+MOST_LABELS = 64
+MOST_LABEL_CHARS = 1_024
+MOST_FEATURES = 64
+MOST_NAME_CHARS = 200
 MAX_FRAME_BYTES = 1024 * 1024
 MAX_ITEMS = 4_096
 LONGEST_SECONDS = 1e9
@@ -42,14 +51,16 @@ def hello_of(frame: agent_pb2.ConnectRequest) -> Hello:
     if not frame.HasField("hello"):
         raise HandshakeRefused("the first frame must carry a hello")
     hello = frame.hello
-    low, high = hello.protocol_min, hello.protocol_max
-    if not low <= PROTOCOL <= high:
-        raise HandshakeRefused(f"the server speaks protocol {PROTOCOL}, the agent {low} to {high}")
+    protocol = _common_protocol(hello.protocol_min, hello.protocol_max)
+    _check_extent(hello)
     return Hello(
+        protocol=protocol,
+        instance_id=hello.instance_id,
         agent_id=hello.agent_id,
         secret=hello.secret,
         session=hello.session,
         remembers_since=hello.remembers_since,
+        process_since=hello.process_since,
         host_id=hello.host_id,
         name=hello.name,
         pool=hello.pool,
@@ -58,7 +69,44 @@ def hello_of(frame: agent_pb2.ConnectRequest) -> Hello:
         labels=dict(hello.labels),
         software_version=hello.software_version,
         held=[wire.held_of(held) for held in hello.held],
+        features=frozenset(hello.features),
+        resources=dict(hello.resources),
+        type_limits=dict(hello.type_limits),
     )
+
+
+def _common_protocol(low: int, high: int) -> int:
+    """The newest protocol that both sides speak."""
+    common = min(PROTOCOL, high)
+    if common < max(OLDEST_PROTOCOL, low):
+        raise HandshakeRefused(f"the server speaks protocol {OLDEST_PROTOCOL} to {PROTOCOL}, the agent {low} to {high}")
+    return common
+
+
+def _check_extent(hello: agent_pb2.Hello) -> None:
+    """Refuse a hello that asks for more memory, or a longer look into the database, than an agent can need."""
+    if len(hello.held) > MOST_HELD:
+        raise HandshakeRefused(f"{len(hello.held):,} attempts in a hello; at most {MOST_HELD:,} are allowed")
+    if len(hello.labels) > MOST_LABELS or len(hello.features) > MOST_FEATURES:
+        raise HandshakeRefused(f"at most {MOST_LABELS} labels and {MOST_FEATURES} features are allowed")
+    if any(len(name) > MOST_LABEL_CHARS or len(value) > MOST_LABEL_CHARS for name, value in hello.labels.items()):
+        raise HandshakeRefused(f"a label's name or value has more than {MOST_LABEL_CHARS:,} characters")
+    if any(len(name) > MOST_NAME_CHARS for name in (*hello.features, hello.instance_id)):
+        raise HandshakeRefused(f"the name of a feature or of a process has more than {MOST_NAME_CHARS} characters")
+
+
+def counted_of(beat: agent_pb2.Heartbeat) -> Taken | None:
+    """What an agent counts as taken of it; None: it does not say.
+
+    Raises `ProtocolViolation` if it names more than an agent has.
+    """
+    counted = wire.taken_of(beat)
+    if counted is None:
+        return None
+    if len(counted.resources) > MOST_RESOURCES or not all(map(RESOURCE_NAME.fullmatch, counted.resources)):
+        raise ProtocolViolation(f"a heartbeat may tell of {MOST_RESOURCES} resources, each by a name as in the hello")
+    bent = {name: min(amount, LARGEST_NUMBER) for name, amount in counted.resources.items()}
+    return Taken(counted.slots, {name: amount for name, amount in bent.items() if amount})
 
 
 def response_of(pb: agent_pb2.TaskResponse) -> TaskResponse | None:
@@ -88,7 +136,10 @@ def _is_possible(update: Update) -> bool:
                 and 0 <= update.cpu_seconds <= LONGEST_SECONDS
                 and update.max_rss_bytes <= LARGEST_NUMBER
                 and all(total <= LARGEST_OFFSET for total in update.log_totals.values())
+                and _is_length(update.retry_after_ms)
             )
+        case Extended():
+            return all(map(_is_length, (update.timeout_ms, update.total_timeout_ms, update.heartbeat_timeout_ms)))
         case Started():
             return 0 <= update.ago_ms <= LONGEST_MS
         case Progress():
@@ -106,6 +157,14 @@ def _bent(update: Update) -> Update:
                 cpu_seconds=_within(update.cpu_seconds, LONGEST_SECONDS),
                 max_rss_bytes=min(update.max_rss_bytes, LARGEST_NUMBER),
                 log_totals={stream: min(total, LARGEST_OFFSET) for stream, total in update.log_totals.items()},
+                retry_after_ms=_length(update.retry_after_ms),
+            )
+        case Extended():
+            return replace(
+                update,
+                timeout_ms=_length(update.timeout_ms),
+                total_timeout_ms=_length(update.total_timeout_ms),
+                heartbeat_timeout_ms=_length(update.heartbeat_timeout_ms),
             )
         case Started():
             return replace(update, ago_ms=max(0, min(update.ago_ms, LONGEST_MS)))
@@ -113,6 +172,14 @@ def _bent(update: Update) -> Update:
             return replace(update, fraction=_within(update.fraction, 1.0))
         case _:
             return update
+
+
+def _is_length(ms: int | None) -> bool:
+    return ms is None or 0 <= ms <= LONGEST_MS
+
+
+def _length(ms: int | None) -> int | None:
+    return None if ms is None else max(0, min(ms, LONGEST_MS))
 
 
 def _within(number: float, most: float) -> float:

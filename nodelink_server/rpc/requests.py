@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,7 +13,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import LogStream
 from nodelink.traceparent import traceparent_or_empty
+from nodelink.v1 import task_pb2
 from nodelink.wire import STREAM_FROM_PB, ms_of
+from nodelink_server.core.decisions import Resolution
+from nodelink_server.core.extensions import NewLimits
 from nodelink_server.rpc.interceptors import Context, metadata_of
 
 DEFAULT_PAGE_SIZE = 50
@@ -24,6 +28,11 @@ LARGEST_MS = 315_576_000_000_000
 LARGEST_OFFSET = 1 << 60
 LARGEST_REVISION = (1 << 63) - 1
 
+_RESOLUTIONS: Mapping[int, Resolution] = {
+    task_pb2.RESOLUTION_COMPLETED: Resolution.COMPLETED,
+    task_pb2.RESOLUTION_FAILED: Resolution.FAILED,
+    task_pb2.RESOLUTION_RERUN: Resolution.RERUN,
+}
 _TOKEN = re.compile(r"[0-9a-f]{1,16}", re.ASCII)
 
 
@@ -60,6 +69,16 @@ def moment_ms(moment: Timestamp, field: str) -> int:
     if not -LARGEST_MS <= ms <= LARGEST_MS:
         raise InvalidTask(FieldError(field, "is no moment of the calendar"))
     return ms
+
+
+def new_limits_of(request: task_pb2.ExtendTaskRequest) -> NewLimits:
+    """Other limits for a task."""
+    return NewLimits(
+        *(
+            duration_ms(getattr(request, field), field) if request.HasField(field) else None
+            for field in ("timeout", "total_timeout", "heartbeat_timeout")
+        )
+    )
 
 
 def page_size_of(asked: int) -> int:
@@ -103,6 +122,15 @@ def stream_of(number: int) -> LogStream | None:
     if number and stream is None:
         raise InvalidTask(FieldError("stream", f"{number} is not known"))
     return stream
+
+
+def resolution_of(number: int) -> Resolution:
+    """What a person says became of a task. It must be said."""
+    resolution = _RESOLUTIONS.get(number)
+    if resolution is None:
+        wrong = f"{number} is not known" if number else "must be given"
+        raise InvalidTask(FieldError("resolution", f"{wrong}; use one of {', '.join(Resolution)}"))
+    return resolution
 
 
 def wait_ms(asked: Duration | None, field: str, context: Context) -> int | None:

@@ -20,10 +20,16 @@ from nodelink_server.rpc.agents import HELLO_SECONDS, AgentService
 from nodelink_server.rpc.figures import SchedulerService, StatsService
 from nodelink_server.rpc.health import HealthService
 from nodelink_server.rpc.interceptors import EveryCall
+from nodelink_server.rpc.limits import LimitService
 from nodelink_server.rpc.messages import MAX_MESSAGE_BYTES, READABLE_BYTES
 from nodelink_server.rpc.tasks import TaskService
+from nodelink_server.rpc.workspaces import WorkspaceService
 
 STOP_SECONDS = 5.0
+MAX_METADATA_BYTES = 16 * 1024
+"""Of one call, names and values together, with 32 bytes more for each."""
+HANDSHAKE_MS = 10_000
+"""How long a connection may take until it speaks HTTP/2."""
 
 SERVICES: Sequence[str] = tuple(
     service.full_name
@@ -43,6 +49,9 @@ OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 3),
     ("grpc.max_concurrent_streams", 1_000),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),  # between the two, calls would be refused by chance
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
 )
 
 log = structlog.get_logger(__name__)
@@ -85,3 +94,5 @@ def _add_services(manager: TaskManager, server: grpc.aio.Server) -> None:
     admin_pb2_grpc.add_AgentAdminServiceServicer_to_server(AgentAdminService(manager), server)
     admin_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerService(manager), server)
     admin_pb2_grpc.add_StatsServiceServicer_to_server(StatsService(manager), server)
+    admin_pb2_grpc.add_WorkspaceServiceServicer_to_server(WorkspaceService(manager), server)
+    admin_pb2_grpc.add_LimitServiceServicer_to_server(LimitService(manager), server)

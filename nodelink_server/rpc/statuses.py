@@ -1,7 +1,7 @@
 """An error as callers over gRPC see it: the one table from our codes to gRPC's, and the `google.rpc.Status`.
 
 The status carries `ErrorInfo` (reason = our code, domain = `nodelink`, metadata = the request's id), and, where they
-apply, `BadRequest` with the fields that are wrong, `RetryInfo` and `ResourceInfo`.
+apply, `BadRequest` with the fields that are wrong, `RetryInfo`, `ResourceInfo` and `PreconditionFailure`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from nodelink.errors import (
     InvalidTask,
     NodelinkError,
     TaskNotFound,
+    TaskNotInDoubt,
+    WorkspaceConflict,
+    WorkspaceNotFound,
 )
 
 DOMAIN = "nodelink"
@@ -30,8 +33,14 @@ MOST_VIOLATIONS = 10
 MOST_HEADER_BYTES = 7_000
 """What a status may take up in the trailing metadata. Peers drop a call whose metadata is larger than 8 KiB."""
 
+WRONG_STATUS = "STATUS"
+"""The type of a precondition that a task's status does not meet."""
+
 LAST_SESSION_KEY = "nodelink-last-session"
 """Trailing metadata of a refused hello: the number that the next session's must exceed."""
+
+RETRY_AFTER_KEY = "nodelink-retry-after-ms"
+"""Trailing metadata of what may help another time: after how many milliseconds, as in `RetryInfo`."""
 
 STATUS_CODES: Mapping[ErrorCode, grpc.StatusCode] = {
     ErrorCode.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
@@ -42,7 +51,9 @@ STATUS_CODES: Mapping[ErrorCode, grpc.StatusCode] = {
     ErrorCode.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.NOT_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.ALREADY_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.CANNOT_EXTEND: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorCode.UNIQUE_KEY_TAKEN: grpc.StatusCode.ALREADY_EXISTS,
     ErrorCode.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     ErrorCode.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     ErrorCode.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -53,6 +64,14 @@ STATUS_CODES: Mapping[ErrorCode, grpc.StatusCode] = {
     ErrorCode.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 """Our codes in gRPC's language."""
+
+RESOURCES: Mapping[type[NodelinkError], str] = {
+    TaskNotFound: "task",
+    AgentNotFound: "agent",
+    WorkspaceNotFound: "workspace",
+    WorkspaceConflict: "workspace",
+}
+"""What an error is about that has its code in common with others."""
 
 
 def rich_status(error: NodelinkError, request_id: str = "") -> status_pb2.Status:
@@ -69,6 +88,8 @@ def own_metadata(error: NodelinkError) -> tuple[tuple[str, str], ...]:
     """What goes beside the status, for those errors that tell their peer more."""
     if isinstance(error, HandshakeRefused) and error.last_session is not None:
         return ((LAST_SESSION_KEY, str(error.last_session)),)
+    if error.retry_after is not None:
+        return ((RETRY_AFTER_KEY, str(round(error.retry_after * 1000))),)
     return ()
 
 
@@ -85,16 +106,24 @@ def _details(error: NodelinkError, request_id: str, share: int) -> Iterator[Mess
         yield _bad_request(error, share)
     if error.retry_after is not None:
         yield _retry_info(error.retry_after)
-    if isinstance(error, TaskNotFound | AgentNotFound):
-        kind = "task" if isinstance(error, TaskNotFound) else "agent"
+    kind = next((kind for cls, kind in RESOURCES.items() if isinstance(error, cls)), "")
+    if kind:
         text = error.message[: LONGEST_DESCRIPTION // share]
         yield error_details_pb2.ResourceInfo(resource_type=kind, description=text)
+    if isinstance(error, TaskNotInDoubt):
+        yield _precondition(error, share)
 
 
 def _bad_request(error: InvalidTask, share: int) -> error_details_pb2.BadRequest:
     message = error_details_pb2.BadRequest()
     for wrong in error.errors[: max(1, MOST_VIOLATIONS // share)]:
         message.field_violations.add(field=wrong.field, description=wrong.message[: LONGEST_DESCRIPTION // share])
+    return message
+
+
+def _precondition(error: TaskNotInDoubt, share: int) -> error_details_pb2.PreconditionFailure:
+    message = error_details_pb2.PreconditionFailure()
+    message.violations.add(type=WRONG_STATUS, subject="task", description=error.message[: LONGEST_DESCRIPTION // share])
     return message
 
 

@@ -6,13 +6,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from nodelink.errors import CallerError, FieldError, InvalidTask
-from nodelink.task import Submission
+from nodelink.selectors import canonical_selector
+from nodelink.task import Submission, TaskSpec
 from nodelink.traceparent import traceparent_or_empty
 from nodelink.v1 import task_pb2
+from nodelink.values import evolve
 from nodelink.wire import spec_of
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
-from nodelink_server.core.task import TaskRecord
+from nodelink_server.core.task_record import TaskRecord
 
 LONGEST_REFUSAL = 500
 """Characters of a refusal, so that those of a whole frame fit into its answer."""
@@ -25,11 +27,19 @@ def read_submission(request: task_pb2.SubmitTaskRequest, traceparent: str) -> Su
     """One request as the core takes it; `traceparent` is that of its call. Raises `InvalidTask`."""
     spec, payload = spec_of(request.spec)
     return Submission(
-        spec=spec,
+        spec=_canonical(spec) if spec.selector else spec,
         payload=payload,
         idempotency_key=request.idempotency_key or None,
         traceparent=traceparent_or_empty(request.traceparent) or traceparent,
     )
+
+
+def _canonical(spec: TaskSpec) -> TaskSpec:
+    """The same with a selector as every equal one is written. What is none is left as it is: the core refuses it."""
+    try:
+        return evolve(spec, selector=canonical_selector(spec.selector))
+    except ValueError:
+        return spec
 
 
 async def submit_one(

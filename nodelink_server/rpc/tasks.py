@@ -11,16 +11,27 @@ from nodelink.errors import NotBuilt, TaskNotFinished
 from nodelink.task import DEFAULT_GRACE_MS
 from nodelink.v1 import task_pb2, task_pb2_grpc
 from nodelink_server.core.manager import TaskManager
-from nodelink_server.core.task import TaskRecord
+from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import check_batch
+from nodelink_server.rpc.bulk import order_of, put_outcome
 from nodelink_server.rpc.frames import watch_events
 from nodelink_server.rpc.interceptors import Context
 from nodelink_server.rpc.listing import put_page, put_results, query_of
 from nodelink_server.rpc.output import read_output
-from nodelink_server.rpc.requests import duration_ms, given, id_of, required, traceparent_of, wait_ms
+from nodelink_server.rpc.requests import (
+    duration_ms,
+    given,
+    id_of,
+    new_limits_of,
+    required,
+    resolution_of,
+    traceparent_of,
+    wait_ms,
+)
 from nodelink_server.rpc.submissions import put_outcomes, submit_all, submit_one
 from nodelink_server.rpc.submit_stream import SubmitStream
 from nodelink_server.rpc.views import put_result, put_task
+from nodelink_server.rpc.why_views import put_task_why
 
 
 class TaskService(task_pb2_grpc.TaskServiceServicer):
@@ -64,6 +75,14 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
         """One task."""
         record = await self._manager.get(id_of(request.task_id, "task_id"))
         return task_pb2.GetTaskResponse(task=self._shown(record))
+
+    async def ExplainTask(  # noqa: N802
+        self, request: task_pb2.ExplainTaskRequest, context: Context
+    ) -> task_pb2.ExplainTaskResponse:
+        """Why one task stands where it stands."""
+        response = task_pb2.ExplainTaskResponse()
+        put_task_why(response, await self._manager.why(id_of(request.task_id, "task_id")))
+        return response
 
     async def ListTasks(  # noqa: N802
         self, request: task_pb2.ListTasksRequest, context: Context
@@ -124,6 +143,28 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
         record = await self._manager.cancel(task_id, message=request.reason, grace_ms=grace_ms)
         return task_pb2.CancelTaskResponse(task=self._shown(record))
 
+    async def ExtendTask(  # noqa: N802
+        self, request: task_pb2.ExtendTaskRequest, context: Context
+    ) -> task_pb2.ExtendTaskResponse:
+        """Give a task that is with an agent other limits."""
+        record = await self._manager.extend(id_of(request.task_id, "task_id"), new_limits_of(request))
+        return task_pb2.ExtendTaskResponse(task=self._shown(record))
+
+    async def AbandonTask(  # noqa: N802
+        self, request: task_pb2.AbandonTaskRequest, context: Context
+    ) -> task_pb2.AbandonTaskResponse:
+        """End a live task as failed, whatever its agent does."""
+        record = await self._manager.abandon(id_of(request.task_id, "task_id"), reason=request.reason)
+        return task_pb2.AbandonTaskResponse(task=self._shown(record))
+
+    async def ResolveTask(  # noqa: N802
+        self, request: task_pb2.ResolveTaskRequest, context: Context
+    ) -> task_pb2.ResolveTaskResponse:
+        """Say what became of a task in doubt. Raises `TaskNotInDoubt` for any other."""
+        task_id, resolution = id_of(request.task_id, "task_id"), resolution_of(request.resolution)
+        record = await self._manager.resolve(task_id, resolution=resolution, reason=request.reason)
+        return task_pb2.ResolveTaskResponse(task=self._shown(record))
+
     async def RetryTask(  # noqa: N802
         self, request: task_pb2.RetryTaskRequest, context: Context
     ) -> task_pb2.RetryTaskResponse:
@@ -135,6 +176,14 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
         )
         record = await self._manager.get(again.task.id)
         return task_pb2.RetryTaskResponse(task=self._shown(record), replayed=again.replayed)
+
+    async def BulkTasks(  # noqa: N802
+        self, request: task_pb2.BulkTasksRequest, context: Context
+    ) -> task_pb2.BulkTasksResponse:
+        """Do one thing to many tasks."""
+        response = task_pb2.BulkTasksResponse()
+        put_outcome(response, await self._manager.bulk(order_of(request)))
+        return response
 
     async def ApproveTask(  # noqa: N802
         self, request: task_pb2.ApproveTaskRequest, context: Context
@@ -156,10 +205,9 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
 
     def _put(self, pb: task_pb2.Task, record: TaskRecord) -> None:
         task = record.task
-        agent_id = task.attempt.agent_id if task.attempt and not task.is_terminal else None
         put_task(
             pb,
             record,
             progress=self._manager.progress(task.id),
-            last_contact=self._manager.agents.last_contact(agent_id) if agent_id else None,
+            contact=self._manager.contact(task),
         )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from nodelink.task import ErrorCategory, Finished, Progress, TaskStatus
+from nodelink.task import ErrorCategory, Finished, Progress, Reason, TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
 from nodelink.wire import EXECUTION_TO_PB, STATUS_TO_PB, STREAM_TO_PB, put_ms, put_spec
+from nodelink_server.attempts import AttemptEnd, end_of_earlier, end_of_last, retry_at_of
 from nodelink_server.core.agents import AgentView
+from nodelink_server.core.assignment import Assignment
+from nodelink_server.core.attempt import Attempt
+from nodelink_server.core.leases import TaskContact
 from nodelink_server.core.ports import AgentSessionRecord, LogRow, TaskEvent
-from nodelink_server.core.task import Attempt, Superseded, Task, TaskRecord
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import LateResult, Remark, TaskRecord
 
 AGENT_STATUS_TO_PB: Mapping[str, admin_pb2.AgentStatus] = {
     "online": admin_pb2.AGENT_STATUS_ONLINE,
@@ -31,7 +36,7 @@ _CATEGORY_WITHOUT_RESULT = {
 
 
 def put_task(
-    pb: task_pb2.Task, record: TaskRecord, *, progress: Progress | None = None, last_contact: int | None = None
+    pb: task_pb2.Task, record: TaskRecord, *, progress: Progress | None = None, contact: TaskContact | None = None
 ) -> None:
     """Write a task as it stands."""
     task = record.task
@@ -43,29 +48,73 @@ def put_task(
     if task.due_at is not None:
         put_ms(pb.spec.scheduled_at, task.due_at)
     pb.spec.execution = EXECUTION_TO_PB[task.execution]
+    pb.spec.lock = task.lock
     pb.revision = task.revision
-    pb.may_have_run = task.may_have_run
+    pb.may_have_run = record.may_have_run
+    pb.failures = task.failures
+    retry_at = retry_at_of(record)
+    if retry_at is not None:
+        put_ms(pb.retry_at, retry_at)
     pb.retry_of = task.retry_of
     pb.traceparent = task.traceparent
     put_ms(pb.created_at, task.created_at)
     put_ms(pb.updated_at, record.updated_at)
     if task.finished_at is not None:
         put_ms(pb.finished_at, task.finished_at)
-    if last_contact is not None:
-        put_ms(pb.last_contact, last_contact)
+    if contact is not None:
+        _put_contact(pb, contact)
+    if record.assignment is not None:
+        _put_assignment(pb.assignment, record.assignment)
     if progress is not None:
         pb.progress.fraction = progress.fraction
         pb.progress.message = progress.message
-    _put_attempts(pb, task, record.earlier)
+    _put_attempts(pb, record)
+    for late in record.late_results:
+        _put_late_result(pb.late_results.add(), late)
+    for remark in record.remarks:
+        _put_remark(pb.remarks.add(), remark)
 
 
-def _put_attempts(pb: task_pb2.Task, task: Task, earlier: Sequence[Superseded]) -> None:
-    for past in earlier:
+def _put_contact(pb: task_pb2.Task, contact: TaskContact) -> None:
+    pb.contact = contact.state
+    if contact.last_contact is not None:
+        put_ms(pb.last_contact, contact.last_contact)
+    if contact.lease_until is not None:
+        put_ms(pb.lease_until, contact.lease_until)
+
+
+def _put_assignment(pb: task_pb2.Assignment, assignment: Assignment) -> None:
+    pb.tries = assignment.tries
+    put_ms(pb.next_at, assignment.next_at)
+    pb.reason = assignment.reason
+
+
+def _put_late_result(pb: task_pb2.LateResult, late: LateResult) -> None:
+    pb.attempt = late.attempt
+    pb.agent_id = late.agent_id
+    put_ms(pb.received_at, late.at)
+    pb.outcome = late.outcome
+    if late.exit_code is not None:
+        pb.exit_code = late.exit_code
+    pb.message = late.message
+
+
+def _put_remark(pb: task_pb2.Remark, remark: Remark) -> None:
+    pb.kind = remark.kind
+    put_ms(pb.at, remark.at)
+    pb.by = remark.by
+    pb.message = remark.text
+
+
+def _put_attempts(pb: task_pb2.Task, record: TaskRecord) -> None:
+    task, current = record.task, record.task.attempt
+    for past in record.earlier:
         _put_attempt(pb.attempts.add(), past.attempt, state=past.state, ended_at=past.ended_at)
-    current = task.attempt
+        _put_end(pb.attempts[-1], end_of_earlier(past))
     if current is None:
         return
     _put_attempt(pb.attempts.add(), current, state=_state_of(task, current), ended_at=task.finished_at)
+    _put_end(pb.attempts[-1], end_of_last(record))
     pb.attempt = current.number
     pb.agent_id = current.agent_id
     put_ms(pb.sent_at, current.sent_at)
@@ -90,6 +139,15 @@ def _put_attempt(pb: task_pb2.Attempt, attempt: Attempt, *, state: str, ended_at
         put_ms(pb.finished_at, ended_at)
 
 
+def _put_end(pb: task_pb2.Attempt, end: AttemptEnd) -> None:
+    pb.reason = end.reason
+    pb.message = end.message
+    if end.exit_code is not None:
+        pb.exit_code = end.exit_code
+    if end.signal is not None:
+        pb.signal = end.signal
+
+
 def put_result(pb: task_pb2.TaskResult, record: TaskRecord) -> None:
     """Write how a finished task ended."""
     task = record.task
@@ -106,7 +164,8 @@ def put_result(pb: task_pb2.TaskResult, record: TaskRecord) -> None:
     if record.finished is not None:
         _put_finished(pb, record.finished)
     elif task.status in _CATEGORY_WITHOUT_RESULT:
-        pb.error.category = _CATEGORY_WITHOUT_RESULT[task.status]
+        poison = task.reason is Reason.POISON
+        pb.error.category = ErrorCategory.POISON if poison else _CATEGORY_WITHOUT_RESULT[task.status]
         pb.error.message = task.message
 
 
@@ -168,6 +227,17 @@ def put_agent(pb: admin_pb2.Agent, view: AgentView) -> None:
     put_ms(pb.last_heartbeat_at, view.last_heartbeat_at)
     pb.types.extend(view.types)
     pb.software_version = view.software_version
+    pb.cordon_reason = view.cordon
+    pb.used_slots = view.used.slots
+    pb.type_limits.update(view.type_limits)
+    for name, amount in view.resources.items():
+        pb.resources[name].total = amount
+        pb.resources[name].used = view.used.resources.get(name, 0)
+    if view.drained_at is not None:
+        put_ms(pb.drained_at, view.drained_at)
+    if view.drain_deadline is not None:
+        put_ms(pb.drain_deadline, view.drain_deadline)
+    pb.drain_note = view.drain_note
 
 
 def put_session(pb: admin_pb2.AgentSession, record: AgentSessionRecord) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nodelink_server.core.ports import AgentRecord, Change
 
@@ -14,18 +14,25 @@ def audit_hash(*, previous: bytes, sequence: int, time: int, entries: str) -> by
     return hashlib.sha256(b"%b\n%d\n%d\n%b" % (previous, sequence, time, entries.encode())).digest()
 
 
-def audit_entries(taken: Iterable[Change], kept: Iterable[AgentRecord]) -> dict[str, tuple[int, str]]:
-    """For each kind of change, how many there were, and the digest of their lines.
+def audit_entries(taken: Iterable[Change], kept: Iterable[AgentRecord]) -> dict[str, Sequence[object]]:
+    """For each kind of change, how many there were, and the digest of their lines; and what people decided, in full.
 
-    A kind is named after its events; a line is a task's id and attempt, or an agent's id and session.
+    A kind is named after its events; a line is a task's id and attempt, or an agent's id and session. A decision is
+    (kind, who, their words, the task's id).
     """
     lines: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    decisions: list[tuple[str, str, str, str]] = []
     for change in taken:
+        if change.remark is not None and change.remark.by:
+            decisions.append((change.remark.kind, change.remark.by, change.remark.text, change.task.id))
         attempt = change.task.attempt
         lines[change.events].append(f"{change.task.id} {attempt.number if attempt is not None else 0}\n")
     for agent in kept:
         lines["agent",].append(f"{agent.id} {agent.session}\n")
-    return {
+    entries: dict[str, Sequence[object]] = {
         " ".join(kind): (len(texts), hashlib.sha256("".join(texts).encode()).hexdigest())
         for kind, texts in lines.items()
     }
+    if decisions:
+        entries["decisions"] = decisions
+    return entries

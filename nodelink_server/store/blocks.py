@@ -11,8 +11,10 @@ from functools import cached_property
 from typing import Any, NamedTuple, overload
 
 from nodelink.task import Execution, Finished, Outcome, Reason, TaskSpec, TaskStatus
+from nodelink_server.core.attempt import Attempt, Failure, Stop, Superseded
 from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
-from nodelink_server.core.task import Attempt, Stop, Superseded, Task
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import Remark, RemarkKind
 from nodelink_server.store.history import event_of, events_of
 
 
@@ -84,16 +86,17 @@ def _line(change: Change, first: int) -> tuple[object, ...]:
         task.status, task.reason, task.created_at, task.ready_at, task.finished_at,
         (attempt.number, attempt.agent_id, attempt.sent_at, attempt.started_at) if attempt is not None else None,
     )  # fmt: skip
-    stop, superseded, finished = task.stop, change.superseded, change.finished
+    stop, superseded, finished, remark = task.stop, change.superseded, change.finished, change.remark
     ended = finished is not None and (finished.exit_code is not None or finished.signal is not None)
-    if not (task.message or ended) and stop is None and superseded is None:
+    if not (task.message or ended) and stop is None and superseded is None and remark is None:
         return line
     return (
         *line,
         task.message,
         (stop.reason, stop.message, stop.asked_at) if stop is not None else None,
-        superseded.ended_at if superseded is not None else None,
+        _left_behind(superseded) if superseded is not None else None,
         (finished.exit_code, finished.signal) if finished is not None else None,
+        (remark.kind, remark.at, remark.text, remark.attempt, remark.agent_id) if remark is not None else None,
     )
 
 
@@ -111,8 +114,9 @@ def _change(
     attempt: list[Any] | None,
     message: str = "",
     stop: list[Any] | None = None,
-    ended_at: int | None = None,
+    superseded: int | list[Any] | None = None,
     finished: list[Any] | None = None,
+    remark: list[Any] | None = None,
 ) -> Change:
     """A change that makes the same events as the one whose line this was, and is good for nothing else."""
     current = _attempt(*attempt) if attempt is not None else None
@@ -134,7 +138,8 @@ def _change(
         expected=0,
         events=tuple(map(EventName, events.split())),
         finished=_finished(*finished) if finished is not None else None,
-        superseded=_superseded(ended_at) if ended_at is not None else None,
+        superseded=_superseded(superseded) if superseded is not None else None,
+        remark=_remark(*remark) if remark is not None else None,
     )
 
 
@@ -146,5 +151,20 @@ def _finished(exit_code: int | None, signal: int | None) -> Finished:
     return Finished(outcome=Outcome.COMPLETED, exit_code=exit_code, signal=signal)
 
 
-def _superseded(ended_at: int) -> Superseded:
-    return Superseded(attempt=_attempt(0, "", 0, None), state="", ended_at=ended_at)
+def _remark(kind: str, at: int, text: str, attempt: int, agent_id: str) -> Remark:
+    return Remark(RemarkKind(kind), at, text, attempt=attempt, agent_id=agent_id)
+
+
+def _left_behind(superseded: Superseded) -> int | tuple[object, ...]:
+    """When an attempt was left behind; of one that failed, all that is told of it."""
+    attempt, failure = superseded.attempt, superseded.failure
+    if failure is None:
+        return superseded.ended_at
+    return (superseded.ended_at, (attempt.number, attempt.agent_id, attempt.sent_at, attempt.started_at), failure)
+
+
+def _superseded(kept: int | list[Any]) -> Superseded:
+    if isinstance(kept, int):
+        return Superseded(attempt=_attempt(0, "", 0, None), state="", ended_at=kept)
+    ended_at, attempt, failure = kept
+    return Superseded(attempt=_attempt(*attempt), state="", ended_at=ended_at, failure=Failure(*failure))

@@ -8,19 +8,20 @@ usual batch reads nothing back.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt, Replay
-from nodelink_server.store import rows, sessions, spans, statistics
+from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt
+from nodelink_server.store import holds, keys, rates, rows, sessions, spans, statistics, unique
 from nodelink_server.store.audit import audit_entries, audit_hash
 from nodelink_server.store.blocks import CommittedEvents, encode_block
+from nodelink_server.store.history import past_by
 from nodelink_server.store.numbering import Counters, Numbering, Writes
-from nodelink_server.store.queries import parts
-from nodelink_server.store.statements import guarded_update, insert
+from nodelink_server.store.records import steps_in
+from nodelink_server.store.refusals import Refusals, refusals, replayed
+from nodelink_server.store.statements import RowsStatement, Values, guarded_update, insert
 from nodelink_server.store.tables import agents, attempts, tasks
 
 _INSERT_TASKS = {
@@ -40,8 +41,21 @@ _INSERT_RESULTS = {
 }
 _ADVANCE = guarded_update("tasks", rows.ADVANCE_COLUMNS, rows.ADVANCE_STEPS)
 _REWRITE = guarded_update("tasks", rows.STATE_COLUMNS, rows.STEP_COLUMNS)
+_INSERT_REMARKS = insert("task_remarks", rows.REMARK_COLUMNS)
+_KEEP_LATE = RowsStatement(
+    f"INSERT INTO late_results ({', '.join(rows.LATE_COLUMNS)}) SELECT late.* FROM (VALUES",  # noqa: S608
+    width=len(rows.LATE_COLUMNS),
+    after=(
+        ") AS late WHERE EXISTS (SELECT 1 FROM tasks WHERE tasks.key = late.column1)"
+        " AND NOT EXISTS (SELECT 1 FROM attempts WHERE task_key = late.column1 AND number = late.column2"
+        " AND failure IS NOT NULL) ON CONFLICT DO NOTHING"
+    ),
+)
 _INSERT_EVENTS = insert("events", ("last_revision", "first_revision", "time", "block"))
 _INSERT_AUDIT = insert("audit", ("sequence", "time", "previous", "hash", "entries"))
+_LEFT_BEHIND = select(
+    *(tasks.c[column] for column in (*rows.STEP_COLUMNS, "stop_reason", "stop_message", "stop_asked_at", "ready_at"))
+)
 _WRITE_META = "UPDATE meta SET control_ms = ?, revision = ?, last_key = ?, commits = ?, committed_at = ?"
 
 
@@ -59,17 +73,21 @@ class Commit:
 
     def run(self) -> tuple[Receipt, Counters]:
         """Write the batch."""
-        replays = self._replays()
+        replays = replayed(self._connection, self._batch.changes)
         self._connection.exec_driver_sql("SAVEPOINT batch")
         try:
-            return self._write(frozenset(replays), replays)
+            return self._write(replays)
         except (_GuardFailed, IntegrityError):
             self._connection.exec_driver_sql("ROLLBACK TO batch")
-        return self._write(self._refused(replays), replays)
+        return self._write(refusals(self._connection, self._batch.changes), is_sure=True)
 
-    def _write(self, refused: frozenset[int], replays: Mapping[int, Replay]) -> tuple[Receipt, Counters]:
-        numbering = Numbering(self._batch, self._counters, refused)
+    def _write(self, refused: Refusals, *, is_sure: bool = False) -> tuple[Receipt, Counters]:
+        """Write what is not refused. `is_sure`: all that can be refused is."""
+        numbering = Numbering(self._batch, self._counters, refused.all)
+        if numbering.claims_too_early and not is_sure:
+            raise _GuardFailed
         self._write_tasks(numbering.writes)
+        self._write_beside(numbering.writes)
         spans.close(self._connection, last_key=self._counters.last_key, new_last_key=numbering.last_key)
         refused_agents = frozenset(index for index, agent in enumerate(self._batch.agents) if not self._keep(agent))
         self._write_sessions(refused_agents)
@@ -83,8 +101,10 @@ class Commit:
             revisions=numbering.revisions,
             keys=numbering.keys,
             events=made,
-            replays=replays,
+            replays=refused.replays,
             refused_agents=refused_agents,
+            locked=refused.locked,
+            clashes=refused.clashes,
         )
         return receipt, counters
 
@@ -95,30 +115,42 @@ class Commit:
         for rare, values in writes.specs.items():
             _INSERT_SPECS[rare].run(connection, values)
         _INSERT_LABELS.run(connection, writes.labels)
-        for change, ended in writes.superseded:
-            self._leave_behind(change, ended)
+        for change, first in writes.superseded:
+            self._leave_behind(change, first)
         for statement, values in ((_ADVANCE, writes.advanced), (_REWRITE, writes.rewritten)):
             if statement.run(connection, values) != statement.rows_in(values):
                 raise _GuardFailed
         for rare, values in writes.results.items():
             _INSERT_RESULTS[rare].run(connection, values)
 
+    def _write_beside(self, writes: Writes) -> None:
+        """Write what few batches have: places, rates, keys, unique keys, remarks, late results."""
+        holds.free(self._connection, writes.frees)
+        if not holds.take(self._connection, writes.takes) or not rates.use(self._connection, writes.uses):
+            raise _GuardFailed
+        keys.leave(self._connection, writes.unkeyed)
+        keys.enter(self._connection, writes.keyed)
+        unique.give_up(self._connection, writes.given_up)
+        unique.claim(self._connection, writes.claims)
+        _INSERT_REMARKS.run(self._connection, writes.remarks)
+        late: Values = list(rows.late_rows(self._batch.evidence))
+        _KEEP_LATE.run(self._connection, late)
+
     def _write_sessions(self, refused_agents: frozenset[int]) -> None:
         if self._batch.sessions:
             refused = {(self._batch.agents[index].id, self._batch.agents[index].session) for index in refused_agents}
             sessions.keep(self._connection, self._batch.sessions, refused)
 
-    def _leave_behind(self, change: Change, ended: int) -> None:
-        """Keep the attempt that a change leaves behind, with the steps that the task's row knows of it."""
+    def _leave_behind(self, change: Change, first: int) -> None:
+        """Keep the attempt that a change leaves behind, with the steps and the stop that the task's row knows of it."""
         assert change.superseded is not None
         attempt = change.superseded.attempt
-        steps = self._connection.execute(
-            select(tasks.c.sent_revision, tasks.c.started_revision).where(
-                tasks.c.key == change.task.key, tasks.c.revision == change.expected
-            )
+        row = self._connection.execute(
+            _LEFT_BEHIND.where(tasks.c.key == change.task.key, tasks.c.revision == change.expected)
         ).one_or_none()
-        if steps is None:
+        if row is None:
             raise _GuardFailed
+        past = past_by(change, first, steps=steps_in(row), stop=None, ready_at=row.ready_at)
         self._connection.execute(
             attempts.insert(),
             {
@@ -130,11 +162,19 @@ class Commit:
                 "sent_at": attempt.sent_at,
                 "started_at": attempt.started_at,
                 "containment": attempt.containment,
+                "lease_ms": attempt.lease_ms,
+                "stop_reason": row.stop_reason,
+                "stop_message": row.stop_message,
+                "stop_asked_at": row.stop_asked_at,
                 "state": change.superseded.state,
                 "ended_at": change.superseded.ended_at,
-                "sent_revision": steps.sent_revision,
-                "started_revision": steps.started_revision if steps.started_revision > steps.sent_revision else 0,
-                "ended_revision": ended,
+                "sent_revision": past.sent,
+                "started_revision": past.started,
+                "cancelling_revision": past.cancelling,
+                "ended_revision": past.ended,
+                "ready_at": past.ready_at,
+                "ready_revision": past.ready,
+                "failure": rows.failure_text(change.superseded.failure),
             },
         )
 
@@ -172,48 +212,3 @@ class Commit:
             audits=sequence,
             audit_hash=digest,
         )
-
-    def _replays(self) -> dict[int, Replay]:
-        """New tasks whose idempotency key is taken, by an older task or by one before it in the batch."""
-        named = {i: c.idempotency for i, c in enumerate(self._batch.changes) if c.idempotency is not None}
-        if not named:
-            return {}
-        first = self._stored_keys({(entry.caller, entry.key) for entry in named.values()})
-        replays: dict[int, Replay] = {}
-        for index, entry in named.items():
-            task_id = self._batch.changes[index].task.id
-            accepted, digest = first.setdefault((entry.caller, entry.key), (task_id, entry.digest))
-            if accepted != task_id:
-                replays[index] = Replay(accepted, digest == entry.digest)
-        return replays
-
-    def _stored_keys(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, bytes]]:
-        found = {}
-        for part in parts(sorted(wanted)):
-            name = tuple_(tasks.c.caller, tasks.c.idempotency_key)
-            query = select(tasks.c.caller, tasks.c.idempotency_key, tasks.c.id, tasks.c.idempotency_digest)
-            matching = query.where(name.in_(part), tasks.c.idempotency_key.is_not(None))
-            for row in self._connection.execute(matching):
-                found[row.caller, row.idempotency_key] = (row.id, row.idempotency_digest)
-        return found
-
-    def _refused(self, replays: Mapping[int, Replay]) -> frozenset[int]:
-        """Which changes the guards refuse, found by reading. Of two changes of one task the first counts."""
-        changes = self._batch.changes
-        stored = self._stored_revisions([change.task.id for change in changes])
-        refused = set(replays)
-        for index, change in enumerate(changes):
-            if index in refused:
-                continue
-            if stored.get(change.task.id, 0) == change.expected:
-                stored[change.task.id] = -1
-            else:
-                refused.add(index)
-        return frozenset(refused)
-
-    def _stored_revisions(self, task_ids: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for part in parts(task_ids):
-            query = select(tasks.c.id, tasks.c.revision).where(tasks.c.id.in_(part))
-            found.update((row.id, row.revision) for row in self._connection.execute(query))
-        return found

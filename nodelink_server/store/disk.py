@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from nodelink.task import TERMINAL, Finished
+from nodelink_server.core.attempt import Hold
 from nodelink_server.core.ports import (
     AgentRecord,
     AgentSessionRecord,
@@ -14,16 +15,20 @@ from nodelink_server.core.ports import (
     Receipt,
     Replay,
     TaskEvent,
+    Workspace,
 )
 from nodelink_server.core.statistics import Counts, StatsKey
 from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import LateResult
 from nodelink_server.store.history import (
+    Noted,
     Past,
     Steps,
-    ended_revision,
     event_of,
     events_of,
     merged,
+    noted,
+    past_by,
     revisions_of,
     steps_of,
 )
@@ -41,6 +46,8 @@ class Row:
     updated_at: int
     finished: Finished | None = None
     past: list[Past] = field(default_factory=list)
+    notes: list[Noted] = field(default_factory=list)
+    late: dict[tuple[int, int], LateResult] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -65,6 +72,11 @@ class Disk:
     rows: dict[int, Row] = field(default_factory=dict)
     keys: dict[str, int] = field(default_factory=dict)
     live: dict[int, Row] = field(default_factory=dict)
+    holds: dict[Hold, int] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+    workspaces: dict[str, Workspace] = field(default_factory=dict)
+    rates: dict[Hold, int] = field(default_factory=dict)
+    unique: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], Kept] = field(default_factory=dict)
     blocks: list[tuple[int, int, list[TaskEvent]]] = field(default_factory=list)
     agents: dict[str, AgentRecord] = field(default_factory=dict)
@@ -82,11 +94,14 @@ class Commit:
         self._batch = batch
         self._events: list[TaskEvent] = []
         self._replays: dict[int, Replay] = {}
+        self._locked: set[int] = set()
+        self._clashes: dict[int, str] = {}
 
     def run(self) -> Receipt:
         """Put it there."""
         disk, batch = self._disk, self._batch
         places = [self._change(index, change) for index, change in enumerate(batch.changes)]
+        self._keep_evidence()
         refused = frozenset(index for index, agent in enumerate(batch.agents) if not self._upsert(agent))
         self._keep_sessions({(batch.agents[index].id, batch.agents[index].session) for index in refused})
         for notice in batch.notices:
@@ -103,26 +118,47 @@ class Commit:
             events=list(self._events),
             replays=self._replays,
             refused_agents=refused,
+            locked=frozenset(self._locked),
+            clashes=self._clashes,
         )
 
     def _change(self, index: int, change: Change) -> tuple[int, int]:
         """Take a change, or refuse it. Returns (revision, key), (0, 0) if refused."""
         row = self._disk.rows.get(self._disk.keys.get(change.task.id, 0))
+        replay = self._replay_of(change)
+        if replay is not None:
+            self._replays[index] = replay
+            return 0, 0
         if (row.task.revision if row else 0) != change.expected:
             return 0, 0
-        if row is None:
-            replay = self._replay_of(change)
-            if replay is not None:
-                self._replays[index] = replay
-                return 0, 0
+        owner = self._disk.unique.get(change.claims)
+        if owner is not None:
+            self._clashes[index] = self._disk.rows[owner].task.id
+            return 0, 0
+        places_free = all(self._is_free(hold, row) for hold in change.takes)
+        if not places_free or not self._is_in_time(change):
+            self._locked.add(index)
+            return 0, 0
         return self._take(change, row)
+
+    def _is_free(self, hold: Hold, row: Row | None) -> bool:
+        """Whether a task can have a place: nobody holds it, or the task itself does."""
+        holder = self._disk.holds.get(hold)
+        return holder is None or (row is not None and holder == row.task.key)
+
+    def _is_in_time(self, change: Change) -> bool:
+        """Whether every place under a rate that a change takes is free by then."""
+        rates = self._disk.rates
+        return all(rates.get(Hold(use.key, use.place), 0) <= use.since for use in change.uses)
 
     def _replay_of(self, change: Change) -> Replay | None:
         if change.idempotency is None:
             return None
         wanted = change.idempotency
         kept = self._disk.idempotency.get((wanted.caller, wanted.key))
-        return None if kept is None else Replay(kept.task_id, kept.digest == wanted.digest)
+        if kept is None or kept.task_id == change.task.id:
+            return None
+        return Replay(kept.task_id, kept.digest == wanted.digest)
 
     def _take(self, change: Change, row: Row | None) -> tuple[int, int]:
         disk, first = self._disk, self._disk.revision + 1
@@ -130,19 +166,44 @@ class Commit:
         if row is None:
             row = self._insert(change)
         elif change.superseded is not None:
-            row.past.append(
-                Past(change.superseded, row.steps.sent, _started_step(row.steps), ended_revision(change, first))
-            )
+            row.past.append(past_by(change, first, steps=row.steps, stop=row.task.stop, ready_at=row.task.ready_at))
+        before = row.task.grants
         row.task = replace(change.task, key=row.task.key, revision=disk.revision, payload=None)
         row.steps = merged(row.steps, steps_of(change, first))
-        row.finished = change.finished or row.finished
+        row.finished = change.finished or (row.finished if row.task.grants == before else None)
         row.updated_at = self._batch.now
+        if change.remark is not None:
+            row.notes.append(noted(change, first))
+        self._hold(change, row.task.key)
+        self._hand_on(change, row.task.key)
         if row.task.status in TERMINAL:
             disk.live.pop(row.task.key, None)
         else:
             disk.live[row.task.key] = row
         self._events.extend(events_of(change, first, self._batch.now))
         return disk.revision, row.task.key
+
+    def _hold(self, change: Change, key: int) -> None:
+        holds = self._disk.holds
+        for hold in change.frees:
+            if holds.get(hold) == key:
+                del holds[hold]
+        holds.update(dict.fromkeys(change.takes, key))
+        self._disk.rates.update((Hold(use.key, use.place), use.until) for use in change.uses)
+
+    def _hand_on(self, change: Change, key: int) -> None:
+        """Let a task yield its unique key, or have one."""
+        unique = self._disk.unique
+        if unique.get(change.yields) == key:
+            del unique[change.yields]
+        if change.claims:
+            unique[change.claims] = key
+
+    def _keep_evidence(self) -> None:
+        for key, late in self._batch.evidence:
+            row = self._disk.rows.get(key)
+            if row is not None and not _has_failed(row, late.attempt):
+                row.late.setdefault((late.attempt, late.fence), late)
 
     def _insert(self, change: Change) -> Row:
         disk, task = self._disk, change.task
@@ -176,6 +237,6 @@ class Commit:
                 del kept[session.agent_id, number]
 
 
-def _started_step(steps: Steps) -> int:
-    """When the current attempt started; an older attempt's start does not count."""
-    return steps.started if steps.started > steps.sent else 0
+def _has_failed(row: Row, attempt: int) -> bool:
+    """Whether the end of an attempt was settled by its own word, though its task went on."""
+    return any(past.superseded.attempt.number == attempt and past.superseded.failure is not None for past in row.past)

@@ -87,5 +87,6 @@ def _prepare(path: Path) -> None:
         header = os.pread(descriptor, len(SQLITE_HEADER), 0)
     finally:
         os.close(descriptor)
-    if header not in {b"", SQLITE_HEADER}:
+    # Of a database that a power cut met as it was made, the beginning may be missing: its journal heals that.
+    if header.strip(b"\0") and header != SQLITE_HEADER:
         raise DatabaseDamaged(f"{path} is not a database")

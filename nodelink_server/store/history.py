@@ -11,8 +11,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from nodelink.task import Finished, TaskStatus
+from nodelink.values import evolve
+from nodelink_server.core.attempt import Attempt, Stop, Superseded
 from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
-from nodelink_server.core.task import Attempt, Superseded, Task
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import Remark
 
 
 class Steps(NamedTuple):
@@ -31,12 +34,38 @@ class Steps(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A superseded attempt, and the revisions at which it was sent, started and left behind (0: it was not)."""
+    """A superseded attempt, and the revisions at which it was sent, started and left behind (0: it was not).
+
+    `stop`: that it was to stop, told at revision `cancelling`; 0: that was not told. `ready`, `ready_at`: when its task
+    had begun to wait that was given to it; revision 0: it did not wait, or that is the wait before.
+    """
 
     superseded: Superseded
     sent: int
     started: int
     ended: int
+    stop: Stop | None = None
+    cancelling: int = 0
+    ready: int = 0
+    ready_at: int | None = None
+
+
+class Mark(NamedTuple):
+    """An event of a task's attempt, as the remark keeps it that was made with it."""
+
+    revision: int
+    name: str
+    at: int
+    status: str
+    reason: str
+    message: str
+
+
+class Noted(NamedTuple):
+    """A remark, and the events that only it can tell again."""
+
+    remark: Remark
+    marks: tuple[Mark, ...] = ()
 
 
 _CREATED = EventName.TASK_CREATED
@@ -45,6 +74,9 @@ _PENDING = EventName.TASK_PENDING
 _SENT = EventName.TASK_SENT
 _STARTED = EventName.TASK_STARTED
 _CANCELLING = EventName.TASK_CANCELLING
+_UNKNOWN = EventName.TASK_UNKNOWN
+_RECOVERED = EventName.TASK_RECOVERED
+_RETRYING = EventName.TASK_RETRYING
 _STEPS = (_CREATED, _SCHEDULED, _PENDING, _SENT, _STARTED, _CANCELLING)
 _ENDS: Mapping[TaskStatus, EventName] = {
     TaskStatus.COMPLETED: EventName.TASK_COMPLETED,
@@ -52,14 +84,19 @@ _ENDS: Mapping[TaskStatus, EventName] = {
     TaskStatus.TIMEOUT: EventName.TASK_TIMEOUT,
     TaskStatus.CANCELLED: EventName.TASK_CANCELLED,
     TaskStatus.LOST: EventName.TASK_LOST,
+    TaskStatus.SKIPPED: EventName.TASK_SKIPPED,
 }
 ENDS = frozenset(_ENDS.values())
 
 
 @lru_cache(maxsize=256)
 def _places(events: tuple[EventName, ...], requeued: bool) -> tuple[int, ...]:
-    """For each step, its place among these events; -1: it is not one of them. To wait once more is no step."""
-    return tuple(-1 if step not in events or (requeued and step is _PENDING) else events.index(step) for step in _STEPS)
+    """For each step, its place among these events; -1: it is not one of them.
+
+    To wait once more is no step, and nor is it to be told once more to stop, after a doubt.
+    """
+    repeated = {_PENDING: requeued, _CANCELLING: _RECOVERED in events}
+    return tuple(-1 if step not in events or repeated.get(step) else events.index(step) for step in _STEPS)
 
 
 def places_of(change: Change) -> tuple[int, ...]:
@@ -89,6 +126,26 @@ def ended_revision(change: Change, first: int) -> int:
     return first + revisions_of(change) - 1
 
 
+def past_by(change: Change, first: int, *, steps: Steps, stop: Stop | None, ready_at: int | None) -> Past:
+    """The attempt that a change leaves behind. `steps`, `stop`, `ready_at`: as they were before the change.
+
+    Which places it had, and which other limits, is of no use any more, and is not kept.
+    """
+    assert change.superseded is not None
+    superseded = evolve(change.superseded, attempt=evolve(change.superseded.attempt, holds=(), extension=None))
+    current, taken = of_current(steps), steps_of(change, first)
+    return Past(
+        superseded,
+        current.sent,
+        current.started or taken.started,
+        ended_revision(change, first),
+        stop,
+        current.cancelling,
+        current.ready,
+        ready_at,
+    )
+
+
 def events_of(change: Change, first: int, now: int) -> list[TaskEvent]:
     """The events of a committed change, numbered from `first`."""
     task = change.task
@@ -103,14 +160,23 @@ def events_of(change: Change, first: int, now: int) -> list[TaskEvent]:
         elif name is _SENT:
             made.append(_sent(task, task.attempt, revision))
         elif name is _STARTED:
-            made.append(_started(task, task.attempt, revision, stopping=_was_stopping(change)))
+            made.append(_start(change, revision))
         elif name is _CANCELLING:
-            made.append(_cancelling(task, revision))
+            made.append(_cancelling(task, task.attempt, task.stop, revision))
         elif name in ENDS:
             made.append(_ended(task, change.finished, revision))
+        elif name is _UNKNOWN or name is _RECOVERED:
+            made.append(_marked(task, _remark_of(change), _mark(change, name, revision)))
         else:
-            made.append(_other(task, name, revision, now))
+            made.append(_other(change, name, revision, now))
     return made
+
+
+def _start(change: Change, revision: int) -> TaskEvent:
+    """The start of an attempt, which the same change may leave behind."""
+    task, superseded = change.task, change.superseded
+    attempt = task.attempt if superseded is None else superseded.attempt
+    return _started(task, attempt, revision, task.stop if _was_stopping(change) else None)
 
 
 def event_of(notice: Notice, revision: int, now: int) -> TaskEvent:
@@ -118,37 +184,97 @@ def event_of(notice: Notice, revision: int, now: int) -> TaskEvent:
     return TaskEvent(revision, notice.name, now, agent_id=notice.agent_id, pool=notice.pool, data=notice.data)
 
 
-def rebuilt(task: Task, steps: Steps, past: Sequence[Past], finished: Finished | None) -> list[TaskEvent]:
+def noted(change: Change, first: int) -> Noted:
+    """The remark of a committed change as it is kept, its events numbered from `first`."""
+    remark = _remark_of(change)
+    told = enumerate(change.events, first)
+    marks = tuple(_mark(change, name, revision) for revision, name in told if _is_marked(name, change.events))
+    return Noted(remark._replace(revision=first + revisions_of(change) - 1), marks)
+
+
+def _is_marked(name: EventName, events: Sequence[EventName]) -> bool:
+    """Whether only the remark can tell an event again."""
+    return name is _UNKNOWN or name is _RECOVERED or (name is _CANCELLING and _RECOVERED in events)
+
+
+def _mark(change: Change, name: EventName, revision: int) -> Mark:
+    """What an event says that came with a remark. If it was to stop before, a task goes on being stopped."""
+    remark, stop = _remark_of(change), change.task.stop
+    if name is _UNKNOWN:
+        return Mark(revision, name, remark.at, TaskStatus.UNKNOWN, change.task.reason, remark.text)
+    if name is _CANCELLING:
+        assert stop is not None
+        return Mark(revision, name, stop.asked_at, TaskStatus.CANCELLING, stop.reason, stop.message)
+    if stop is not None and _was_stopping(change):
+        return Mark(revision, name, remark.at, TaskStatus.CANCELLING, stop.reason, remark.text)
+    return Mark(revision, name, remark.at, TaskStatus.IN_PROGRESS, "", remark.text)
+
+
+def _remark_of(change: Change) -> Remark:
+    assert change.remark is not None, "a doubt and its end are told with a remark"
+    return change.remark
+
+
+def rebuilt(
+    task: Task, steps: Steps, past: Sequence[Past], notes: Sequence[Noted], finished: Finished | None
+) -> list[TaskEvent]:
     """The events of a task from its first."""
     made = [_created(task, steps.created)]
     if steps.scheduled:
         made.append(_scheduled(task, steps.scheduled))
-    if steps.ready:
-        made.append(_pending(task, steps.ready, _ready_at(task, None)))
+    waits = {attempt.ready: attempt.ready_at or task.created_at for attempt in past}
+    waits[steps.ready] = _ready_at(task, None)
+    made.extend(_pending(task, revision, at) for revision, at in waits.items() if revision)
+    made.extend(_marked(task, remark, mark) for remark, marks in notes for mark in marks)
+    stops = [mark.revision for _, marks in notes for mark in marks if mark.name == _CANCELLING]
     for attempt in past:
-        made.extend(_past(task, attempt))
-    made.extend(_current(task, steps, finished))
-    return sorted(made, key=lambda event: event.revision)
+        made.extend(_past(task, attempt, stops))
+    made.extend(_current(task, steps, stops, finished))
+    before = [(note.remark.revision, note.remark.priority) for note in notes if note.remark.priority]
+    return sorted(_prioritized(made, before), key=lambda event: event.revision)
 
 
-def _past(task: Task, past: Past) -> Iterator[TaskEvent]:
-    attempt = past.superseded.attempt
-    yield _sent(task, attempt, past.sent)
-    if past.started:
-        yield _started(task, attempt, past.started, stopping=False)
-    yield _pending(task, past.ended, past.superseded.ended_at)
+def _prioritized(made: Sequence[TaskEvent], before: Sequence[tuple[int, int]]) -> Sequence[TaskEvent]:
+    """Events with the priorities of their times. `before`: up to which revision the task had which, the last apart."""
+    if not before:
+        return made
+    then = ((event, next((old for last, old in before if event.revision < last), event.priority)) for event in made)
+    return [event._replace(priority=priority) for event, priority in then]
 
 
-def _current(task: Task, steps: Steps, finished: Finished | None) -> Iterator[TaskEvent]:
+def _past(task: Task, past: Past, stops: Sequence[int]) -> Iterator[TaskEvent]:
+    yield from _run(task, past.superseded.attempt, past, past.stop, stops)
+    if past.superseded.has_failed:
+        yield _retrying(task, past.superseded, past.ended)
+    else:
+        yield _pending(task, past.ended, past.superseded.ended_at)
+
+
+def _current(task: Task, steps: Steps, stops: Sequence[int], finished: Finished | None) -> Iterator[TaskEvent]:
     if task.attempt is not None:
-        yield _sent(task, task.attempt, steps.sent)
-        if steps.started > steps.sent:
-            stopping = 0 < steps.cancelling < steps.started
-            yield _started(task, task.attempt, steps.started, stopping=stopping)
-    if steps.cancelling:
-        yield _cancelling(task, steps.cancelling)
+        yield from _run(task, task.attempt, of_current(steps), task.stop, stops)
     if task.is_terminal:
-        yield _ended(task, finished, task.revision)
+        yield _ended(task, finished if task.attempt is not None else None, task.revision)
+
+
+def of_current(steps: Steps) -> Steps:
+    """The steps without those that an earlier attempt took."""
+    return steps._replace(
+        started=steps.started if steps.started > steps.sent else 0,
+        cancelling=steps.cancelling if steps.cancelling > steps.sent else 0,
+    )
+
+
+def _run(
+    task: Task, attempt: Attempt, steps: Steps | Past, stop: Stop | None, stops: Sequence[int]
+) -> Iterator[TaskEvent]:
+    """What is told of an attempt. `stops`: revisions at which a task was told once more to stop."""
+    yield _sent(task, attempt, steps.sent)
+    if steps.started:
+        stopped = any(steps.sent < told < steps.started for told in (steps.cancelling, *stops))
+        yield _started(task, attempt, steps.started, stop if stopped else None)
+    if steps.cancelling:
+        yield _cancelling(task, attempt, stop, steps.cancelling)
 
 
 def _ready_at(task: Task, superseded: Superseded | None) -> int:
@@ -191,20 +317,37 @@ def _sent(task: Task, attempt: Attempt | None, revision: int) -> TaskEvent:
     return _of_attempt(task, attempt, revision, _SENT, at, "sent", "", None)
 
 
-def _started(task: Task, attempt: Attempt | None, revision: int, *, stopping: bool) -> TaskEvent:
+def _started(task: Task, attempt: Attempt | None, revision: int, stop: Stop | None) -> TaskEvent:
     """A task that is being stopped keeps its status when its start is told."""
     assert attempt is not None
     at = attempt.sent_at if attempt.started_at is None else attempt.started_at
-    if stopping and task.stop is not None:
-        return _of_attempt(task, attempt, revision, _STARTED, at, "cancelling", task.stop.reason, None)
+    if stop is not None:
+        return _of_attempt(task, attempt, revision, _STARTED, at, "cancelling", stop.reason, None)
     return _of_attempt(task, attempt, revision, _STARTED, at, "in_progress", "", None)
 
 
-def _cancelling(task: Task, revision: int) -> TaskEvent:
-    stop = task.stop
+def _cancelling(task: Task, attempt: Attempt | None, stop: Stop | None, revision: int) -> TaskEvent:
     assert stop is not None
     data = {"message": stop.message} if stop.message else None
-    return _of_attempt(task, task.attempt, revision, _CANCELLING, stop.asked_at, "cancelling", stop.reason, data)
+    return _of_attempt(task, attempt, revision, _CANCELLING, stop.asked_at, "cancelling", stop.reason, data)
+
+
+def _retrying(task: Task, superseded: Superseded | None, revision: int) -> TaskEvent:
+    assert superseded is not None
+    failure, at = superseded.failure, superseded.ended_at
+    assert failure is not None
+    data: dict[str, object] = {"cause": failure.reason, "retry_in_ms": failure.next_at - at}
+    told = {"message": failure.message or None, "exit_code": failure.exit_code, "signal": failure.signal}
+    data.update((name, value) for name, value in told.items() if value is not None)
+    return _of_attempt(task, superseded.attempt, revision, _RETRYING, at, "scheduled", "retry", data)
+
+
+def _marked(task: Task, remark: Remark, mark: Mark) -> TaskEvent:
+    spec, data = task.spec, {"message": mark.message} if mark.message else None
+    return TaskEvent(
+        mark.revision, mark.name, mark.at, task.id, remark.agent_id, mark.status, mark.reason,
+        spec.priority, spec.type, spec.pool, remark.attempt, data,
+    )  # fmt: skip
 
 
 def _ended(task: Task, finished: Finished | None, revision: int) -> TaskEvent:
@@ -225,7 +368,10 @@ def _ending(task: Task, finished: Finished | None) -> Mapping[str, object] | Non
     return data or None
 
 
-def _other(task: Task, name: EventName, revision: int, now: int) -> TaskEvent:
+def _other(change: Change, name: EventName, revision: int, now: int) -> TaskEvent:
+    task = change.task
+    if name is _RETRYING:
+        return _retrying(task, change.superseded, revision)
     return _of_attempt(task, task.attempt, revision, name, now, task.status, task.reason, None)
 
 

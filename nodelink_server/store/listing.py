@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, exists, func, select, text
 
 from nodelink.task import TaskStatus
-from nodelink_server.core.ports import TaskPage, TaskQuery
+from nodelink_server.core.ports import Selection, TaskPage, TaskQuery
 from nodelink_server.core.search import Search, search_of
 from nodelink_server.store import queries, spans
 from nodelink_server.store.pages import fitting
@@ -55,13 +55,26 @@ class _Label(NamedTuple):
         return exists().where(entry.c.name == self.name, entry.c.value == self.value, entry.c.task_key == table.c.key)
 
 
+class _Ids(NamedTuple):
+    """That the id is one of some."""
+
+    ids: tuple[str, ...]
+
+    def check(self, table: FromClause) -> Condition:
+        """The ids as a condition."""
+        return table.c.id.in_(self.ids)
+
+
+_Lead = _Filter | _Label | _Ids
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
     """What tasks must be: within some keys, what all filters and labels say, and what the other checks say."""
 
     first: int
     before: int
-    filters: tuple[_Filter | _Label, ...] = ()
+    filters: tuple[_Lead, ...] = ()
     checks: tuple[Check, ...] = ()
 
 
@@ -71,6 +84,13 @@ def listed(connection: Connection, query: TaskQuery) -> TaskPage:
     sizes = _payload_sizes(connection, keys)
     kept = keys[: min(query.page_size, fitting(sizes[key] for key in keys))]
     return TaskPage(queries.records(connection, kept), kept[-1] if len(kept) < len(keys) else 0)
+
+
+def selected(connection: Connection, query: TaskQuery) -> Selection:
+    """The tasks of a page as values."""
+    keys = _keys(connection, query)
+    kept = keys[: query.page_size]
+    return Selection(queries.values(connection, kept), kept[-1] if len(kept) < len(keys) else 0)
 
 
 def _payload_sizes(connection: Connection, keys: Sequence[int]) -> dict[int, int]:
@@ -109,15 +129,18 @@ def _common(connection: Connection, query: TaskQuery) -> _Wanted:
     return _bounded(connection, wanted, *bounds) if bounds else wanted
 
 
-def _filters(query: TaskQuery) -> Iterator[_Filter | _Label]:
-    for column, value in (("type", query.type), ("pool", query.pool), ("agent_id", query.agent_id)):
+def _filters(query: TaskQuery) -> Iterator[_Lead]:
+    if query.ids:
+        yield _Ids(tuple(sorted(query.ids)))
+    for column in ("type", "pool", "workspace", "agent_id"):
+        value = getattr(query, column)
         if value is not None:
             yield _Filter(column, value)
     for name, value in sorted(query.labels):
         yield _Label(name, value)
 
 
-def _with_filter(wanted: _Wanted, more: _Filter | _Label) -> _Wanted:
+def _with_filter(wanted: _Wanted, more: _Lead) -> _Wanted:
     return replace(wanted, filters=(*wanted.filters, more))
 
 
@@ -168,19 +191,19 @@ def _page(connection: Connection, wanted: _Wanted, limit: int) -> Sequence[int]:
     return connection.execute(query.order_by(key.desc()).limit(limit)).scalars().all()
 
 
-def _rarest(connection: Connection, wanted: _Wanted) -> _Filter | _Label | None:
+def _rarest(connection: Connection, wanted: _Wanted) -> _Lead | None:
     """The filter that the fewest tasks pass, as far as it is worth knowing; None: there is no filter."""
     if len(wanted.filters) < 2:
         return wanted.filters[0] if wanted.filters else None
     return min(wanted.filters, key=lambda one: _size(connection, wanted, one))
 
 
-def _size(connection: Connection, wanted: _Wanted, lead: _Filter | _Label) -> int:
+def _size(connection: Connection, wanted: _Wanted, lead: _Lead) -> int:
     some = _led(wanted, lead)[0].limit(RARE).subquery("some")
     return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
-def _led(wanted: _Wanted, lead: _Filter | _Label | None) -> tuple[Select[Any], ColumnElement[int]]:
+def _led(wanted: _Wanted, lead: _Lead | None) -> tuple[Select[Any], ColumnElement[int]]:
     """The keys that pass one filter, or all, and the column they are in."""
     key: ColumnElement[int] = task_labels.c.task_key if isinstance(lead, _Label) else tasks.c.key
     query = select(key).where(key >= wanted.first, key < wanted.before)
@@ -189,6 +212,8 @@ def _led(wanted: _Wanted, lead: _Filter | _Label | None) -> tuple[Select[Any], C
             query = query.where(task_labels.c.name == name, task_labels.c.value == value)
         case _Filter("status", status):
             query = query.where(text(f"tasks.status = '{status}'"), text(f"tasks.{UNCOMPLETED}"))
-        case _Filter():
+        case _Filter("workspace", _):
+            query = query.where(lead.check(tasks), tasks.c.workspace != "")
+        case _Filter() | _Ids():
             query = query.where(lead.check(tasks))
     return query, key

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
 from nodelink.task import LogStream, TaskStatus
+from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import (
     AgentSessionRecord,
     Batch,
@@ -23,21 +24,24 @@ from nodelink_server.core.ports import (
     LogRow,
     Place,
     Receipt,
+    Selection,
     SessionEnding,
     Shape,
     TaskEvent,
     TaskPage,
     TaskQuery,
+    Workspace,
 )
 from nodelink_server.core.ranking import band_of
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.statistics import HOUR_MS, MINUTE_MS, Counts, StatsKey, StatsRange
-from nodelink_server.core.task import Task, TaskRecord
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
 from nodelink_server.store.gathering import gather, hour_of
 from nodelink_server.store.history import rebuilt
-from nodelink_server.store.memory_listing import listed
+from nodelink_server.store.memory_listing import listed, selected
 from nodelink_server.store.pages import fitting
 
 PAYLOAD_AT_HAND_BYTES = 1024
@@ -89,7 +93,12 @@ class MemoryStore:
             revision=disk.revision,
             granted=granted,
             agents=list(disk.agents.values()),
-            shapes=sorted({Shape(task.spec.pool, task.spec.type) for task in pending}),
+            shapes=sorted({shape_of(task) for task in pending}),
+            holds={hold: disk.rows[key].task.id for hold, key in disk.holds.items()},
+            limits=dict(disk.limits),
+            rates={place: until for place, until in disk.rates.items() if until > disk.control_ms},
+            lines=_lines(pending),
+            workspaces=[disk.workspaces[name] for name in sorted(disk.workspaces)],
         )
 
     async def apply(self, batch: Batch) -> Receipt:
@@ -116,28 +125,80 @@ class MemoryStore:
         places = {
             Place(row.task.rank, key): row
             for key, row in self._disk.live.items()
-            if row.task.status is TaskStatus.PENDING and (row.task.spec.pool, row.task.spec.type) == shape
+            if row.task.status is TaskStatus.PENDING and shape_of(row.task) == shape
         }
         return [_at_hand(places[place]) for place in _page(places, after, limit)]
 
+    async def count_before(self, shape: Shape, place: Place, most: int) -> int:
+        """How many pending tasks of a shape go before a place: at most so many are counted."""
+        await self._begin("read")
+        pending = [row.task for row in self._disk.live.values() if row.task.status is TaskStatus.PENDING]
+        same = [task for task in pending if shape_of(task) == shape]
+        return min(most, sum((task.rank, task.key) < place for task in same))
+
+    async def waiting_on(self, key: str, after: Mapping[Shape, Place], most: int) -> Sequence[Task]:
+        """Of the pending tasks that name a key, the first of each shape, behind the place given for it."""
+        await self._begin("read")
+        first: defaultdict[Shape, list[Row]] = defaultdict(list)
+        for row in sorted(self._disk.live.values(), key=lambda row: place_of(row.task)):
+            shape = shape_of(row.task)
+            is_behind = shape not in after or place_of(row.task) > after[shape]
+            if _waits_for(row.task, key) and is_behind and len(first[shape]) < most:
+                first[shape].append(row)
+        return [_at_hand(row) for shape in sorted(first) for row in first[shape]]
+
+    async def set_limit(self, name: str, most: int | None, now: int) -> None:
+        """Set a limit, or (None) let there be none."""
+        await self._begin("apply")
+        if most is None:
+            self._disk.limits.pop(name, None)
+        else:
+            self._disk.limits[name] = most
+
+    async def create_workspace(self, workspace: Workspace) -> bool:
+        """Keep a new workspace, if there is none of its name."""
+        await self._begin("apply")
+        return self._disk.workspaces.setdefault(workspace.name, workspace) is workspace
+
+    async def change_workspace(self, workspace: Workspace) -> bool:
+        """Give a workspace another pool and mode, if there is one of its name."""
+        await self._begin("apply")
+        kept = self._disk.workspaces.get(workspace.name)
+        if kept is not None:
+            self._disk.workspaces[workspace.name] = replace(workspace, created_at=kept.created_at)
+        return kept is not None
+
+    async def remove_workspace(self, name: str) -> bool:
+        """Let there be no workspace of this name, if no live task names it."""
+        await self._begin("apply")
+        is_used = any(row.task.spec.workspace == name for row in self._disk.live.values())
+        if not is_used:
+            self._disk.workspaces.pop(name, None)
+        return not is_used
+
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place."""
-        await self._begin("read")
-        places = {
-            Place(row.task.due_at, key): row.task.id
-            for key, row in self._disk.live.items()
-            if row.task.status is TaskStatus.SCHEDULED and row.task.due_at is not None
-        }
-        return [(place, places[place]) for place in _page(places, after, limit)]
+        return await self._by_moment(_due_at, after, limit)
+
+    async def retrying(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Tasks that are to be tried again in order of (retry_at, key), behind a place."""
+        return await self._by_moment(_retry_at, after, limit)
+
+    async def limited(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Live tasks with a total deadline in order of (total_deadline, key), behind a place."""
+        return await self._by_moment(lambda task: task.total_deadline, after, limit)
 
     async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Pending tasks in order of (queue_deadline, key), behind a place."""
+        return await self._by_moment(_queue_deadline, after, limit)
+
+    async def _by_moment(
+        self, moment: Callable[[Task], int | None], after: Place | None, limit: int
+    ) -> Sequence[tuple[Place, str]]:
+        """Live tasks that have a moment in order of (that, key), behind a place."""
         await self._begin("read")
-        places = {
-            Place(row.task.queue_deadline, key): row.task.id
-            for key, row in self._disk.live.items()
-            if row.task.status is TaskStatus.PENDING and row.task.queue_deadline is not None
-        }
+        moments = {key: (moment(row.task), row.task.id) for key, row in self._disk.live.items()}
+        places = {Place(at, key): task_id for key, (at, task_id) in moments.items() if at is not None}
         return [(place, places[place]) for place in _page(places, after, limit)]
 
     async def read(self, task_id: str) -> TaskRecord | None:
@@ -157,6 +218,11 @@ class MemoryStore:
         """A page of tasks, newest first."""
         await self._begin("read")
         return listed(self._disk, query)
+
+    async def select(self, query: TaskQuery) -> Selection:
+        """The tasks of a page as values."""
+        await self._begin("read")
+        return selected(self._disk, query)
 
     async def agent_sessions(self, agent_id: str, before: int, limit: int) -> Sequence[AgentSessionRecord]:
         """Sessions of an agent, the newest first."""
@@ -197,7 +263,7 @@ class MemoryStore:
         """The events of one task from its first."""
         await self._begin("read")
         row = self._row(task_id)
-        return rebuilt(row.task, row.steps, row.past, row.finished) if row else []
+        return rebuilt(row.task, row.steps, row.past, row.notes, row.finished) if row else []
 
     async def append_logs(self, rows: Sequence[LogRow]) -> None:
         """Make output durable."""
@@ -286,6 +352,8 @@ class MemoryStore:
     def _delete(self, key: int) -> None:
         row = self._disk.rows.pop(key)
         del self._disk.keys[row.task.id]
+        for hold in [hold for hold, holder in self._disk.holds.items() if holder == key]:
+            del self._disk.holds[hold]
         for attempt in [attempt for attempt in self._disk.output if attempt[0] == key]:
             del self._disk.output[attempt]
         kept = self._disk.idempotency
@@ -296,6 +364,20 @@ class MemoryStore:
 def _at_hand(row: Row) -> Task:
     """A task with its payload, if that is small."""
     return replace(row.task, payload=row.payload) if len(row.payload) <= PAYLOAD_AT_HAND_BYTES else row.task
+
+
+def _waits_for(task: Task, key: str) -> bool:
+    is_named = task.lock == key or key in task.shared_keys
+    return task.status is TaskStatus.PENDING and is_named and key != ""
+
+
+def _lines(pending: Sequence[Task]) -> dict[tuple[str, str], tuple[int, int]]:
+    """For each fairness key of a pool, the first and the last place in line of its waiting tasks."""
+    tags: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for task in pending:
+        if task.fair_tag is not None:
+            tags[task.spec.pool, task.spec.fairness_key].append(task.fair_tag)
+    return {line: (min(some), max(some)) for line, some in tags.items()}
 
 
 def _page(places: Iterable[Place], after: Place | None, limit: int) -> list[Place]:
@@ -316,7 +398,24 @@ def _end(row: LogRow, *, by_stream: bool) -> int:
 
 
 def _record(row: Row) -> TaskRecord:
-    earlier = tuple(past.superseded for past in row.past)
     return TaskRecord(
-        task=row.task, payload=row.payload, updated_at=row.updated_at, finished=row.finished, earlier=earlier
+        task=row.task,
+        payload=row.payload,
+        updated_at=row.updated_at,
+        finished=row.finished,
+        earlier=tuple(past.superseded for past in row.past),
+        remarks=tuple(note.remark for note in row.notes),
+        late_results=tuple(sorted(row.late.values(), key=lambda late: (late.at, late.attempt, late.fence))),
     )
+
+
+def _due_at(task: Task) -> int | None:
+    return task.due_at if task.status is TaskStatus.SCHEDULED else None
+
+
+def _retry_at(task: Task) -> int | None:
+    return task.retry_at if task.status is TaskStatus.SCHEDULED else None
+
+
+def _queue_deadline(task: Task) -> int | None:
+    return task.queue_deadline if task.status is TaskStatus.PENDING else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nodelink.task import TaskStatus
+from nodelink_server.core.attempt import Hold
 from nodelink_server.core.ports import Batch, Change, EventName
 from nodelink_server.store import rows
 from nodelink_server.store.blocks import Told
-from nodelink_server.store.history import ENDS, ended_revision, revisions_of
+from nodelink_server.store.history import ENDS, noted, revisions_of
 from nodelink_server.store.statements import Values
 
 # The events of moves that touch no more than rows.ADVANCE_COLUMNS of a granted task.
@@ -44,6 +46,15 @@ class Writes:
     advanced: Values = field(default_factory=list)
     rewritten: Values = field(default_factory=list)
     superseded: list[tuple[Change, int]] = field(default_factory=list)
+    """Changes that leave an attempt behind, each with the revision of its first event."""
+    frees: Values = field(default_factory=list)
+    takes: Values = field(default_factory=list)
+    uses: Values = field(default_factory=list)
+    unkeyed: Values = field(default_factory=list)
+    keyed: Values = field(default_factory=list)
+    given_up: Values = field(default_factory=list)
+    claims: Values = field(default_factory=list)
+    remarks: Values = field(default_factory=list)
 
 
 class Numbering:
@@ -56,6 +67,10 @@ class Numbering:
         self.keys: list[int] = []
         self.told: list[Told] = []
         self.writes = Writes()
+        self.claims_too_early = False
+        """Whether a unique key is claimed before the one that has it has ended."""
+        self._taken: set[Hold] = set()
+        self._claimed: set[str] = set()
         self._now = batch.now
         for index, change in enumerate(batch.changes):
             self._take(change) if index not in refused else self._refuse()
@@ -73,7 +88,15 @@ class Numbering:
         key = self._insert(change, first) if change.expected == 0 else self._update(change, first)
         if change.finished is not None:
             rare = rows.result_rare_part(change.finished)
-            self.writes.results[bool(rare)] += rows.result_part(change.finished, key) + rare
+            self.writes.results[bool(rare)] += rows.result_part(change.finished, key, change.task.grants) + rare
+        if change.takes or change.frees or change.uses:
+            self._hold(change, key)
+        if change.task.shared_keys:
+            self._queue_by_keys(change, key)
+        if change.task.spec.unique_key:
+            self._hand_on(change, key)
+        if change.remark is not None:
+            self.writes.remarks.extend(rows.remark_row(noted(change, first), key))
         self.told.append(Told(change, first))
         self.revisions.append(self.revision)
         self.keys.append(key)
@@ -92,12 +115,50 @@ class Numbering:
             self.writes.rewritten.extend(rows.rewritten_row(change, key, revision, first, revision, self._now))
         return key
 
+    def _hold(self, change: Change, key: int) -> None:
+        """Free places, take places. All are freed before any is taken, so what was taken before is not freed: if the
+        one before could take it, it was not this one's.
+        """
+        for hold in change.frees:
+            if hold not in self._taken:
+                self.writes.frees.extend((*hold, key))
+        for hold in change.takes:
+            self._taken.add(hold)
+            self.writes.takes.extend((*hold, key))
+        for use in change.uses:
+            self.writes.uses.extend(use)
+
+    def _hand_on(self, change: Change, key: int) -> None:
+        """Claim a unique key, or give it up; who ends has it no more. All are given up before any is claimed."""
+        if not change.expected:
+            self.writes.claims.extend((key, change.task.spec.unique_key))
+            if change.claims:
+                self._claimed.add(change.claims)
+        elif change.yields in self._claimed:
+            self.claims_too_early = True
+        if change.task.given_up_key:
+            self.writes.given_up.append(key)
+
+    def _queue_by_keys(self, change: Change, key: int) -> None:
+        """Let a task be found by its keys as long as it waits."""
+        if change.expected:
+            self.writes.unkeyed.append(key)
+        if change.task.status is TaskStatus.PENDING:
+            self.writes.keyed.extend(rows.key_rows(change.task, key))
+
     def _update(self, change: Change, first: int) -> int:
         key, revision = change.task.key, self.revision
-        if change.superseded is None and change.task.attempt is not None and _ADVANCES.issuperset(change.events):
+        if _is_advance(change):
             self.writes.advanced.extend(rows.advanced_row(change, first, revision, self._now))
             return key
         if change.superseded is not None:
-            self.writes.superseded.append((change, ended_revision(change, first)))
+            self.writes.superseded.append((change, first))
         self.writes.rewritten.extend(rows.rewritten_row(change, key, change.expected, first, revision, self._now))
         return key
+
+
+def _is_advance(change: Change) -> bool:
+    """Whether a change sets no more than the start and the end of an attempt usually do."""
+    task = change.task
+    usual = change.superseded is None and change.remark is None and task.attempt is not None and not task.deaths
+    return usual and bool(change.events) and _ADVANCES.issuperset(change.events)

@@ -6,21 +6,51 @@ The condition of a partial index must stand in the query word for word, so statu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from itertools import groupby, islice
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, case, func, null, select, text, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    TextClause,
+    and_,
+    case,
+    func,
+    null,
+    select,
+    text,
+    tuple_,
+)
 
 from nodelink.task import LIVE, PRIORITIES, Finished, TaskStatus
+from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import AgentRecord, LiveCounts, Place, Shape, TaskEvent
 from nodelink_server.core.states import GRANTED
-from nodelink_server.core.task import Task, TaskRecord
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import LateResult, TaskRecord
 from nodelink_server.store.blocks import decode_block
-from nodelink_server.store.history import Past, rebuilt
+from nodelink_server.store.history import Noted, Past, rebuilt
 from nodelink_server.store.pages import fitting
-from nodelink_server.store.records import agent_of, finished_of, past_of, steps_in, task_of
-from nodelink_server.store.tables import UNCOMPLETED, agents, attempts, events, meta, task_results, task_specs, tasks
+from nodelink_server.store.records import agent_of, finished_of, late_of, noted_of, past_of, steps_in, task_of
+from nodelink_server.store.tables import (
+    UNCOMPLETED,
+    agents,
+    attempts,
+    events,
+    late_results,
+    limits,
+    meta,
+    task_keys,
+    task_remarks,
+    task_results,
+    task_specs,
+    tasks,
+)
 
 PAYLOAD_AT_HAND_BYTES = 1024
 MOST_NAMES = 500
@@ -28,6 +58,10 @@ MOST_NAMES = 500
 T = TypeVar("T")
 
 _PENDING = text("tasks.status = 'pending'")
+_LOCKED = text("tasks.lock <> ''")
+_FAIR = text("tasks.fairness_key <> ''")
+_SHAPE = (tasks.c.pool, tasks.c.type, tasks.c.needs)
+_SHAPE_OF_KEYS = (task_keys.c.pool, task_keys.c.type, task_keys.c.needs)
 _SCHEDULED = text("tasks.status = 'scheduled'")
 _SMALL_PAYLOAD = case((func.length(task_specs.c.payload) <= PAYLOAD_AT_HAND_BYTES, task_specs.c.payload))
 _SPEC = (
@@ -39,6 +73,11 @@ _SPEC = (
     task_specs.c.delay_ms,
     task_specs.c.traceparent,
     task_specs.c.retry_of,
+    task_specs.c.lock.label("asked_lock"),
+    task_specs.c.retry,
+    task_specs.c.start_timeout_ms,
+    task_specs.c.total_timeout_ms,
+    task_specs.c.more,
 )
 
 
@@ -56,7 +95,8 @@ _WHOLE = _selected(null(), task_specs.c.payload.label("whole_payload"))
 def granted(connection: Connection) -> list[Task]:
     """The tasks that agents hold."""
     queries = [_WITHOUT_PAYLOAD.where(_of_status(status)).order_by(tasks.c.key) for status in sorted(GRANTED)]
-    return [task_of(row) for query in queries for row in connection.execute(query)]
+    found = [task_of(row) for query in queries for row in connection.execute(query)]
+    return sorted(found, key=lambda task: task.key)
 
 
 def all_agents(connection: Connection) -> list[AgentRecord]:
@@ -67,13 +107,18 @@ def all_agents(connection: Connection) -> list[AgentRecord]:
 def shapes(connection: Connection) -> list[Shape]:
     """The shapes that tasks wait with: from each the next one is found in the index, whatever the number of tasks."""
     found: list[Shape] = []
-    shape = tuple_(tasks.c.pool, tasks.c.type)
-    query = select(tasks.c.pool, tasks.c.type).where(_PENDING).order_by(tasks.c.pool, tasks.c.type).limit(1)
+    query = select(*_SHAPE).where(_PENDING).order_by(*_SHAPE).limit(1)
+    shape = tuple_(*_SHAPE)
     row = connection.execute(query).one_or_none()
     while row is not None:
-        found.append(Shape(row.pool, row.type))
+        found.append(Shape(*row))
         row = connection.execute(query.where(shape > found[-1])).one_or_none()
     return found
+
+
+def all_limits(connection: Connection) -> dict[str, int]:
+    """The limits that people have set, by key."""
+    return {row.key: row.most for row in connection.execute(select(limits.c.key, limits.c.most))}
 
 
 def find(connection: Connection, task_ids: Sequence[str]) -> list[Task]:
@@ -91,33 +136,122 @@ def payloads(connection: Connection, keys: Sequence[int]) -> dict[int, bytes]:
 
 def waiting(connection: Connection, shape: Shape, after: Place | None, limit: int) -> list[Task]:
     """Pending tasks of a shape."""
-    query = _AT_HAND.where(_PENDING, tasks.c.pool == shape.pool, tasks.c.type == shape.type)
+    query = _AT_HAND.where(_PENDING, *_is_of(shape))
     return [task_of(row) for row in _page(connection, query, tasks.c.rank, after, limit)]
+
+
+def count_before(connection: Connection, shape: Shape, place: Place, most: int) -> int:
+    """How many pending tasks of a shape go before a place."""
+    before = tuple_(tasks.c.rank, tasks.c.key) < tuple_(place.value, place.key)
+    found = select(tasks.c.key).where(_PENDING, *_is_of(shape), before)
+    counted = select(func.count()).select_from(found.limit(most).subquery("some"))
+    return int(connection.execute(counted).scalar_one())
+
+
+def _is_of(shape: Shape) -> tuple[ColumnElement[bool], ...]:
+    return tuple(column == part for column, part in zip(_SHAPE, shape, strict=True))
+
+
+def waiting_on(connection: Connection, key: str, after: Mapping[Shape, Place], most: int) -> list[Task]:
+    """The first pending tasks of each shape that name a key: from each shape the next is found in the index.
+
+    Those that name it by a lock and those that name it otherwise have an index each.
+    """
+    if not key:
+        return []
+    locked = _Keyed(
+        select(tasks.c.key).where(_PENDING, _LOCKED, tasks.c.lock == key), _SHAPE, tasks.c.rank, tasks.c.key
+    )
+    named = select(task_keys.c.task_key).where(task_keys.c.key == key)
+    shared = _Keyed(named, _SHAPE_OF_KEYS, task_keys.c.rank, task_keys.c.task_key)
+    found: dict[int, Task] = {}
+    for keyed in (locked, shared):
+        keys = [key for shape in keyed.shapes(connection) for key in keyed.first(connection, shape, after, most)]
+        for part in parts(keys):
+            tasks_found = (task_of(row) for row in connection.execute(_AT_HAND.where(_PENDING, tasks.c.key.in_(part))))
+            found.update((task.key, task) for task in tasks_found)
+    in_order = sorted(found.values(), key=lambda task: (shape_of(task), place_of(task)))
+    return [task for _, some in groupby(in_order, shape_of) for task in islice(some, most)]
+
+
+class _Keyed(NamedTuple):
+    """The waiting tasks that name a key, by one of the two indexes that have them."""
+
+    query: Select[Any]
+    shape: tuple[ColumnElement[str], ColumnElement[str], ColumnElement[str]]
+    rank: ColumnElement[int]
+    key: ColumnElement[int]
+
+    def shapes(self, connection: Connection) -> Iterator[Shape]:
+        """Their shapes."""
+        query = self.query.with_only_columns(*self.shape).order_by(*self.shape).limit(1)
+        row = connection.execute(query).one_or_none()
+        while row is not None:
+            shape = Shape(*row)
+            yield shape
+            row = connection.execute(query.where(tuple_(*self.shape) > shape)).one_or_none()
+
+    def first(self, connection: Connection, shape: Shape, after: Mapping[Shape, Place], most: int) -> Iterator[int]:
+        """The first of a shape, by key."""
+        same = [column == part for column, part in zip(self.shape, shape, strict=True)]
+        rows = _page(connection, self.query.where(*same), self.rank, after.get(shape), most, key=self.key)
+        yield from (row[0] for row in rows)
+
+
+def lines(connection: Connection) -> dict[tuple[str, str], tuple[int, int]]:
+    """For each fairness key of a pool, the first and the last place in line of its waiting tasks."""
+    line = (tasks.c.pool, tasks.c.fairness_key)
+    ends = select(*line, func.min(tasks.c.fair_tag).label("first"), func.max(tasks.c.fair_tag).label("last"))
+    query = ends.where(_PENDING, _FAIR, tasks.c.fair_tag.is_not(None)).group_by(*line)
+    return {(row.pool, row.fairness_key): (row.first, row.last) for row in connection.execute(query)}
 
 
 def due(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
     """Scheduled tasks."""
-    query = select(tasks.c.due_at, tasks.c.key, tasks.c.id).where(_SCHEDULED, tasks.c.due_at.is_not(None))
-    page = _page(connection, query, tasks.c.due_at, after, limit)
-    return [(Place(row.due_at, row.key), row.id) for row in page]
+    return _by_moment(connection, tasks.c.due_at, _SCHEDULED, after, limit)
+
+
+def retrying(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
+    """Tasks that are to be tried again."""
+    return _by_moment(connection, tasks.c.retry_at, _SCHEDULED, after, limit)
+
+
+def limited(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
+    """Live tasks with a total deadline."""
+    return _by_moment(connection, tasks.c.total_deadline, tasks.c.finished_at.is_(None), after, limit)
 
 
 def expiring(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
     """Pending tasks with a queue deadline."""
-    deadline = tasks.c.queue_deadline
-    query = select(deadline, tasks.c.key, tasks.c.id).where(_PENDING, deadline.is_not(None))
-    page = _page(connection, query, deadline, after, limit)
-    return [(Place(row.queue_deadline, row.key), row.id) for row in page]
+    return _by_moment(connection, tasks.c.queue_deadline, _PENDING, after, limit)
+
+
+def _by_moment(
+    connection: Connection,
+    moment: ColumnElement[int],
+    condition: ColumnElement[bool] | TextClause,
+    after: Place | None,
+    limit: int,
+) -> list[tuple[Place, str]]:
+    """Tasks that have a moment, in order of (that, key)."""
+    query = select(moment.label("moment"), tasks.c.key, tasks.c.id).where(condition, moment.is_not(None))
+    return [(Place(row.moment, row.key), row.id) for row in _page(connection, query, moment, after, limit)]
 
 
 def _page(
-    connection: Connection, query: Select[Any], order: ColumnElement[Any], after: Place | None, limit: int
+    connection: Connection,
+    query: Select[Any],
+    order: ColumnElement[Any],
+    after: Place | None,
+    limit: int,
+    *,
+    key: ColumnElement[int] = tasks.c.key,
 ) -> Sequence[Row[Any]]:
     """Rows in order of (a column, key), behind a place: the rest of its value first, then what comes after."""
-    ordered = query.order_by(order, tasks.c.key)
+    ordered = query.order_by(order, key)
     if after is None:
         return connection.execute(ordered.limit(limit)).all()
-    same = connection.execute(ordered.where(order == after.value, tasks.c.key > after.key).limit(limit)).all()
+    same = connection.execute(ordered.where(order == after.value, key > after.key).limit(limit)).all()
     return [*same, *connection.execute(ordered.where(order > after.value).limit(limit - len(same)))]
 
 
@@ -126,8 +260,7 @@ def read(connection: Connection, task_id: str) -> TaskRecord | None:
     row = connection.execute(_WHOLE.where(tasks.c.id == task_id)).one_or_none()
     if row is None:
         return None
-    earlier = tuple(past.superseded for past in _past(connection, row.key))
-    return _record(row, finished=_finished(connection, row.key), earlier=earlier)
+    return _whole(connection, [_record(row)])[0]
 
 
 def history(connection: Connection, task_id: str) -> list[TaskEvent]:
@@ -135,21 +268,64 @@ def history(connection: Connection, task_id: str) -> list[TaskEvent]:
     row = connection.execute(_WITHOUT_PAYLOAD.where(tasks.c.id == task_id)).one_or_none()
     if row is None:
         return []
-    return rebuilt(task_of(row), steps_in(row), _past(connection, row.key), _finished(connection, row.key))
+    key = row.key
+    past, notes = _past(connection, [key])[key], _notes(connection, [key])[key]
+    return rebuilt(task_of(row), steps_in(row), past, notes, _finished(connection, {key: row.grants}).get(key))
 
 
-def _record(row: Row[Any], **more: Any) -> TaskRecord:
-    return TaskRecord(task=task_of(row), payload=row.whole_payload, updated_at=row.updated_at, **more)
+def _record(row: Row[Any]) -> TaskRecord:
+    return TaskRecord(task=task_of(row), payload=row.whole_payload, updated_at=row.updated_at)
 
 
-def _past(connection: Connection, key: int) -> list[Past]:
-    query = select(attempts).where(attempts.c.task_key == key).order_by(attempts.c.number)
-    return [past_of(row) for row in connection.execute(query)]
+def _whole(connection: Connection, records: Sequence[TaskRecord]) -> list[TaskRecord]:
+    """The same with all that hangs on them."""
+    keys = [record.task.key for record in records]
+    grants = {record.task.key: record.task.grants for record in records}
+    finished, past = _finished(connection, grants), _past(connection, keys)
+    notes, late = _notes(connection, keys), _late(connection, keys)
+    return [
+        replace(
+            record,
+            finished=finished.get(record.task.key),
+            earlier=tuple(one.superseded for one in past[record.task.key]),
+            remarks=tuple(one.remark for one in notes[record.task.key]),
+            late_results=tuple(late[record.task.key]),
+        )
+        for record in records
+    ]
 
 
-def _finished(connection: Connection, key: int) -> Finished | None:
-    row = connection.execute(select(task_results).where(task_results.c.task_key == key)).one_or_none()
-    return None if row is None else finished_of(row)
+def _finished(connection: Connection, grants: Mapping[int, int]) -> Mapping[int, Finished]:
+    """How the latest attempts ended, by the key of their task. `grants`: the number of each one's latest attempt."""
+    rows = _of_keys(connection, task_results, list(grants))
+    return {row.task_key: finished_of(row) for row in rows if row.attempt in (0, grants[row.task_key])}
+
+
+def _past(connection: Connection, keys: Sequence[int]) -> Mapping[int, list[Past]]:
+    return _hanging(_of_keys(connection, attempts, keys), past_of, lambda one: one.superseded.attempt.number)
+
+
+def _notes(connection: Connection, keys: Sequence[int]) -> Mapping[int, list[Noted]]:
+    return _hanging(_of_keys(connection, task_remarks, keys), noted_of, lambda one: one.remark.revision)
+
+
+def _late(connection: Connection, keys: Sequence[int]) -> Mapping[int, list[LateResult]]:
+    return _hanging(_of_keys(connection, late_results, keys), late_of, lambda one: (one.at, one.attempt, one.fence))
+
+
+def _of_keys(connection: Connection, table: Table, keys: Sequence[int]) -> Iterator[Row[Any]]:
+    for part in parts(keys):
+        yield from connection.execute(select(table).where(table.c.task_key.in_(part)))
+
+
+def _hanging(rows: Iterable[Row[Any]], of: Callable[[Row[Any]], T], order: Callable[[T], Any]) -> Mapping[int, list[T]]:
+    """Rows by the key of their task, those of each in order."""
+    found: defaultdict[int, list[T]] = defaultdict(list)
+    for row in rows:
+        found[row.task_key].append(of(row))
+    for some in found.values():
+        some.sort(key=order)
+    return found
 
 
 def records(connection: Connection, keys: Sequence[int]) -> list[TaskRecord]:
@@ -159,23 +335,19 @@ def records(connection: Connection, keys: Sequence[int]) -> list[TaskRecord]:
     return [by_key[key] for key in keys]
 
 
+def values(connection: Connection, keys: Sequence[int]) -> list[Task]:
+    """Tasks by key, in the order of the keys, without their payloads."""
+    found = (connection.execute(_WITHOUT_PAYLOAD.where(tasks.c.key.in_(part))) for part in parts(keys))
+    by_key = {row.key: task_of(row) for rows in found for row in rows}
+    return [by_key[key] for key in keys]
+
+
 def read_ended(connection: Connection, task_ids: Sequence[str]) -> list[TaskRecord]:
     """Everything about those tasks that have ended, until enough is loaded."""
     sizes = _ended_sizes(connection, task_ids)
     ended = [sizes[task_id] for task_id in task_ids if task_id in sizes]
     keys = [key for key, _ in ended[: fitting(size for _, size in ended)]]
-    finished = {row.task_key: finished_of(row) for row in _of_keys(connection, task_results, keys)}
-    past = defaultdict(list)
-    for row in _of_keys(connection, attempts, keys):
-        past[row.task_key].append(past_of(row).superseded)
-    return [
-        replace(
-            record,
-            finished=finished.get(record.task.key),
-            earlier=tuple(sorted(past[record.task.key], key=lambda one: one.attempt.number)),
-        )
-        for record in records(connection, keys)
-    ]
+    return _whole(connection, records(connection, keys))
 
 
 def _ended_sizes(connection: Connection, task_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
@@ -189,11 +361,6 @@ def _ended_sizes(connection: Connection, task_ids: Sequence[str]) -> dict[str, t
     )
     found = (connection.execute(query.where(tasks.c.id.in_(part))) for part in parts(task_ids))
     return {row.id: (row.key, row.size) for rows in found for row in rows}
-
-
-def _of_keys(connection: Connection, table: Table, keys: Sequence[int]) -> Iterator[Row[Any]]:
-    for part in parts(keys):
-        yield from connection.execute(select(table).where(table.c.task_key.in_(part)))
 
 
 def _of_status(status: TaskStatus) -> ColumnElement[bool]:

@@ -13,23 +13,31 @@ from nodelink.task import (
     Execution,
     Finished,
     LogStream,
+    OnConflict,
     Outcome,
+    Rate,
     Reason,
+    RetryPolicy,
     TaskError,
     TaskSpec,
     TaskStatus,
+    WhenTaken,
 )
+from nodelink_server.core.attempt import Attempt, Extension, Failure, Hold, Stop, Superseded
+from nodelink_server.core.needs import parse_needs
 from nodelink_server.core.ports import AgentRecord, AgentSessionRecord
-from nodelink_server.core.task import Attempt, Stop, Superseded, Task
-from nodelink_server.store.history import Past, Steps
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import LateResult, Remark, RemarkKind
+from nodelink_server.store.history import Mark, Noted, Past, Steps
 from nodelink_server.store.rows import STEP_COLUMNS
 
 
 def task_of(row: Row[Any]) -> Task:
     """A task from its row joined with what was asked for. `payload` is what the query chose to read of it."""
+    spec = _spec_of(row)
     return Task(
         id=row.id,
-        spec=_spec_of(row),
+        spec=spec,
         execution=Execution(row.execution),
         created_at=row.created_at,
         caller=row.caller,
@@ -43,6 +51,12 @@ def task_of(row: Row[Any]) -> Task:
         attempt=_attempt_of(row),
         grants=row.grants,
         losses=row.losses,
+        deaths=row.deaths,
+        failures=row.failures,
+        retry_at=row.retry_at,
+        total_deadline=row.total_deadline,
+        fair_tag=row.fair_tag,
+        given_up_key=spec.unique_key != "" and row.unique_key is None,
         stop=_stop_of(row),
         finished_at=row.finished_at,
         may_have_run=row.may_have_run,
@@ -65,7 +79,35 @@ def _spec_of(row: Row[Any]) -> TaskSpec:
         delay_ms=row.delay_ms,
         execution=Execution(row.asked_execution) if row.asked_execution else None,
         metadata=_texts(row.metadata),
+        lock=row.asked_lock or "",
+        retry=_policy_of(row.retry) if row.retry else None,
+        start_timeout_ms=row.start_timeout_ms,
+        total_timeout_ms=row.total_timeout_ms,
+        workspace=row.workspace,
+        fairness_key=row.fairness_key,
+        **(_needs_of(row.needs) if row.needs else {}),
+        **(_more_of(row.more) if row.more else {}),
     )
+
+
+def _needs_of(encoded: str) -> Mapping[str, Any]:
+    needs = parse_needs(encoded)
+    return {**needs._asdict(), "resources": dict(needs.resources)}
+
+
+def _more_of(encoded: str) -> Mapping[str, Any]:
+    kept = json.loads(encoded)
+    return {
+        **kept,
+        "rates": {key: Rate(*rate) for key, rate in kept["rates"].items()},
+        "when_taken": WhenTaken(kept["when_taken"]),
+        "on_conflict": OnConflict(kept["on_conflict"]),
+    }
+
+
+def _policy_of(encoded: str) -> RetryPolicy:
+    kept = json.loads(encoded)
+    return RetryPolicy(**{**kept, "on": tuple(kept["on"])})
 
 
 def _attempt_of(row: Row[Any]) -> Attempt | None:
@@ -79,6 +121,9 @@ def _attempt_of(row: Row[Any]) -> Attempt | None:
         sent_at=row.sent_at,
         started_at=row.started_at,
         containment=row.containment,
+        lease_ms=row.lease_ms,
+        holds=tuple(Hold(*hold) for hold in json.loads(row.holds)) if row.holds else (),
+        extension=Extension(*json.loads(row.extension)) if row.extension else None,
     )
 
 
@@ -108,9 +153,36 @@ def past_of(row: Row[Any]) -> Past:
         sent_at=row.sent_at,
         started_at=row.started_at,
         containment=row.containment,
+        lease_ms=row.lease_ms,
     )
-    superseded = Superseded(attempt=attempt, state=row.state, ended_at=row.ended_at)
-    return Past(superseded, row.sent_revision, row.started_revision, row.ended_revision)
+    failure = Failure(*json.loads(row.failure)) if row.failure else None
+    superseded = Superseded(attempt=attempt, state=row.state, ended_at=row.ended_at, failure=failure)
+    stop = None
+    if row.stop_reason is not None:
+        # What it was to be given then is of no use any more, and is not kept.
+        stop = Stop(reason=Reason(row.stop_reason), message=row.stop_message, grace_ms=0, asked_at=row.stop_asked_at)
+    return Past(
+        superseded,
+        row.sent_revision,
+        row.started_revision,
+        row.ended_revision,
+        stop,
+        row.cancelling_revision,
+        row.ready_revision,
+        row.ready_at,
+    )
+
+
+def noted_of(row: Row[Any]) -> Noted:
+    """A remark from its row."""
+    kept = (row.at, row.text, row.by, row.attempt, row.agent_id, row.revision, row.priority)
+    remark = Remark(RemarkKind(row.kind), *kept)
+    return Noted(remark, tuple(Mark(*mark) for mark in json.loads(row.told or "[]")))
+
+
+def late_of(row: Row[Any]) -> LateResult:
+    """A late result from its row."""
+    return LateResult(row.attempt, row.fence, row.agent_id, row.at, row.outcome, row.exit_code, row.message)
 
 
 def finished_of(row: Row[Any]) -> Finished:
@@ -148,6 +220,14 @@ def agent_of(row: Row[Any]) -> AgentRecord:
         first_seen_at=row.first_seen_at,
         last_seen_at=row.last_seen_at,
         left=row.left,
+        cordon=row.cordon,
+        host_since=row.host_since,
+        resources=json.loads(row.resources),
+        type_limits=json.loads(row.type_limits),
+        drained_at=row.drained_at,
+        drain_deadline=row.drain_deadline,
+        drain_note=row.drain_note,
+        features=frozenset(json.loads(row.features)),
     )
 
 

@@ -10,6 +10,7 @@ from functools import partial
 
 from sqlalchemy import Connection, select, update
 
+from nodelink.failpoints import hit
 from nodelink.task import LogStream
 from nodelink_server.core.ports import (
     AgentSessionRecord,
@@ -20,16 +21,31 @@ from nodelink_server.core.ports import (
     LogRow,
     Place,
     Receipt,
+    Selection,
     Shape,
     TaskEvent,
     TaskPage,
     TaskQuery,
+    Workspace,
 )
 from nodelink_server.core.statistics import Counts, StatsRange
-from nodelink_server.core.task import Task, TaskRecord
-from nodelink_server.store import listing, output, queries, sessions, spans, statistics, sweeping
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.store import (
+    holds,
+    listing,
+    output,
+    queries,
+    rates,
+    sessions,
+    spans,
+    statistics,
+    sweeping,
+    workspaces,
+)
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import reading_engine, writing_engine
+from nodelink_server.store.failpoints import hit_commit
 from nodelink_server.store.files import Files, files_of, held
 from nodelink_server.store.numbering import Counters
 from nodelink_server.store.opening import prepare
@@ -79,16 +95,20 @@ class SqlStore:
     async def boot(self, now: int) -> Boot:
         """Raise the start number, and return what the server starts from."""
         start_number = await self._writer.write(Work(_raise_start_number, _is_start_number))
+        hit("server.boot.counted")
         return await self._readers.read(partial(_boot, start_number))
 
     async def apply(self, batch: Batch) -> Receipt:
         """Make a batch durable in one commit."""
         work = Work(partial(self._commit, batch), _is_committed, self._count_on, pages=_pages_of(batch))
         receipt, _ = await self._writer.write(work)
+        hit_commit(batch, "after_commit")
         return receipt
 
     def _commit(self, batch: Batch, connection: Connection) -> tuple[Receipt, Counters]:
-        return Commit(connection, batch, self._counters).run()
+        made = Commit(connection, batch, self._counters).run()
+        hit_commit(batch, "before_commit")
+        return made
 
     def _count_on(self, result: tuple[Receipt, Counters]) -> None:
         """Runs in the writer's thread, as all that reads the counters."""
@@ -106,9 +126,45 @@ class SqlStore:
         """Pending tasks of a shape in order of (rank, key), behind a place."""
         return await self._readers.read(lambda connection: queries.waiting(connection, shape, after, limit))
 
+    async def count_before(self, shape: Shape, place: Place, most: int) -> int:
+        """How many pending tasks of a shape go before a place: at most so many are counted."""
+        return await self._readers.read(lambda connection: queries.count_before(connection, shape, place, most))
+
+    async def waiting_on(self, key: str, after: Mapping[Shape, Place], most: int) -> Sequence[Task]:
+        """Of the pending tasks that name a key, the first of each shape, behind the place given for it."""
+        return await self._readers.read(lambda connection: queries.waiting_on(connection, key, after, most))
+
+    async def set_limit(self, name: str, most: int | None, now: int) -> None:
+        """Set a limit, or (None) let there be none."""
+        do = partial(holds.set_limit, name=name, most=most, now=now)
+        await self._writer.write(Work(do, lambda connection, _: queries.all_limits(connection).get(name) == most))
+
+    async def create_workspace(self, workspace: Workspace) -> bool:
+        """Keep a new workspace, if there is none of its name."""
+        do = partial(workspaces.create, workspace=workspace)
+        return await self._writer.write(Work(do, lambda connection, _: workspaces.is_kept(connection, workspace)))
+
+    async def change_workspace(self, workspace: Workspace) -> bool:
+        """Give a workspace another pool and mode, if there is one of its name."""
+        do = partial(workspaces.change, workspace=workspace)
+        return await self._writer.write(Work(do, lambda connection, _: workspaces.is_kept(connection, workspace)))
+
+    async def remove_workspace(self, name: str) -> bool:
+        """Let there be no workspace of this name, if no live task names it."""
+        do = partial(workspaces.remove, name=name)
+        return await self._writer.write(Work(do, lambda connection, _: workspaces.is_gone(connection, name)))
+
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place."""
         return await self._readers.read(lambda connection: queries.due(connection, after, limit))
+
+    async def retrying(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Tasks that are to be tried again in order of (retry_at, key), behind a place."""
+        return await self._readers.read(lambda connection: queries.retrying(connection, after, limit))
+
+    async def limited(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
+        """Live tasks with a total deadline in order of (total_deadline, key), behind a place."""
+        return await self._readers.read(lambda connection: queries.limited(connection, after, limit))
 
     async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Pending tasks in order of (queue_deadline, key), behind a place."""
@@ -125,6 +181,10 @@ class SqlStore:
     async def list(self, query: TaskQuery) -> TaskPage:
         """A page of tasks, newest first."""
         return await self._readers.read(lambda connection: listing.listed(connection, query))
+
+    async def select(self, query: TaskQuery) -> Selection:
+        """The tasks of a page as values."""
+        return await self._readers.read(lambda connection: listing.selected(connection, query))
 
     async def agent_sessions(self, agent_id: str, before: int, limit: int) -> Sequence[AgentSessionRecord]:
         """Sessions of an agent, the newest first."""
@@ -154,7 +214,9 @@ class SqlStore:
 
         size = sum(len(row.data) for row in rows)
         pages = size // PAGE_BYTES + len(rows)
+        hit("server.logs.before_append")
         await self._log_writer.write(Work(do, lambda connection, _: output.is_appended(connection, rows), pages=pages))
+        hit("server.logs.after_append")
 
     async def log_ends(self, task_key: int, attempt: int) -> LogEnds:
         """How much of an attempt's output is stored."""
@@ -176,11 +238,14 @@ class SqlStore:
         await self._in_portions(partial(sessions.forget, before=sessions_before), sessions.MOST_FORGOTTEN)
         await self._in_portions(partial(sweeping.forget_events, before=events_before), sweeping.MOST_BLOCKS)
         await self._swept(spans.forget)
+        await self._in_portions(rates.forget, rates.MOST_FORGOTTEN)
         await self._forget_output(tuple(self._forgotten))  # again: a little may have come just behind the first time
         keys = await self._readers.read(partial(queries.finished_keys, before=finished_before, limit=limit))
         for part in sweeping.portions(keys):
+            hit("server.sweep.begun")
             # Output first: a task without its output is swept again, output without its task would stay for ever.
             await self._forget_output(part)
+            hit("server.sweep.between")
             await self._swept(partial(sweeping.forget_tasks, keys=part))
         self._forgotten.extend(keys)
         return len(keys)
@@ -243,6 +308,11 @@ def _boot(start_number: int, connection: Connection) -> Boot:
         granted=queries.granted(connection),
         agents=queries.all_agents(connection),
         shapes=queries.shapes(connection),
+        holds=holds.all_holders(connection),
+        limits=queries.all_limits(connection),
+        rates=rates.ahead(connection, row.control_ms),
+        lines=queries.lines(connection),
+        workspaces=workspaces.all_workspaces(connection),
     )
 
 

@@ -8,7 +8,17 @@ from itertools import takewhile
 from sqlalchemy import Connection, delete, select, update
 
 from nodelink_server.store.records import labels_in
-from nodelink_server.store.tables import attempts, events, task_labels, task_results, task_specs, tasks
+from nodelink_server.store.tables import (
+    attempts,
+    events,
+    holds,
+    late_results,
+    task_labels,
+    task_remarks,
+    task_results,
+    task_specs,
+    tasks,
+)
 
 PORTION = 100
 MOST_BLOCKS = 1_000
@@ -24,7 +34,7 @@ def portions(keys: Sequence[int]) -> Iterator[Sequence[int]]:
 def forget_tasks(connection: Connection, keys: Sequence[int]) -> int:
     """Delete finished tasks with all that hangs on them."""
     _forget_labels(connection, keys)
-    for table in (task_specs, task_results, attempts):
+    for table in (task_specs, task_results, attempts, task_remarks, late_results, holds):
         connection.execute(delete(table).where(table.c.task_key.in_(keys)))
     return connection.execute(delete(tasks).where(tasks.c.key.in_(keys))).rowcount
 

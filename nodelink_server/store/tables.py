@@ -64,8 +64,13 @@ tasks = Table(
     _number("sent_at"),
     _number("started_at"),
     _text("containment"),
+    _number("lease_ms"),
     _number("grants", default=0),
     _number("losses", default=0),
+    _number("deaths", default=0),
+    _number("failures", default=0),
+    _number("retry_at"),
+    _number("total_deadline"),
     _optional_text("stop_reason"),
     _text("stop_message"),
     _number("stop_grace_ms"),
@@ -83,6 +88,14 @@ tasks = Table(
     _number("cancelling_revision", default=0),
     _optional_text("idempotency_key"),
     Column("idempotency_digest", LargeBinary, nullable=True),
+    _text("lock"),
+    _text("needs"),
+    _optional_text("holds"),
+    _optional_text("extension"),
+    _optional_text("unique_key"),
+    _text("fairness_key"),
+    _number("fair_tag"),
+    _text("workspace"),
 )
 
 
@@ -102,8 +115,17 @@ UNCOMPLETED = "status <> 'completed'"
 
 # The status comes first, though it is the same in all: so counting needs no look at the table, and planning no luck.
 # The priority is there to be counted.
-_partial("ix_tasks_waiting", "status", "pool", "type", "rank", "key", "priority", where="status = 'pending'")
+_partial("ix_tasks_waiting", "status", "pool", "type", "needs", "rank", "key", "priority", where="status = 'pending'")
+# What needs a lock, to find the first of each shape when the lock is free. Most tasks need none.
+_partial("ix_tasks_lock", "lock", "pool", "type", "needs", "rank", "key", where="status = 'pending' AND lock <> ''")
+# How far the waiting tasks of each fairness key reach, to go on from there when the server starts.
+_partial(
+    "ix_tasks_fair", "status", "pool", "fairness_key", "fair_tag", where="status = 'pending' AND fairness_key <> ''"
+)
+_partial("uq_tasks_unique", "unique_key", where="unique_key IS NOT NULL AND finished_at IS NULL", unique=True)
 _partial("ix_tasks_due", "due_at", "key", where="status = 'scheduled'")
+_partial("ix_tasks_retrying", "retry_at", "key", where="status = 'scheduled' AND retry_at IS NOT NULL")
+_partial("ix_tasks_limited", "total_deadline", "key", where="finished_at IS NULL AND total_deadline IS NOT NULL")
 _partial(
     "ix_tasks_expiring", "status", "queue_deadline", "key", where="status = 'pending' AND queue_deadline IS NOT NULL"
 )
@@ -112,6 +134,9 @@ _partial(
 _partial("ix_tasks_status", "status", "key", "pool", where=UNCOMPLETED)
 _partial("ix_tasks_finished", "finished_at", where="finished_at IS NOT NULL")
 _partial("ix_tasks_agent", "agent_id", "key", where="agent_id IS NOT NULL")
+_partial("ix_tasks_workspace", "workspace", "key", where="workspace <> ''")
+# Whether anything of a workspace lives, before it may go.
+_partial("ix_tasks_at_work", "workspace", where="workspace <> '' AND finished_at IS NULL")
 Index("ix_tasks_pool", tasks.c.pool, tasks.c.key)
 Index("ix_tasks_type", tasks.c.type, tasks.c.key)
 _partial("uq_tasks_idempotency", "caller", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True)
@@ -130,6 +155,11 @@ task_specs = Table(
     _number("delay_ms"),
     _optional_text("traceparent"),
     Column("retry_of", String(36), nullable=True),
+    _optional_text("lock"),
+    _optional_text("retry"),
+    _number("start_timeout_ms"),
+    _number("total_timeout_ms"),
+    _optional_text("more"),
 )
 
 # For each full run of so many keys, within what bounds the times and ids of its tasks lie (`spans.py`).
@@ -154,10 +184,12 @@ task_labels = Table(
     sqlite_with_rowid=False,
 )
 
+# How the attempt of this number ended, the latest that did (0: the only one that could, before there were retries).
 task_results = Table(
     "task_results",
     tasks_metadata,
     Column("task_key", Key, primary_key=True, autoincrement=False),
+    _number("attempt", default=0),
     Column("outcome", String(16), nullable=False),
     Column("reason", String, nullable=False),
     _number("exit_code"),
@@ -173,7 +205,8 @@ task_results = Table(
     Column("tree_gone", Boolean, nullable=False),
 )
 
-# Attempts that their task has left behind.
+# Attempts that their task has left behind, each with the stop that was asked for while it was the current one.
+# `ready_at`: since when the task had waited that was given to it. `failure`: how it failed, as JSON text.
 attempts = Table(
     "attempts",
     tasks_metadata,
@@ -185,11 +218,110 @@ attempts = Table(
     Column("sent_at", BigInteger, nullable=False),
     _number("started_at"),
     _text("containment"),
+    _number("lease_ms"),
+    _optional_text("stop_reason"),
+    _text("stop_message"),
+    _number("stop_asked_at"),
     Column("state", String(16), nullable=False),
     Column("ended_at", BigInteger, nullable=False),
     _number("sent_revision", default=0),
     _number("started_revision", default=0),
+    _number("cancelling_revision", default=0),
     _number("ended_revision", default=0),
+    _number("ready_at"),
+    _number("ready_revision", default=0),
+    _optional_text("failure"),
+    sqlite_with_rowid=False,
+)
+
+# Who holds which place of a lock or a limit.
+holds = Table(
+    "holds",
+    tasks_metadata,
+    Column("key", String, primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("task_key", BigInteger, nullable=False),
+    Index("ix_holds_task_key", "task_key"),
+    sqlite_with_rowid=False,
+)
+
+# Which keys the waiting tasks name that share limits or rates, to find the first of each shape when a place is free.
+task_keys = Table(
+    "task_keys",
+    tasks_metadata,
+    Column("key", String, primary_key=True),
+    Column("pool", String, primary_key=True),
+    Column("type", String, primary_key=True),
+    Column("needs", String, primary_key=True),
+    Column("rank", BigInteger, primary_key=True, autoincrement=False),
+    Column("task_key", BigInteger, primary_key=True, autoincrement=False),
+    Index("ix_task_keys_task_key", "task_key"),
+    sqlite_with_rowid=False,
+)
+
+# How many tasks may be with agents at a time: of all, of a pool, a type, an agent, a workspace, or that name a key.
+limits = Table(
+    "limits",
+    tasks_metadata,
+    Column("key", String, primary_key=True),
+    Column("most", BigInteger, nullable=False),
+    Column("set_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The places under rates, each taken by a start for a time; in control time.
+rates = Table(
+    "rates",
+    tasks_metadata,
+    Column("key", String, primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Index("ix_rates_until", "until"),
+    sqlite_with_rowid=False,
+)
+
+# Where the tasks of a workspace run. Each is a lock of its own.
+workspaces = Table(
+    "workspaces",
+    tasks_metadata,
+    Column("name", String, primary_key=True),
+    Column("pool", String, nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What happened to tasks beside their attempts. `told`: the events that only this remark can tell again. `priority`: the
+# one that the task had before; 0: it has stayed.
+task_remarks = Table(
+    "task_remarks",
+    tasks_metadata,
+    Column("task_key", Key, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    _text("text"),
+    _text("by"),
+    _number("attempt", default=0),
+    _text("agent_id"),
+    _number("priority", default=0),
+    _text("told"),
+    sqlite_with_rowid=False,
+)
+
+# What agents told of attempts that counted no more: the first word on each.
+late_results = Table(
+    "late_results",
+    tasks_metadata,
+    Column("task_key", Key, primary_key=True, autoincrement=False),
+    Column("attempt", BigInteger, primary_key=True, autoincrement=False),
+    Column("fence", BigInteger, primary_key=True, autoincrement=False),
+    Column("agent_id", String, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    _number("exit_code"),
+    _text("message"),
     sqlite_with_rowid=False,
 )
 
@@ -230,6 +362,14 @@ agents = Table(
     Column("first_seen_at", BigInteger, nullable=False),
     Column("last_seen_at", BigInteger, nullable=False),
     Column("left", Boolean, nullable=False),
+    _text("cordon"),
+    _number("host_since", default=0),
+    Column("resources", String, nullable=False, server_default=text("'{}'")),
+    Column("type_limits", String, nullable=False, server_default=text("'{}'")),
+    _number("drained_at"),
+    _number("drain_deadline"),
+    _text("drain_note"),
+    Column("features", String, nullable=False, server_default=text("'[]'")),
 )
 
 # Each connection of an agent, up to a number for each.

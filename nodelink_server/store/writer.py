@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from nodelink.errors import StoreUnavailable
+from nodelink.failpoints import hit
 from nodelink_server.store.connections import translated
 from nodelink_server.store.errors import CommitUnknown
 
@@ -67,12 +68,14 @@ class WriteConnection:
         """Do the work and commit it. Raises `StoreUnavailable`: nothing has changed; `CommitUnknown`: nobody knows."""
         result = self._prepared(work)
         assert self._connection is not None
+        hit("server.writer.before_commit")
         try:
             self._connection.commit()
         except DBAPIError as error:
             self._drop()
             self._settle(work, result, error)
         work.committed(result)
+        hit("server.writer.after_commit")
         self._pages += PAGES_PER_COMMIT + work.pages
         return result
 

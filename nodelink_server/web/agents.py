@@ -1,4 +1,4 @@
-"""`/agents`: who is there, what each has run, and when it was connected."""
+"""`/agents`: who is there, what each has run, when it was connected, and whether it gets work."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from nodelink_server.core.agents import AgentView
+from nodelink_server.web.bodies import Drain, NoFields
 from nodelink_server.web.filters import AgentFilters, Pages, TaskFilters
 from nodelink_server.web.paging import position_of, token_at
-from nodelink_server.web.shapes import AgentJson, AgentPage, SessionPage, TaskPage
+from nodelink_server.web.shapes import AgentJson, AgentPage, AgentWhyJson, SessionPage, TaskPage
 from nodelink_server.web.tasks import task_page
 from nodelink_server.web.views import agent_json, session_json
+from nodelink_server.web.why_views import agent_why_json
 from nodelink_server.web.wiring import Manager, no_parameters
 
 router = APIRouter(tags=["agents"])
@@ -28,6 +30,28 @@ async def list_agents(filters: Annotated[AgentFilters, Query()], manager: Manage
 async def get_agent(agent_id: str, manager: Manager) -> AgentJson:
     """Show one agent."""
     return agent_json(manager.agents.view(agent_id))
+
+
+@router.get("/agents/{agent_id}/why", dependencies=[Depends(no_parameters)])
+async def explain_agent(agent_id: str, manager: Manager) -> AgentWhyJson:
+    """Show why an agent has the work that it has: each condition, and how much waits that it could run."""
+    return agent_why_json(manager.agent_why(agent_id))
+
+
+@router.post("/agents/{agent_id}/drain", dependencies=[Depends(no_parameters)])
+async def drain_agent(agent_id: str, manager: Manager, body: Drain | None = None) -> AgentJson:
+    """Have an agent become empty: it gets nothing new, and gives back what it has not begun.
+
+    What still runs there at the deadline is stopped; without one it may go on. Said again, the last word counts.
+    """
+    asked = body or Drain()
+    return agent_json(await manager.drain_agent(agent_id, note=asked.note, deadline_ms=asked.deadline))
+
+
+@router.post("/agents/{agent_id}/undrain", dependencies=[Depends(no_parameters)])
+async def undrain_agent(agent_id: str, manager: Manager, body: NoFields | None = None) -> AgentJson:
+    """Let an agent that is kept from new work have new work again."""
+    return agent_json(await manager.undrain(agent_id))
 
 
 @router.get("/agents/{agent_id}/tasks")

@@ -10,7 +10,21 @@ from fastapi import FastAPI
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.metrics import Exposition
 from nodelink_server.profile import Profiler
-from nodelink_server.web import agents, events, health, logs, pages, scheduler, stats, submissions, tasks, websocket
+from nodelink_server.web import (
+    agents,
+    bulk,
+    events,
+    health,
+    limits,
+    logs,
+    pages,
+    scheduler,
+    stats,
+    submissions,
+    tasks,
+    websocket,
+    workspaces,
+)
 from nodelink_server.web.errors import add_error_handlers
 from nodelink_server.web.frame import Frame
 from nodelink_server.web.gate import AddressGate, BodyGate
@@ -21,7 +35,7 @@ from nodelink_server.web.target import PlaceTable, TargetGate
 from nodelink_server.web.unbuilt import unbuilt_pages, unbuilt_routes
 
 PREFIX = "/api/v1"
-_NOUNS = (submissions, tasks, logs, events, websocket, agents, scheduler, stats)
+_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, stats, workspaces, limits)
 
 
 def create_app(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nodelink.errors import ErrorCode
+from nodelink_server.core.limit_views import RIGHT_NAME
 from nodelink_server.web import examples
 
 
@@ -75,13 +76,31 @@ LISTENERS = Refusal(429, ErrorCode.OVERLOADED, "there are 5000 listeners already
 OTHER_BODY = Refusal(
     409, ErrorCode.IDEMPOTENCY_CONFLICT, "The idempotency key was used before, for a different request."
 )
+NOT_UNIQUE = Refusal(409, ErrorCode.UNIQUE_KEY_TAKEN, f"task {examples.OTHER_TASK_ID} has the unique key 'nightly'")
 NOT_FINISHED = Refusal(409, ErrorCode.NOT_FINISHED, "The task has not finished yet: it is in_progress.")
 FINISHED = Refusal(409, ErrorCode.ALREADY_FINISHED, "the task has already finished: completed")
 CHANGING = Refusal(409, ErrorCode.CONFLICT, "the task changes faster than it can be cancelled; try again")
-NOT_BUILT = Refusal(422, ErrorCode.NOT_BUILT, "not available in this version: locks", field="lock")
+UNDECIDED = Refusal(409, ErrorCode.CONFLICT, "the task changes faster than anything can be decided about it; try again")
+NOT_IN_DOUBT = Refusal(409, ErrorCode.CONFLICT, "only what is unknown can be resolved; the task is in_progress")
+NOT_WITH_AGENT = Refusal(
+    409, ErrorCode.CANNOT_EXTEND, "only a task that is with an agent can be extended; this one is pending"
+)
+EXTENDING = Refusal(409, ErrorCode.CONFLICT, "the task changes faster than it can be extended; try again")
+NO_REASON = Refusal(422, ErrorCode.INVALID, "is needed, and has at most 1,000 characters", field="reason")
+NO_RESOLUTION = Refusal(422, ErrorCode.INVALID, "must be one of 'completed', 'failed' or 'rerun'", field="as")
+NOT_BUILT = Refusal(422, ErrorCode.NOT_BUILT, "not available in this version: workflows", field="depends_on")
 BAD_FIELD = Refusal(
     422, ErrorCode.INVALID, "'-5s' is not a duration; write it like 1h30m, 45s or 500ms", field="timeout"
 )
+BAD_DEADLINE = Refusal(422, ErrorCode.INVALID, "must be at most 7d", field="deadline")
+NO_FILTER = Refusal(
+    422,
+    ErrorCode.INVALID,
+    "must say which tasks: give at least one of status, type, pool, workspace, agent_id, label, created_after,"
+    " created_before, q or ids",
+    field="filter",
+)
+TOO_MANY_IDS = Refusal(413, ErrorCode.TOO_LARGE, "names 1,001 tasks; at most 1,000 are allowed", field="filter.ids")
 BIG_PAYLOAD = Refusal(413, ErrorCode.TOO_LARGE, "is 300000 bytes; at most 262144 are allowed", field="payload")
 BAD_TOKEN = Refusal(422, ErrorCode.INVALID, "belongs to other filters; begin again without it", field="page_token")
 NO_FORM = Refusal(
@@ -93,7 +112,15 @@ PROFILED = Refusal(429, ErrorCode.OVERLOADED, "another profile is being taken")
 NOT_READY = Refusal(503, ErrorCode.UNAVAILABLE, "the scheduler stands still since 2026-01-31T09:30:00Z")
 BAD_STEP = Refusal(422, ErrorCode.INVALID, "must be whole minutes", field="step")
 
-SUBMITTING = (BAD_FIELD, NOT_BUILT, BIG_PAYLOAD, OTHER_BODY, OVERLOADED, NO_AGENT)
+NO_WORKSPACE = Refusal(404, ErrorCode.NOT_FOUND, "there is no workspace 'site'")
+TAKEN_WORKSPACE = Refusal(409, ErrorCode.CONFLICT, "there is a workspace 'site' already")
+USED_WORKSPACE = Refusal(409, ErrorCode.CONFLICT, "there are live tasks of workspace 'site'")
+NO_CLUSTER = Refusal(
+    422, ErrorCode.NOT_BUILT, "kubernetes is not available in this version; use one of agent, local", field="mode"
+)
+NO_LIMIT = Refusal(422, ErrorCode.INVALID, f"'queue:x' is no limit; write {RIGHT_NAME}", field="name")
+
+SUBMITTING = (BAD_FIELD, NOT_BUILT, BIG_PAYLOAD, OTHER_BODY, NOT_UNIQUE, OVERLOADED, NO_AGENT)
 PLACED = ("Location", "Idempotency-Replayed")
 READING = ("X-Next-Offset", "X-Log-Complete", "Accept-Ranges")
 
@@ -112,11 +139,32 @@ OPERATIONS: Mapping[str, Entry] = {
         answers={200: {"tasks": [examples.RUNNING], "next_page_token": examples.TOKEN}}, refusals=(BAD_TOKEN,)
     ),
     "get_task": Entry(answers={200: examples.RUNNING}, refusals=(NO_TASK,)),
+    "explain_task": Entry(answers={200: examples.TASK_WHY}, refusals=(NO_TASK,)),
     "get_result": Entry(answers={200: examples.RESULT}, refusals=(NO_TASK, NOT_FINISHED)),
     "cancel_task": Entry(
         body={"reason": "not needed", "grace": "5s"},
         answers={202: examples.CANCELLING, 200: examples.CANCELLED},
         refusals=(NO_TASK, FINISHED, CHANGING, OVERLOADED),
+    ),
+    "extend_task": Entry(
+        body={"timeout": "10m", "total_timeout": "1h"},
+        answers={200: examples.EXTENDED},
+        refusals=(NO_TASK, FINISHED, NOT_WITH_AGENT, EXTENDING, BAD_FIELD, OVERLOADED),
+    ),
+    "abandon_task": Entry(
+        body={"reason": "its machine is gone for good"},
+        answers={200: examples.ABANDONED},
+        refusals=(NO_TASK, FINISHED, UNDECIDED, NO_REASON, OVERLOADED),
+    ),
+    "resolve_task": Entry(
+        body={"as": "completed", "reason": "the release is out"},
+        answers={200: examples.RESOLVED},
+        refusals=(NO_TASK, FINISHED, NOT_IN_DOUBT, NO_RESOLUTION, OVERLOADED),
+    ),
+    "bulk_tasks": Entry(
+        body={"filter": {"pool": "gpu", "label": ["release=7"]}, "action": "cancel", "reason": "release 8 is out"},
+        answers={200: examples.BULK},
+        refusals=(NO_FILTER, TOO_MANY_IDS, OVERLOADED),
     ),
     "clean_up_tasks": Entry(body={"older_than": "30d"}, answers={200: {"removed": 120}}),
     "read_logs": Entry(
@@ -129,6 +177,13 @@ OPERATIONS: Mapping[str, Entry] = {
     ),
     "list_agents": Entry(answers={200: {"agents": [examples.AGENT]}}),
     "get_agent": Entry(answers={200: examples.AGENT}, refusals=(NO_AGENT_KNOWN,)),
+    "explain_agent": Entry(answers={200: examples.AGENT_WHY}, refusals=(NO_AGENT_KNOWN,)),
+    "drain_agent": Entry(
+        body={"note": "a new disk", "deadline": "10m"},
+        answers={200: examples.DRAINED_AGENT},
+        refusals=(NO_AGENT_KNOWN, BAD_DEADLINE),
+    ),
+    "undrain_agent": Entry(answers={200: examples.AGENT}, refusals=(NO_AGENT_KNOWN,)),
     "list_agent_tasks": Entry(
         answers={200: {"tasks": [examples.RUNNING], "next_page_token": ""}}, refusals=(NO_AGENT_KNOWN, BAD_TOKEN)
     ),
@@ -142,6 +197,23 @@ OPERATIONS: Mapping[str, Entry] = {
         answers={200: Forms("Events as they come", {"text/event-stream": examples.EVENTS})},
         refusals=(NO_TASK, LISTENERS),
     ),
+    "create_workspace": Entry(
+        body=examples.NEW_WORKSPACE,
+        answers={201: examples.WORKSPACE},
+        refusals=(TAKEN_WORKSPACE, NO_CLUSTER, OVERLOADED),
+        headers=("Location",),
+    ),
+    "list_workspaces": Entry(answers={200: {"workspaces": [examples.WORKSPACE]}}),
+    "get_workspace": Entry(answers={200: examples.WORKSPACE}, refusals=(NO_WORKSPACE,)),
+    "change_workspace": Entry(
+        body={"pool": "web", "mode": "agent"},
+        answers={200: examples.WORKSPACE},
+        refusals=(NO_WORKSPACE, NO_CLUSTER, OVERLOADED),
+    ),
+    "remove_workspace": Entry(answers={200: examples.WORKSPACE}, refusals=(NO_WORKSPACE, USED_WORKSPACE, OVERLOADED)),
+    "list_limits": Entry(answers={200: {"limits": [examples.LIMIT], "total": 1}}, refusals=(NO_LIMIT,)),
+    "set_limit": Entry(body={"most": 20}, answers={200: examples.LIMIT}, refusals=(NO_LIMIT, OVERLOADED)),
+    "remove_limit": Entry(answers={200: examples.NO_LIMIT}, refusals=(NO_LIMIT, OVERLOADED)),
     "alive": Entry(answers={200: examples.HEALTH}),
     "ready": Entry(answers={200: examples.READY}, refusals=(NOT_READY,)),
     "profile": Entry(answers={200: Forms("Folded stacks", {"text/plain": examples.STACKS})}, refusals=(PROFILED,)),

@@ -19,7 +19,6 @@ from starlette.responses import JSONResponse
 
 from nodelink.errors import ErrorCode, FieldError, InvalidTask, Malformed, NodelinkError, NotBuilt
 from nodelink_server.core.validation import UNBUILT_FIELDS
-from nodelink_server.web.unbuilt import UNBUILT_PARAMETERS
 
 STATUSES: Mapping[ErrorCode, int] = {
     ErrorCode.MALFORMED: 400,
@@ -30,7 +29,9 @@ STATUSES: Mapping[ErrorCode, int] = {
     ErrorCode.CONFLICT: 409,
     ErrorCode.NOT_FINISHED: 409,
     ErrorCode.ALREADY_FINISHED: 409,
+    ErrorCode.CANNOT_EXTEND: 409,
     ErrorCode.IDEMPOTENCY_CONFLICT: 409,
+    ErrorCode.UNIQUE_KEY_TAKEN: 409,
     ErrorCode.UNAUTHENTICATED: 401,
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.OVERLOADED: 429,
@@ -207,8 +208,7 @@ def _unbuilt(error: Mapping[str, Any]) -> tuple[str, str]:
     field = _field(error)
     if error["type"] != "extra_forbidden":
         return field, ""
-    known = UNBUILT_PARAMETERS if error["loc"][0] == "query" else UNBUILT_FIELDS
-    about = known.get(field)
+    about = UNBUILT_FIELDS.get(field) if error["loc"][0] != "query" else None
     return field, f"not available in this version: {about}" if about else ""
 
 

@@ -9,23 +9,42 @@ Json = dict[str, Any]
 
 TASK_ID = "019a7b1c-5e2f-7c3a-9d41-6b8e2f0a1c57"
 OTHER_TASK_ID = "019a7b20-0d4e-7b12-8f66-31c0d9e7a4b2"
-AGENT_ID = "5f0c1e9a7d2b4c63"
+AGENT_ID = "019a7b18-3c0d-7a51-b2e4-9d0f6c1a8e35"
 TOKEN = "AAAAAAAAACr5x0m3q2V1bA"  # noqa: S105 - of a page
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 NEW_TASK: Json = {"type": "echo", "payload": {"hello": "world"}, "priority": "HIGH", "metadata": {"team": "blue"}}
-NEW_SHELL_TASK: Json = {"command": "echo hello; sleep 1", "env": {"LANG": "C"}, "timeout": "1m"}
+NEW_SHELL_TASK: Json = {
+    "command": "echo hello; sleep 1",
+    "env": {"LANG": "C"},
+    "timeout": "1m",
+    "retry": {"max_attempts": 5, "initial": "2s", "on": ["exit_code:75", "timeout"]},
+    "labels": "zone=north,!spot",
+    "resources": {"cpu": 0.5, "memory": "512MiB"},
+    "limits": {"database": 4},
+    "rate": {"mail": "10/1m"},
+}
 NEW_BATCH: Json = {"tasks": [{"type": "echo", "payload": 1}, {"type": "nonsense"}]}
 
 _EMPTY: Json = {
     "progress": None,
+    "retry": None,
+    "failures": 0,
+    "retry_at": None,
     "retry_of": None,
     "traceparent": None,
-    "lease_until": None,
-    "workspace": None,
+    "only_agent_id": None,
     "labels": None,
-    "resources": None,
-    "retry": None,
+    "slots": 1,
+    "resources": {},
+    "limits": {},
+    "rate": {},
+    "when_taken": "wait",
+    "workspace": None,
+    "unique_key": None,
+    "on_conflict": "fail",
+    "fairness_key": None,
+    "fairness_weight": 1,
     "assignment": None,
 }
 
@@ -48,9 +67,17 @@ PENDING: Json = {
     "updated_at": "2026-01-31T09:30:00.250Z",
     "timeout": None,
     "queue_timeout": None,
+    "start_timeout": None,
+    "total_timeout": None,
+    "heartbeat_timeout": None,
     "execution": "replayable",
+    "lock": None,
+    "contact": None,
     "last_contact": None,
+    "lease_until": None,
     "may_have_run": False,
+    "late_results": [],
+    "remarks": [],
     "payload": {"hello": "world"},
     "metadata": {"team": "blue"},
     "revision": 41,
@@ -64,6 +91,11 @@ SHELL_PENDING: Json = {
     "priority": 50,
     "payload": {"command": "echo hello; sleep 1", "env": {"LANG": "C"}},
     "metadata": {},
+    "retry": {"max_attempts": 5, "initial": "2s", "max": "5m", "multiplier": 2.0, "on": ["exit_code:75", "timeout"]},
+    "labels": "!spot,zone=north",
+    "resources": {"cpu": 0.5, "memory": 536_870_912},
+    "limits": {"database": 4},
+    "rate": {"mail": "10/1m"},
 }
 RUNNING: Json = {
     **PENDING,
@@ -80,15 +112,35 @@ RUNNING: Json = {
             "sent_at": "2026-01-31T09:30:00.252Z",
             "started_at": "2026-01-31T09:30:00.260Z",
             "finished_at": None,
+            "reason": "",
+            "message": "",
+            "exit_code": None,
+            "signal": None,
             "containment": "process_group",
         }
     ],
     "sent_at": "2026-01-31T09:30:00.252Z",
     "started_at": "2026-01-31T09:30:00.260Z",
     "updated_at": "2026-01-31T09:30:00.260Z",
+    "contact": "connected",
     "last_contact": "2026-01-31T09:30:04.900Z",
+    "lease_until": "2026-01-31T09:40:04.900Z",
+    "may_have_run": True,
     "progress": {"fraction": 0.5, "message": "half of it"},
     "revision": 43,
+}
+EXTENDED: Json = {
+    **RUNNING,
+    "remarks": [
+        {
+            "kind": "extended",
+            "at": "2026-01-31T09:30:04.000Z",
+            "by": "local",
+            "message": "timeout 10m, total timeout 1h",
+        }
+    ],
+    "updated_at": "2026-01-31T09:30:04.000Z",
+    "revision": 44,
 }
 CANCELLING: Json = {
     **RUNNING,
@@ -107,7 +159,72 @@ CANCELLED: Json = {
     "updated_at": "2026-01-31T09:30:05.000Z",
     "revision": 42,
 }
-RETRIED: Json = {**PENDING, "id": OTHER_TASK_ID, "retry_of": TASK_ID, "traceparent": TRACEPARENT, "revision": 57}
+_DOUBTED: Json = {
+    **RUNNING,
+    "execution": "exclusive",
+    "lock": "deploy eu-1",
+    "contact": None,
+    "last_contact": None,
+    "lease_until": None,
+    "progress": None,
+    "remarks": [
+        {
+            "kind": "unknown",
+            "at": "2026-01-31T09:40:04.950Z",
+            "by": None,
+            "message": "its agent was not heard of for 10m",
+        }
+    ],
+}
+ABANDONED: Json = {
+    **_DOUBTED,
+    "status": "failed",
+    "reason": "abandoned",
+    "message": "its machine is gone for good",
+    "finished_at": "2026-01-31T10:05:00.000Z",
+    "updated_at": "2026-01-31T10:05:00.000Z",
+    "remarks": [
+        *_DOUBTED["remarks"],
+        {
+            "kind": "abandoned",
+            "at": "2026-01-31T10:05:00.000Z",
+            "by": "local",
+            "message": "its machine is gone for good",
+        },
+    ],
+    "revision": 52,
+}
+RESOLVED: Json = {
+    **_DOUBTED,
+    "status": "completed",
+    "reason": "resolved",
+    "message": "the release is out",
+    "finished_at": "2026-01-31T10:05:00.000Z",
+    "updated_at": "2026-01-31T10:05:00.000Z",
+    "late_results": [
+        {
+            "attempt": 1,
+            "agent_id": AGENT_ID,
+            "received_at": "2026-01-31T10:20:00.000Z",
+            "outcome": "completed",
+            "exit_code": 0,
+            "message": "",
+        }
+    ],
+    "remarks": [
+        *_DOUBTED["remarks"],
+        {"kind": "resolved", "at": "2026-01-31T10:05:00.000Z", "by": "local", "message": "the release is out"},
+    ],
+    "revision": 52,
+}
+RETRIED: Json = {
+    **PENDING,
+    "id": OTHER_TASK_ID,
+    "retry_of": TASK_ID,
+    "traceparent": TRACEPARENT,
+    "revision": 57,
+    "assignment": {"tries": 1, "next_at": "2026-01-31T09:30:10.250Z", "reason": "none_free"},
+}
 RESULT: Json = {
     "task_id": TASK_ID,
     "status": "completed",
@@ -142,17 +259,83 @@ AGENT: Json = {
     "name": "build-1",
     "pool": "default",
     "status": "online",
+    "cordon_reason": None,
+    "drained_at": None,
+    "drain_deadline": None,
+    "drain_note": None,
     "labels": {"zone": "north"},
     "slots": 5,
+    "used_slots": 1,
     "free_slots": 4,
     "current_tasks": [TASK_ID],
     "last_heartbeat_at": "2026-01-31T09:30:04.900Z",
     "types": ["echo", "shell"],
     "software_version": "0.1.0",
-    "resources": None,
+    "resources": {
+        "cpu": {"total": 4, "used": 0.5},
+        "memory": {"total": 8_589_934_592, "used": 536_870_912},
+    },
+    "type_limits": {"shell": 2},
     "plan_limit": None,
     "plan_running": None,
     "apply_running": None,
+}
+BULK: Json = {
+    "matched": 12,
+    "done": 11,
+    "skipped": {"already being stopped": 1},
+    "ids": [OTHER_TASK_ID, TASK_ID],
+    "more": False,
+    "next_page_token": "",
+}
+DRAINED_AGENT: Json = {
+    **AGENT,
+    "status": "draining",
+    "free_slots": 0,
+    "drained_at": "2026-01-31T09:30:05.000Z",
+    "drain_deadline": "2026-01-31T09:40:05.000Z",
+    "drain_note": "a new disk",
+}
+_NO_SLOT: Json = {"condition": "slots", "holds": False, "message": "its 5 slot(s) are taken"}
+_RUNNING_SCHEDULER: Json = {"condition": "scheduler", "holds": True, "message": ""}
+_CONNECTED: Json = {"condition": "connected", "holds": True, "message": ""}
+_OPEN: tuple[Json, ...] = (
+    {"condition": "cordon", "holds": True, "message": ""},
+    {"condition": "drain", "holds": True, "message": ""},
+)
+TASK_WHY: Json = {
+    "task_id": TASK_ID,
+    "status": "pending",
+    "reason": "agent",
+    "summary": "waits for a free slot, behind 3 other(s)",
+    "conditions": [_RUNNING_SCHEDULER],
+    "agents": [
+        {
+            "agent_id": AGENT_ID,
+            "name": "build-1",
+            "fits": False,
+            "conditions": [
+                {"condition": "pool", "holds": True, "message": ""},
+                {"condition": "type", "holds": True, "message": ""},
+                _CONNECTED,
+                {"condition": "type", "holds": True, "message": ""},
+                {"condition": "protocol", "holds": True, "message": ""},
+                *_OPEN,
+                _NO_SLOT,
+            ],
+        }
+    ],
+    "agents_total": 1,
+    "ruled_out": {"slots": 1},
+    "ahead": 3,
+    "starts_in": "12s",
+    "remedies": ["a slot that becomes free, more slots, or another agent of its pool"],
+}
+AGENT_WHY: Json = {
+    "agent_id": AGENT_ID,
+    "summary": "is given nothing: its 5 slot(s) are taken",
+    "conditions": [_RUNNING_SCHEDULER, _CONNECTED, *_OPEN, _NO_SLOT],
+    "waiting": 4,
 }
 SESSIONS: Json = {
     "sessions": [
@@ -182,6 +365,16 @@ SCHEDULER: Json = {
     "queue_by_priority": {"CRITICAL": 1, "HIGH": 2, "NORMAL": 9, "LOW": 0},
     "last_checkpoint_at": None,
 }
+NEW_WORKSPACE: Json = {"name": "site", "pool": "web", "mode": "agent"}
+WORKSPACE: Json = {**NEW_WORKSPACE, "created_at": "2026-01-31T09:00:00.000Z"}
+LIMIT: Json = {
+    "name": "pool:default",
+    "most": 20,
+    "settings_most": None,
+    "taken": 1,
+    "holders": [{"task_id": TASK_ID, "agent_id": AGENT_ID, "since": "2026-01-31T09:30:00.252Z"}],
+}
+NO_LIMIT: Json = {**LIMIT, "most": None}
 _DURATIONS: Json = {"count": 60, "mean": 0.4, "p50": 0.25, "p99": 2.1}
 STATS: Json = {
     "from": "2026-01-31T08:30:00.000Z",

@@ -11,7 +11,7 @@ from nodelink.task import TaskStatus
 from nodelink_server.core.agents import AgentView
 from nodelink_server.core.ports import TaskQuery
 from nodelink_server.web.paging import turned
-from nodelink_server.web.values import MAX_LABELS, Label, Moment, Search, Text, Whole, pair
+from nodelink_server.web.values import MAX_LABELS, Label, Moment, Search, SomeText, Text, Whole, pair
 
 MOST_PER_PAGE = 1_000
 FEW_PER_PAGE = 50
@@ -34,6 +34,7 @@ class TaskFilters(Pages):
     status: list[TaskStatus] = Field(default_factory=list, description="any of these")
     type: Text | None = None
     pool: Text | None = None
+    workspace: SomeText | None = None
     created_after: Moment = Field(default=None, description="accepted at or after this")
     created_before: Moment = Field(default=None, description="accepted before this")
     label: list[Label] = Field(
@@ -48,6 +49,7 @@ class TaskFilters(Pages):
             statuses=frozenset(self.status),
             type=self.type,
             pool=self.pool,
+            workspace=self.workspace,
             agent_id=agent_id,
             created_after=self.created_after,
             created_before=self.created_before,

@@ -161,3 +161,5 @@ async def _pages(logs: LogBook, task_id: str, asked: LogRange, first: LogPage) -
     async with aclosing(following) as pages:
         async for page in pages:
             yield page
+            if page.complete:  # another attempt may follow: its offsets begin anew
+                return

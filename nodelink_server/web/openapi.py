@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from nodelink_server.web.bodies import BatchItem
 from nodelink_server.web.catalogue import EVERYWHERE, OPERATIONS, Entry, Forms, Refusal
 from nodelink_server.web.errors import PROBLEM_TYPE, phrase
-from nodelink_server.web.examples import AGENT_ID, TASK_ID
+from nodelink_server.web.examples import AGENT_ID, LIMIT, TASK_ID, WORKSPACE
 from nodelink_server.web.shapes import ProblemJson
 
 Json = dict[str, Any]
@@ -36,13 +36,15 @@ TAGS: Mapping[str, str] = {
     "agents": "Who does it.",
     "scheduler": "What waits, and what runs.",
     "stats": "What was done, how fast and how well.",
+    "workspaces": "Where tasks run that belong together, one at a time.",
+    "limits": "How many tasks may be with agents at a time.",
     "health": "Whether the server can do its work.",
 }
 HEADERS: Mapping[str, Json] = {
     "X-Request-Id": {"description": "Names the request, in the server's log too", "schema": {"type": "string"}},
-    "Location": {"description": "Where the task is", "schema": {"type": "string", "format": "uri-reference"}},
+    "Location": {"description": "Where the new one is", "schema": {"type": "string", "format": "uri-reference"}},
     "Idempotency-Replayed": {
-        "description": "The task had been accepted before, under the same key",
+        "description": "It had been accepted before, under the same key, or is the live task with the unique_key",
         "schema": {"const": "true"},
     },
     "X-Next-Offset": {"description": "The offset to go on from", "schema": {"type": "integer", "minimum": 0}},
@@ -52,7 +54,12 @@ HEADERS: Mapping[str, Json] = {
     "Retry-After": {"description": "Seconds until it may help to try again", "schema": {"type": "integer"}},
 }
 _ONLY_WITH: Mapping[int, str] = {206: "Content-Range", 416: "Content-Range", 429: "Retry-After", 503: "Retry-After"}
-_PATH_EXAMPLES: Mapping[str, str] = {"task_id": TASK_ID, "agent_id": AGENT_ID}
+_PATH_EXAMPLES: Mapping[str, str] = {
+    "task_id": TASK_ID,
+    "agent_id": AGENT_ID,
+    "name": WORKSPACE["name"],
+    "limit_name": LIMIT["name"],
+}
 
 
 def description(app: FastAPI) -> Json:

@@ -48,11 +48,13 @@ def _filters(query: TaskQuery) -> tuple[object, ...]:
         sorted(query.statuses),
         query.type,
         query.pool,
+        query.workspace,
         query.agent_id,
         query.created_after,
         query.created_before,
         sorted(query.labels),
         query.q,
+        *sorted(query.ids),
     )
 
 

@@ -8,15 +8,16 @@ from fastapi import APIRouter, Depends, Header, Response
 from pydantic import ValidationError
 
 from nodelink.errors import CallerError, FieldError, InvalidTask
+from nodelink.failpoints import hit
 from nodelink.task import Submission
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
-from nodelink_server.core.task import TaskRecord
+from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import MAX_IDEMPOTENCY_KEY_CHARS, check_batch
 from nodelink_server.web.bodies import BatchItem, NewBatch, NewShellTask, NewTask, NoFields
 from nodelink_server.web.errors import field_errors, refusal
 from nodelink_server.web.shapes import BatchOutcome, OutcomeJson, RefusalJson, TaskJson
-from nodelink_server.web.views import live_task_json, task_json
+from nodelink_server.web.views import live_task_json
 from nodelink_server.web.wiring import Manager, TraceParent, no_parameters
 
 router = APIRouter(tags=["tasks"], dependencies=[Depends(no_parameters)])
@@ -63,6 +64,7 @@ async def submit_batch(
     keys = [f"{key}#{index}" if key is not None else None for index in range(len(body.tasks))]
     items = [_item(value, own, traceparent) for value, own in zip(body.tasks, keys, strict=True)]
     answers = iter(await manager.submit([item for item in items if isinstance(item, Submission)]))
+    hit("server.batch.before_answer")
     outcomes = [_outcome(item if isinstance(item, CallerError) else next(answers)) for item in items]
     return BatchOutcome(outcomes=outcomes)
 
@@ -87,12 +89,12 @@ async def retry_task(
 
 async def _submit(submission: Submission, manager: TaskManager, response: Response) -> TaskJson:
     [answer] = await manager.submit([submission])
+    hit("server.submit.before_answer")
     if isinstance(answer, CallerError):
         raise answer
     _point_to(answer, response)
-    if answer.replayed:
-        return live_task_json(await manager.get(answer.task.id), manager)
-    return task_json(_fresh_record(answer, submission))
+    record = await manager.get(answer.task.id) if answer.replayed else _fresh_record(answer, submission)
+    return live_task_json(record, manager)
 
 
 def _of_a_command(error: InvalidTask) -> InvalidTask:

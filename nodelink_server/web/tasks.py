@@ -1,4 +1,4 @@
-"""`/tasks`: look, wait, cancel, clean up. How they come in: `web/submissions.py`."""
+"""`/tasks`: look, wait, cancel, decide, clean up. How they come in: `web/submissions.py`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from nodelink.errors import TaskNotFinished
+from nodelink.failpoints import hit
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import TaskQuery
-from nodelink_server.core.task import TaskRecord
-from nodelink_server.web.bodies import Cancellation, CleanUp
+from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.web.bodies import Abandonment, Cancellation, CleanUp, TaskExtension, TaskResolution
 from nodelink_server.web.filters import AllTaskFilters
 from nodelink_server.web.lasting import unless_over
 from nodelink_server.web.paging import page_token
-from nodelink_server.web.shapes import RemovedJson, ResultJson, TaskJson, TaskPage
+from nodelink_server.web.shapes import RemovedJson, ResultJson, TaskJson, TaskPage, TaskWhyJson
 from nodelink_server.web.values import Wait
 from nodelink_server.web.views import live_task_json, result_json
+from nodelink_server.web.why_views import task_why_json
 from nodelink_server.web.wiring import Closing, Manager, no_parameters
 
 router = APIRouter(tags=["tasks"])
@@ -44,6 +46,12 @@ async def get_task(task_id: str, manager: Manager) -> TaskJson:
     return live_task_json(await manager.get(task_id), manager)
 
 
+@router.get("/tasks/{task_id}/why", dependencies=[Depends(no_parameters)])
+async def explain_task(task_id: str, manager: Manager) -> TaskWhyJson:
+    """Show why a task stands where it stands: each condition, whether it holds, and what would help."""
+    return task_why_json(await manager.why(task_id))
+
+
 @router.get("/tasks/{task_id}/result")
 async def get_result(
     task_id: str, asked: Annotated[ResultWait, Query()], request: Request, manager: Manager, closing: Closing
@@ -65,8 +73,28 @@ async def cancel_task(task_id: str, manager: Manager, response: Response, body: 
     """Ask for a task to be stopped. 202: its agent is told; it is cancelled once the agent has confirmed it."""
     asked = body or Cancellation()
     record = await manager.cancel(task_id, message=asked.reason, grace_ms=asked.grace_ms)
+    hit("server.cancel.before_answer")
     if record.task.is_terminal:
         response.status_code = 200
+    return live_task_json(record, manager)
+
+
+@router.post("/tasks/{task_id}/extend", dependencies=[Depends(no_parameters)])
+async def extend_task(task_id: str, body: TaskExtension, manager: Manager) -> TaskJson:
+    """Give a task that is with an agent other limits, longer or shorter, each counted from now."""
+    return live_task_json(await manager.extend(task_id, body.limits()), manager)
+
+
+@router.post("/tasks/{task_id}/abandon", dependencies=[Depends(no_parameters)])
+async def abandon_task(task_id: str, body: Abandonment, manager: Manager) -> TaskJson:
+    """Give a live task up. It has failed, whatever its agent does, which is told to stop it at next contact."""
+    return live_task_json(await manager.abandon(task_id, reason=body.reason), manager)
+
+
+@router.post("/tasks/{task_id}/resolve", dependencies=[Depends(no_parameters)])
+async def resolve_task(task_id: str, body: TaskResolution, manager: Manager) -> TaskJson:
+    """Say what became of a task whose status is unknown. Its lock is free then, unless it is to run a second time."""
+    record = await manager.resolve(task_id, resolution=body.resolution, reason=body.reason)
     return live_task_json(record, manager)
 
 

@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fastapi import APIRouter
 from starlette.requests import Request
 
 from nodelink.errors import FieldError, NotBuilt
 
-UNBUILT_PARAMETERS: Mapping[str, str] = {
-    "workspace": "tasks of one workspace",
-}
-"""Query parameters, and what they will be for."""
-
 UNBUILT_PATHS: tuple[str, ...] = (
     "/tasks/docker",
-    "/tasks/bulk",
     "/tasks/{task_id}/approve",
     "/tasks/{task_id}/reject",
-    "/tasks/{task_id}/extend",
-    "/tasks/{task_id}/abandon",
-    "/tasks/{task_id}/resolve",
-    "/tasks/{task_id}/why",
     "/tasks/{task_id}/artifacts",
     "/tasks/{task_id}/artifacts/{name}",
-    "/agents/{agent_id}/why",
-    "/agents/{agent_id}/drain",
-    "/agents/{agent_id}/undrain",
     "/agents/{agent_id}/schedule",
     "/agents/{agent_id}/schedule/run",
     "/scheduler/pause",
     "/scheduler/resume",
+    "/workspaces/{name}/state",
 )
 """Below the prefix."""
 
 UNBUILT_TREES: tuple[str, ...] = (
-    "limits",
     "artifacts",
-    "workspaces",
     "pools",
     "schedules",
     "workflows",

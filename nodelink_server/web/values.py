@@ -8,13 +8,20 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, StrictStr, WithJsonSchema
 
 from nodelink.durations import format_duration_ms, parse_duration_ms
-from nodelink.task import PRIORITIES, Execution
+from nodelink.task import BY_RULE, PRIORITIES, ErrorCategory, Execution
+from nodelink_server.core.characters import BLANK, SAID, UNSEEN
 from nodelink_server.core.validation import (
     MAX_ARGV,
     MAX_ARGV_BYTES,
+    MAX_ATTEMPTS,
+    MAX_DRAIN_MS,
     MAX_GRACE_MS,
+    MAX_LOCK_CHARS,
     MAX_METADATA,
     MAX_METADATA_CHARS,
+    MAX_REASON_CHARS,
+    MAX_RETRY_MULTIPLIER,
+    MAX_RETRY_ON,
 )
 from nodelink_server.web.times import parse_moment
 
@@ -24,12 +31,15 @@ MAX_LABELS = 10
 MAX_WHOLE = (1 << 63) - 1
 
 NO_NUL = r"^[^\u0000]*$"
-SEARCH = r"^(|[0-9A-Fa-f\-]{1,36}|[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}|[^=\s\u0000][^=\u0000]*=[^\u0000]*)$"
+SEARCH = r"^(|[0-9A-Fa-f\-]{1,36}|[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}|" + rf"[^={BLANK}\u0000][^=\u0000]*=[^\u0000]*)$"
 LABEL = r"^[^=\u0000]+=[^\u0000]*$"
 POOL = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,62}$"
-COMMAND = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+SEEN = rf"^[^{UNSEEN}]+$"
+COMMAND = rf"^[^\u0000]*[^{BLANK}\u0000][^\u0000]*$"
 YEARS = r"^(19[7-9][0-9]|[2-9][0-9]{3})-"
 VARIABLE = r"^[^=\u0000]+$"
+EXIT_CODE = r"^exit_code:([1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$"
+SIGNAL = r"^signal:([1-9]|[1-5][0-9]|6[0-4])$"
 _PARTS = "".join(rf"([0-9]+(\.[0-9]+)?{unit})?" for unit in ("d", "h", "m", "s", "ms"))
 DURATION = rf"^(0|(?=.){_PARTS})$"
 
@@ -67,14 +77,26 @@ def _moment(value: Any) -> int | None:
     return ms
 
 
+def _given(value: Any) -> Any:
+    if value is None:
+        raise ValueError("must not be null; leave it out")
+    return value
+
+
 def _priority(value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.upper() in PRIORITIES:
         return PRIORITIES[value.upper()]
     if isinstance(value, float) and value.is_integer():  # JSON does not tell 50.0 from 50
-        return int(value)
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"write a number from 1 to 100 or one of {', '.join(PRIORITIES)}")
+    if value == BY_RULE:  # which is what leaving it out means
+        raise ValueError(f"{value} is not from 1 to 100")
     return value
+
+
+def _priority_or_none(value: Any) -> int | None:
+    return None if value is None else _priority(value)
 
 
 def _execution(value: Any) -> Execution | None:
@@ -84,6 +106,34 @@ def _execution(value: Any) -> Execution | None:
         return Execution(value)
     except ValueError:
         raise ValueError(f"use one of {', '.join(Execution)}") from None
+
+
+def _lock(value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"write a text of 1 to {MAX_LOCK_CHARS} printable characters")
+    return value
+
+
+def _attempts(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():  # JSON does not tell 3.0 from 3
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"write a whole number from 1 to {MAX_ATTEMPTS}")
+    return value
+
+
+def _multiplier(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"write a number from 1 to {MAX_RETRY_MULTIPLIER}")
+    return value
+
+
+def _failures(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("write a list of failures, like exit_code:75 or timeout")
+    return tuple(value)
 
 
 def _command(value: Any) -> str | list[str]:
@@ -135,22 +185,78 @@ SomeDuration = Annotated[
 
 Wait = Annotated[int | None, _up_to(MAX_WAIT_MS), _shape("a duration up to 5m", "30s", pattern=DURATION)]
 Grace = Annotated[int | None, _up_to(MAX_GRACE_MS), _shape("a duration up to 1h", "10s", pattern=DURATION)]
+DrainDeadline = Annotated[int | None, _up_to(MAX_DRAIN_MS), _shape("a duration up to 7d", "10m", pattern=DURATION)]
 
 Moment = Annotated[
     int | None, BeforeValidator(_moment), _shape("a moment", "2026-01-31T09:30:00Z", format="date-time", pattern=YEARS)
 ]
 """Milliseconds since the epoch; written as RFC 3339 has it."""
 
+SomeMoment = Annotated[
+    int | None,
+    BeforeValidator(_given),
+    BeforeValidator(_moment),
+    WithJsonSchema(
+        {"type": "string", "format": "date-time", "pattern": YEARS, "examples": ["2026-01-31T09:30:00Z"]},
+    ),
+]
+"""As `Moment`, and not null."""
+
 Priority = Annotated[
     int,
     BeforeValidator(_priority),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 100}, {"enum": list(PRIORITIES)}]}),
 ]
+OtherPriority = Annotated[
+    int | None,
+    BeforeValidator(_priority_or_none),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 100}, {"enum": list(PRIORITIES)}, {"type": "null"}]}
+    ),
+]
+"""As `Priority`, or none."""
+
 Class = Annotated[
     Execution | None,
     BeforeValidator(_execution),
-    WithJsonSchema({"enum": [Execution.REPLAYABLE.value, Execution.ONCE.value, None]}),
+    WithJsonSchema({"enum": [*(execution.value for execution in Execution), None]}),
 ]
+Lock = Annotated[
+    str,
+    BeforeValidator(_lock),
+    WithJsonSchema({"type": ["string", "null"], "minLength": 1, "maxLength": MAX_LOCK_CHARS, "pattern": SEEN}),
+]
+Attempts = Annotated[
+    int, BeforeValidator(_attempts), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS})
+]
+Multiplier = Annotated[
+    float,
+    BeforeValidator(_multiplier),
+    WithJsonSchema({"type": "number", "minimum": 1, "maximum": MAX_RETRY_MULTIPLIER}),
+]
+Failures = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_failures),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "maxItems": MAX_RETRY_ON,
+            "items": {
+                "anyOf": [
+                    {"enum": [category.value for category in ErrorCategory]},
+                    {"type": "string", "pattern": EXIT_CODE},
+                    {"type": "string", "pattern": SIGNAL},
+                ]
+            },
+            "examples": [["exit_code:75", "timeout"]],
+        }
+    ),
+]
+"""Kinds of failures: error categories, exit codes and signals."""
+Why = Annotated[
+    StrictStr, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_REASON_CHARS, "pattern": SAID})
+]
+"""Why somebody decides something: required, and judged by the core."""
 Pool = Annotated[StrictStr, WithJsonSchema({"type": "string", "pattern": POOL})]
 Command = Annotated[
     str | list[str],
@@ -194,8 +300,14 @@ Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"
 Text = Annotated[StrictStr, Field(max_length=MAX_TEXT_CHARS, json_schema_extra={"pattern": NO_NUL})]
 """A text of a query. NUL characters are refused before it gets here."""
 
+SomeText = Annotated[StrictStr, Field(min_length=1, max_length=MAX_TEXT_CHARS, json_schema_extra={"pattern": NO_NUL})]
+"""As `Text`, and not empty."""
+
 Search = Annotated[StrictStr, Field(max_length=MAX_TEXT_CHARS, json_schema_extra={"pattern": SEARCH})]
 """What to look for; the core says what it means."""
+
+SomeSearch = Annotated[StrictStr, Field(min_length=1, max_length=MAX_TEXT_CHARS, json_schema_extra={"pattern": SEARCH})]
+"""As `Search`, and not empty."""
 
 Label = Annotated[
     StrictStr,

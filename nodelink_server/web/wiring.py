@@ -8,10 +8,9 @@ from typing import Annotated, cast
 from fastapi import Depends, Header
 from starlette.requests import HTTPConnection, Request
 
-from nodelink.errors import FieldError, InvalidTask, NotBuilt
+from nodelink.errors import FieldError, InvalidTask
 from nodelink.traceparent import traceparent_or_empty
 from nodelink_server.core.manager import TaskManager
-from nodelink_server.web.unbuilt import UNBUILT_PARAMETERS
 
 
 async def _manager(request: Request) -> TaskManager:
@@ -25,11 +24,6 @@ async def _closing(request: Request) -> asyncio.Event:
 async def no_parameters(request: HTTPConnection) -> None:
     """For routes that take no query parameters: refuse any, by name."""
     names = list(request.query_params)
-    unbuilt = [
-        FieldError(name, f"not available: {UNBUILT_PARAMETERS[name]}") for name in names if name in UNBUILT_PARAMETERS
-    ]
-    if unbuilt:
-        raise NotBuilt(*unbuilt)
     if names:
         raise InvalidTask(*(FieldError(name, "there is no such parameter") for name in names[:10]))
 

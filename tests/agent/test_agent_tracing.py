@@ -38,11 +38,11 @@ def kept() -> Iterator[Kept]:
 
 def give(pool: Pool, type: str = "manual", traceparent: str = TRACEPARENT) -> None:
     """Hand a task over."""
-    pool.core.hello_held()
+    pool.core.hello_held(now=pool.now())
     pool.perform(pool.core.welcomed([], response_credit=1_000, log_credit=1 << 30))
     pool.speech()
     request = TaskRequest(ref=A, spec=TaskSpec(type=type), payload=b'"hunter2"', traceparent=traceparent)
-    pool.perform(pool.core.received([request]))
+    pool.perform(pool.core.received([request], now=pool.now()))
 
 
 async def ended(pool: Pool) -> None:

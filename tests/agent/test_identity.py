@@ -41,15 +41,24 @@ def test_a_session_number_is_on_disk_before_it_is_used_and_never_used_again(tmp_
         assert file.next_session() == 3
 
 
-def test_a_process_remembers_only_its_own_sessions(tmp_path: Path) -> None:
+def test_a_session_number_that_others_have_used_is_passed_and_remembered(tmp_path: Path) -> None:
     with open_identity(tmp_path) as file:
         file.next_session()
-    with open_identity(tmp_path) as file:
-        assert file.remembers_since == 2
-        file.next_session()
-        assert file.remembers_since == 2
+        assert file.identity.remembers_since == 0
         file.raise_session(41)
-        assert (file.remembers_since, file.next_session()) == (42, 42)
+        assert (file.identity.remembers_since, file.next_session()) == (42, 42)
+    with open_identity(tmp_path) as file:
+        assert (file.identity.remembers_since, file.next_session()) == (42, 43)
+
+
+def test_an_identity_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    with open_identity(tmp_path) as file:
+        before = file.identity
+    content = json.loads((tmp_path / "identity.json").read_text())
+    del content["remembers_since"]
+    (tmp_path / "identity.json").write_text(json.dumps(content))
+    with open_identity(tmp_path) as file:
+        assert file.identity == before
 
 
 def test_two_agents_cannot_share_a_directory(tmp_path: Path) -> None:

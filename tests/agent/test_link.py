@@ -11,12 +11,16 @@ import grpc
 import pytest
 
 from nodelink.errors import HandshakeRefused, LinkError, LinkLost, ProtocolViolation, SessionReplaced
+from nodelink.taken import NOTHING, Taken
 from nodelink.task import (
+    Accepted,
     AckDisposition,
     AttemptRef,
     CancelCommand,
     Declined,
     Execution,
+    ExtendCommand,
+    Extended,
     Finished,
     HeldState,
     LogAck,
@@ -25,15 +29,15 @@ from nodelink.task import (
     Progress,
     Reason,
     ResultAck,
+    StartCommand,
     Started,
     TaskResponse,
-    TaskSpec,
     Update,
     Verdict,
     VerdictAction,
 )
 from nodelink.v1 import agent_pb2
-from nodelink.wire import HELD_FROM_PB, put_task_request, ref_of, spec_bytes
+from nodelink.wire import HELD_FROM_PB, ref_of, taken_of
 from nodelink_agent.link import Link
 from nodelink_agent.pool import Pool
 from tests.support.agent_parts import DONE, Manual, make_link, open_pool
@@ -86,7 +90,9 @@ async def test_hello_comes_first_and_names_the_agent(server: FakeServer, pool: P
     async with linked(make_link(server.address, pool, session=7)):
         hello = (await server.session()).hello
     assert (hello.session, hello.slots, hello.name, dict(hello.labels)) == (7, 5, "agent", {"zone": "a"})
-    assert (hello.protocol_min, hello.protocol_max, hello.secret) == (1, 1, b"s" * 32)
+    assert (hello.protocol_min, hello.protocol_max, hello.secret) == (1, 2, b"s" * 32)
+    assert (dict(hello.resources), dict(hello.type_limits)) == ({"cpu": 3_500, "gpu": 2_000}, {"shell": 2})
+    assert list(hello.features) == ["extend"]
 
 
 async def test_a_task_is_run_and_its_result_comes_back_with_new_credit(server: FakeServer, pool: Pool) -> None:
@@ -107,6 +113,28 @@ async def test_nothing_but_the_hello_is_sent_before_the_welcome(server: FakeServ
         await soon(session.heartbeats.get())
         credit_frame, beat_frame = session.frame_sizes
         assert credit_frame < beat_frame
+
+
+async def test_a_drain_has_what_has_not_begun_given_back_and_what_runs_go_on(
+    server: FakeServer, pool: Pool, manual: Manual
+) -> None:
+    async with linked(make_link(server.address, pool)):
+        session = await server.session()
+        await session.welcome()
+        await session.give(A, type="manual")
+        await manual.begun("a")
+        await session.give(B, type="manual", execution=Execution.ONCE, granted=False)
+        while (await session.response()).update != Accepted():
+            pass
+
+        await session.send(agent_pb2.ConnectResponse(drain=agent_pb2.Drain(reason="a new disk")))
+
+        ref, update = await session.response()
+        assert (ref, type(update)) == (B, Declined)
+        await session.start(StartCommand(B))
+        manual.end("a")
+        ref, update = await session.response()
+        assert (ref, update.outcome if isinstance(update, Finished) else None) == (A, Outcome.COMPLETED)
 
 
 async def test_more_tasks_than_the_credit_end_the_session(server: FakeServer, pool: Pool) -> None:
@@ -213,6 +241,38 @@ async def test_a_cancel_stops_the_attempt_and_is_answered_by_its_end(
     assert context.grace_seconds == 2.0
 
 
+async def test_an_extension_gives_an_attempt_other_limits(server: FakeServer, pool: Pool, manual: Manual) -> None:
+    async with linked(make_link(server.address, pool)):
+        session = await server.session()
+        await session.welcome()
+        await session.give(A, type="manual")
+        context = await manual.begun("a")
+        await session.response()
+        await session.extend(ExtendCommand(A, 1, timeout_ms=3_600_000), ExtendCommand(B, 1, timeout_ms=0))
+        await session.extend(ExtendCommand(A, 2, timeout_ms=0))
+        await session.response()
+    assert context.stop_reason is Reason.RUN_TIMEOUT
+
+
+async def test_what_work_gives_itself_is_told_again_until_it_is_heard(
+    server: FakeServer, pool: Pool, manual: Manual
+) -> None:
+    async with linked(make_link(server.address, pool)):
+        session = await server.session()
+        await session.welcome()
+        await session.give(A, type="manual")
+        await session.response()
+        (await manual.begun("a")).extend(heartbeat_timeout=60)
+        assert await session.response() == TaskResponse(A, Extended(number=1, heartbeat_timeout_ms=60_000))
+    async with linked(make_link(server.address, pool, session=2)):
+        session = await server.session()
+        await session.welcome(Verdict(A, VerdictAction.KEEP))
+        assert await session.response() == TaskResponse(A, Extended(number=1, heartbeat_timeout_ms=60_000))
+        await session.extend(ExtendCommand(A, 1, heartbeat_timeout_ms=60_000, heard=1))
+        manual.end("a")
+        assert isinstance((await session.response()).update, Finished)
+
+
 async def test_a_stop_verdict_cancels_and_a_forget_verdict_silences(
     server: FakeServer, pool: Pool, manual: Manual
 ) -> None:
@@ -305,6 +365,19 @@ async def test_heartbeats_are_numbered_and_name_what_runs(server: FakeServer, po
     assert [ref_of(ref) for ref in beats[-1].running] == [A]
 
 
+async def test_heartbeats_tell_what_is_taken(server: FakeServer, pool: Pool, manual: Manual) -> None:
+    async with linked(make_link(server.address, pool)):
+        session = await server.session()
+        await session.welcome(interval_ms=100)
+        idle = await soon(session.heartbeats.get())
+        await session.give(A, type="manual", slots=3, resources={"gpu": 1_000})
+        await manual.begun("a")
+        await soon(session.heartbeats.get())  # it may have been under way
+        busy = await soon(session.heartbeats.get())
+    assert (idle.HasField("slots_used"), taken_of(idle)) == (True, NOTHING)
+    assert taken_of(busy) == Taken(3, {"gpu": 1_000})
+
+
 async def test_a_silent_server_is_given_up_after_three_periods(server: FakeServer, pool: Pool) -> None:
     async with linked(make_link(server.address, pool)) as task:
         session = await server.session()
@@ -357,9 +430,12 @@ async def test_a_first_frame_without_a_welcome_ends_the_session(server: FakeServ
     assert pool.core.is_idle
 
 
-async def test_a_protocol_that_the_agent_does_not_speak_ends_the_session(server: FakeServer, pool: Pool) -> None:
+@pytest.mark.parametrize("protocol", [0, 3])
+async def test_a_protocol_that_the_agent_does_not_speak_ends_the_session(
+    server: FakeServer, pool: Pool, protocol: int
+) -> None:
     async with linked(make_link(server.address, pool)) as task:
-        await (await server.session()).welcome(protocol=2)
+        await (await server.session()).welcome(protocol=protocol)
         assert isinstance(await failure(task), ProtocolViolation)
 
 
@@ -367,7 +443,7 @@ async def test_an_oversized_frame_ends_the_session(server: FakeServer, pool: Poo
     async with linked(make_link(server.address, pool)) as task:
         session = await server.session()
         await session.welcome()
-        giving = asyncio.ensure_future(session.give(A, payload=b"x" * (1 << 20)))
+        giving = asyncio.ensure_future(session.give(A, payload=b"x" * (1 << 22)))
         assert isinstance(await failure(task), LinkLost)
         await asyncio.gather(giving, return_exceptions=True)  # it may have been cut off in the middle
     assert pool.core.is_idle
@@ -386,15 +462,66 @@ async def test_a_request_that_cannot_be_read_is_declined(server: FakeServer, poo
     assert isinstance(response.update, Declined)
 
 
-async def test_an_offer_is_declined_because_offers_are_not_spoken_yet(server: FakeServer, pool: Pool) -> None:
+async def test_an_offer_is_accepted_and_begins_when_it_is_granted(
+    server: FakeServer, pool: Pool, manual: Manual
+) -> None:
     async with linked(make_link(server.address, pool)):
         session = await server.session()
         await session.welcome()
-        frame = agent_pb2.ConnectResponse()
-        put_task_request(frame.tasks.add(), A, spec_bytes(TaskSpec(type="echo"), b"1"), Execution.REPLAYABLE)
-        frame.tasks[0].granted = False
-        await session.send(frame)
-        assert isinstance((await session.response()).update, Declined)
+        await session.give(A, type="manual", execution=Execution.EXCLUSIVE, granted=False)
+        assert await session.response() == TaskResponse(A, Accepted())
+        assert not manual.contexts
+        await session.start(StartCommand(A, 30_000, 0), StartCommand(B))
+        await manual.begun("a")
+        assert isinstance((await session.response()).update, Started)
+
+
+async def test_a_grant_that_comes_after_its_lease_is_declined(server: FakeServer, pool: Pool) -> None:
+    async with linked(make_link(server.address, pool)):
+        session = await server.session()
+        await session.welcome()
+        await session.give(A, granted=False)
+        await session.response()
+        await session.start(StartCommand(A, 0, 0))
+        update = (await session.response()).update
+    assert isinstance(update, Declined)
+    assert update.just_this
+
+
+async def test_a_server_of_the_older_protocol_hands_tasks_over_without_leases(
+    server: FakeServer, pool: Pool, manual: Manual
+) -> None:
+    async with linked(make_link(server.address, pool)):
+        session = await server.session()
+        assert (session.hello.protocol_min, session.hello.protocol_max) == (1, 2)
+        await session.welcome(protocol=1)
+        await session.give(A, type="manual")
+        await manual.begun("a")
+        assert pool.core.next_lapse is None
+
+
+async def test_what_the_answer_to_a_heartbeat_does_not_know_is_stopped(
+    server: FakeServer, pool: Pool, manual: Manual
+) -> None:
+    async with linked(make_link(server.address, pool)):
+        session = await server.session()
+        session.unknown.append(A)
+        await session.welcome(interval_ms=100)
+        await session.give(A, type="manual")
+        context = await manual.begun("a")
+        while not isinstance(update := (await session.response()).update, Finished):
+            pass
+    assert (update.reason, context.grace_seconds) == (Reason.SUPERSEDED, 10.0)
+
+
+@pytest.mark.parametrize("hint, seconds", [("1500", 1.5), ("9999999999", 600.0), ("soon", 0.0)])
+async def test_the_server_can_say_when_to_come_again(server: FakeServer, pool: Pool, hint: str, seconds: float) -> None:
+    link = make_link(server.address, pool)
+    async with linked(link) as task:
+        refusal = ("nodelink-retry-after-ms", hint)
+        (await server.session()).refuse(grpc.StatusCode.UNAVAILABLE, "too many", refusal)
+        await failure(task)
+    assert link.reconnect_after == seconds
 
 
 async def test_enum_values_that_are_not_known_do_no_harm(server: FakeServer, pool: Pool, manual: Manual) -> None:

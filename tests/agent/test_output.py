@@ -108,6 +108,14 @@ def test_nothing_is_added_after_the_end(output: Output) -> None:
     assert output.total(OUT) == 0
 
 
+def test_what_another_process_writes_after_the_end_is_not_told(output: Output, growth: Growth) -> None:
+    output.grown(OUT, Extent(4, 4, 4))
+    output.end()
+    told = growth.times
+    output.grown(OUT, Extent(9, 9, 9))
+    assert (output.totals(), growth.times) == ({OUT: 4}, told)
+
+
 def test_a_directory_that_cannot_be_made_makes_a_gap(tmp_path: Path, growth: Growth) -> None:
     (tmp_path / "file").write_text("in the way")
     output = Output(tmp_path / "file" / "a", growth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,57 +23,22 @@ from nodelink.task import (
     Outcome,
     Reason,
     ResultAck,
-    TaskRequest,
     TaskResponse,
-    TaskSpec,
 )
 from nodelink_agent.endings import MAX_OUTPUT_BYTES
-from nodelink_agent.handlers.registry import Context, Handler, HandlerEntry
-from nodelink_agent.pool import Pool
+from nodelink_agent.handlers.registry import Context, HandlerEntry
+from nodelink_agent.handlers.retry_later import RetryLater
 from tests.support.agent_parts import Manual, open_pool
+from tests.support.pool_talk import end_of, give, handler, open_session, request, results
 
 A = AttemptRef("a", 1, 10)
 LATER_A = AttemptRef("a", 2, 20)
-
-
-def request(ref: AttemptRef = A, type: str = "manual", payload: bytes = b"1", **spec: Any) -> TaskRequest:
-    return TaskRequest(ref=ref, spec=TaskSpec(type=type, **spec), payload=payload)
-
-
-def handler(run: Handler) -> HandlerEntry:
-    return HandlerEntry(type="manual", execution=Execution.ONCE, run=run)
-
-
-def open_session(pool: Pool) -> None:
-    pool.core.hello_held()
-    pool.perform(pool.core.welcomed([], response_credit=1_000, log_credit=1 << 30))
-    pool.speech()
-
-
-def give(pool: Pool, *requests: TaskRequest) -> None:
-    pool.perform(pool.core.received(requests))
+B = AttemptRef("b", 1, 11)
 
 
 def kept(directory: Path) -> list[Path]:
     """The output that is still held."""
     return [path for path in directory.iterdir() if path.suffix != ".removed"]
-
-
-async def results(pool: Pool, count: int = 1) -> list[TaskResponse]:
-    """The next ends of attempts, as they would be sent."""
-    found: list[TaskResponse] = []
-    async with asyncio.timeout(10):
-        while len(found) < count:
-            await pool.wake.wait()
-            pool.wake.clear()
-            found += [r for r in pool.speech().responses if isinstance(r.update, Finished | Declined)]
-    return found
-
-
-async def end_of(pool: Pool) -> Finished:
-    (response,) = await results(pool)
-    assert isinstance(response.update, Finished)
-    return response.update
 
 
 async def test_an_inline_handler_answers_at_once(tmp_path: Path) -> None:
@@ -104,6 +70,48 @@ async def test_a_handler_that_raises_fails_its_task_with_the_message(tmp_path: P
     assert (finished.outcome, finished.reason) == (Outcome.FAILED, Reason.HANDLER_ERROR)
     assert finished.error is not None
     assert (finished.error.category, finished.error.message) == (ErrorCategory.HANDLER, "ValueError: no such thing")
+
+
+class _Busy(Exception):
+    def __init__(self, retry_after: object) -> None:
+        super().__init__("busy")
+        self.retry_after = retry_after
+
+
+@pytest.mark.parametrize(
+    "error, retry_after_ms",
+    [
+        (RetryLater(90), 90_000),
+        (RetryLater(0, "at once"), 0),
+        (RetryLater(24 * 3600 + 1), 24 * 3_600_000),
+        (RetryLater(float("inf")), 24 * 3_600_000),
+        (_Busy(1.5), 1_500),
+        (_Busy(timedelta(minutes=2)), 120_000),
+        (_Busy(None), None),
+        (_Busy("soon"), None),
+        (_Busy(True), None),
+        (_Busy(-1), None),
+        (_Busy(float("nan")), None),
+        (ValueError("no"), None),
+    ],
+)
+async def test_a_handler_says_by_its_error_when_another_try_is_worth_it(
+    tmp_path: Path, error: Exception, retry_after_ms: int | None
+) -> None:
+    async def run(_payload: bytes, _context: Context) -> Finished:
+        raise error
+
+    async with open_pool(tmp_path, handler(run)) as pool:
+        open_session(pool)
+        give(pool, request())
+        finished = await end_of(pool)
+    assert (finished.outcome, finished.reason) == (Outcome.FAILED, Reason.HANDLER_ERROR)
+    assert finished.retry_after_ms == retry_after_ms
+
+
+def test_who_wants_another_try_later_says_when() -> None:
+    assert str(RetryLater(90)) == "worth another try in 90 s"
+    assert str(RetryLater(90, "the registry is down")) == "the registry is down"
 
 
 async def test_an_inline_handler_that_raises_fails_its_task_alone(tmp_path: Path) -> None:
@@ -202,14 +210,17 @@ async def test_a_handler_that_does_not_listen_is_broken_off(tmp_path: Path, reas
 
 
 async def test_a_handler_that_listens_and_does_not_end_is_not_called_cancelled(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
     async def run(_payload: bytes, context: Context) -> Finished:
+        begun.set()
         await context.stop_asked()
         return await asyncio.Future()
 
     async with open_pool(tmp_path, handler(run), patience=0.0, margin=0.0) as pool:
         open_session(pool)
         give(pool, request())
-        await asyncio.sleep(0)
+        await begun.wait()
         pool.perform(pool.core.cancel([CancelCommand(A, 0)]))
         finished = await end_of(pool)
     assert (finished.outcome, finished.reason, finished.tree_gone) == (Outcome.FAILED, Reason.CANCEL_UNCONFIRMED, False)
@@ -218,7 +229,10 @@ async def test_a_handler_that_listens_and_does_not_end_is_not_called_cancelled(t
 async def test_a_handler_that_listens_has_time_beyond_the_grace(tmp_path: Path) -> None:
     ended = Finished(outcome=Outcome.CANCELLED, reason=Reason.CANCELLED_BY_CALLER, exit_code=143)
 
+    begun = asyncio.Event()
+
     async def run(_payload: bytes, context: Context) -> Finished:
+        begun.set()
         await context.stop_asked()
         for _ in range(20):
             await asyncio.sleep(0.001)
@@ -227,7 +241,7 @@ async def test_a_handler_that_listens_has_time_beyond_the_grace(tmp_path: Path) 
     async with open_pool(tmp_path, handler(run), patience=0.0) as pool:
         open_session(pool)
         give(pool, request())
-        await asyncio.sleep(0)
+        await begun.wait()
         pool.perform(pool.core.cancel([CancelCommand(A, 0)]))
         assert (await end_of(pool)).exit_code == 143
 

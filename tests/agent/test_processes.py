@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nodelink_agent.processes import deliver, descendants, marks, snapshot, tree
+from nodelink_agent.boottime import boottime
+from nodelink_agent.processes import deliver, descendants, marks, moments, snapshot, started, tree
 from tests.support.commands import alive
 
 IDENTITY = {"NODELINK_TASK_ID": str(uuid.uuid4()), "NODELINK_FENCE": "7"}
@@ -35,6 +36,16 @@ def test_this_process_is_in_the_table() -> None:
     me = snapshot()[os.getpid()]
     assert (me.parent, me.group, me.session) == (os.getppid(), os.getpgrp(), os.getsid(0))
     assert not me.dead
+
+
+def test_when_a_process_starts_is_known_without_asking_for_it(child: subprocess.Popen[bytes]) -> None:
+    since = boottime()
+    pid = os.posix_spawn("/bin/true", ["true"], {})
+    until = boottime()
+    assert started(pid) in moments(since, until)
+    assert started(child.pid) not in moments(since + 1, until + 1)
+    os.waitpid(pid, 0)
+    assert started(pid) is None
 
 
 def test_a_process_that_has_exited_counts_as_dead_before_it_is_waited_for() -> None:

@@ -6,30 +6,24 @@ import asyncio
 import json
 import os
 import signal
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nodelink.task import (
-    AttemptRef,
     ErrorCategory,
-    Finished,
     LogStream,
     Outcome,
-    Progress,
     Reason,
-    TaskRequest,
-    TaskSpec,
 )
-from nodelink_agent.command import CommandEnd
-from nodelink_agent.context import AttemptContext
-from nodelink_agent.handlers.registry import Handler
-from nodelink_agent.handlers.shell import ended, shell
-from nodelink_agent.output import Output
+from nodelink_agent.boottime import boottime
+from nodelink_agent.command import CommandEnd, StartFailed
+from nodelink_agent.core.work import NewLimits
+from nodelink_agent.handlers.shell import shell
+from nodelink_agent.handlers.shell_end import ended, not_started
 from tests.support.commands import PATIENCE, Shop, alive, exited, handle, open_shop
+from tests.support.shell_attempt import Attempt
 
 SERVER = "127.0.0.1:50051"
 ENVIRONMENT = {
@@ -45,50 +39,6 @@ OUT = LogStream.STDOUT
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-class Attempt:
-    """One attempt at a shell task. Notes what its handler tells."""
-
-    def __init__(self, handler: Handler, folder: Path) -> None:
-        self._handler = handler
-        self._folder = folder
-        self._grown = asyncio.Event()
-        self.task_id = str(uuid.uuid4())  # unlike any in another test run: trees are found by it
-        self.containment: str | None = None
-        self.context = self._context()
-
-    async def run(self, **payload: Any) -> Finished:
-        async with asyncio.timeout(PATIENCE):
-            return await self._handler(json.dumps(payload).encode(), self.context)
-
-    async def first_line(self) -> bytes:
-        async with asyncio.timeout(PATIENCE):
-            while b"\n" not in (text := self.text()):
-                self._grown.clear()
-                await self._grown.wait()
-        return text.partition(b"\n")[0]
-
-    def text(self, stream: LogStream = OUT) -> bytes:
-        piece = self.context.output.read(stream, 0, 1 << 20)
-        assert isinstance(piece, bytes)
-        return piece
-
-    def started(self, ref: AttemptRef, *, at: float, containment: str = "") -> None:
-        self.containment = containment
-
-    def progress(self, ref: AttemptRef, progress: Progress) -> None:
-        """Commands report none."""
-
-    def _context(self) -> AttemptContext:
-        request = TaskRequest(ref=AttemptRef(self.task_id, 2, 33), spec=TaskSpec(type="shell"), payload=b"")
-        return AttemptContext(
-            request,
-            deadline=None,
-            teller=self,
-            open_output=lambda ref: Output(self._folder / ref.task_id, self._grown.set),
-            clock=asyncio.get_running_loop().time,
-        )
-
-
 @pytest.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     async with open_shop(tmp_path) as shop:
@@ -97,9 +47,7 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
 
 @pytest.fixture
 async def attempt(shop: Shop, tmp_path: Path) -> Attempt:
-    handler = shell(shop.commands, environment=ENVIRONMENT, server=SERVER).run
-    assert handler is not None
-    return Attempt(handler, tmp_path / "attempts")
+    return Attempt(shell(shop.commands, environment=ENVIRONMENT, server=SERVER), tmp_path / "attempts")
 
 
 async def test_exit_code_zero_is_completed(attempt: Attempt) -> None:
@@ -130,6 +78,8 @@ async def test_a_signal_is_failed_with_its_number(attempt: Attempt) -> None:
 async def test_what_cannot_start_is_a_start_error(attempt: Attempt, command: list[str], exit_code: int) -> None:
     finished = await attempt.run(command=command)
     assert (finished.outcome, finished.reason) == (Outcome.FAILED, Reason.START_ERROR)
+    assert finished.error is not None
+    assert finished.error.category is ErrorCategory.EXIT_CODE
     assert finished.exit_code == exit_code
     assert attempt.containment is None
 
@@ -139,6 +89,13 @@ async def test_a_directory_that_does_not_exist_is_a_start_error_that_names_it(at
     assert (finished.reason, finished.exit_code) == (Reason.START_ERROR, None)
     assert finished.error is not None
     assert "/no/such/place" in finished.error.message
+    assert finished.error.category is ErrorCategory.EXIT_CODE
+
+
+def test_a_start_that_fails_for_want_of_something_of_the_agents_is_not_the_commands_fault() -> None:
+    finished = not_started(StartFailed("too many commands at once: no more files may be open", None), cwd="/srv")
+    assert finished.error is not None
+    assert (finished.reason, finished.error.category) == (Reason.START_ERROR, ErrorCategory.RESOURCE)
 
 
 async def test_a_wrong_payload_is_invalid_input(attempt: Attempt, tmp_path: Path) -> None:
@@ -197,6 +154,7 @@ async def test_directory_and_input_are_taken_from_the_payload(attempt: Attempt, 
     [
         (Reason.CANCELLED_BY_CALLER, Outcome.CANCELLED),
         (Reason.SUPERSEDED, Outcome.CANCELLED),
+        (Reason.DRAINED, Outcome.CANCELLED),
         (Reason.RUN_TIMEOUT, Outcome.TIMEOUT),
         (Reason.TOTAL_TIMEOUT, Outcome.TIMEOUT),
     ],
@@ -221,6 +179,21 @@ async def test_a_command_that_exits_zero_when_told_to_stop_is_cancelled_all_the_
     assert (finished.outcome, finished.exit_code) == (Outcome.CANCELLED, 0)
 
 
+async def test_a_command_that_prints_nothing_for_too_long_has_timed_out(shop: Shop, tmp_path: Path) -> None:
+    entry = shell(shop.commands, environment=ENVIRONMENT, server=SERVER)
+    finished = await Attempt(entry, tmp_path / "attempts", heartbeat_timeout_ms=50).run(command="exec sleep 1000")
+    assert (finished.outcome, finished.reason) == (Outcome.TIMEOUT, Reason.HEARTBEAT_TIMEOUT)
+    assert finished.error is not None
+    assert finished.error.category is ErrorCategory.TIMEOUT
+    assert finished.error.message == "the command was stopped: no sign of life came for 0.05 s"
+
+
+async def test_limits_that_came_before_the_command_had_begun_are_kept(attempt: Attempt) -> None:
+    attempt.context.limited(NewLimits(attempt.context.ref, 3, run_until=boottime()))
+    finished = await attempt.run(command="exec sleep 1000")
+    assert (finished.outcome, finished.reason) == (Outcome.TIMEOUT, Reason.RUN_TIMEOUT)
+
+
 async def test_a_stop_after_the_end_leaves_the_result_as_it_was(attempt: Attempt) -> None:
     finished = await attempt.run(command="exit 3")
     attempt.context.ask_stop(Reason.CANCELLED_BY_CALLER, 0)
@@ -242,9 +215,10 @@ async def test_a_stop_that_is_not_confirmed_is_no_cancel() -> None:
     assert not finished.tree_gone
 
 
-async def test_a_handler_that_is_broken_off_kills_its_command(attempt: Attempt) -> None:
+async def test_a_handler_that_is_broken_off_after_a_stop_kills_its_command(attempt: Attempt) -> None:
     run = asyncio.create_task(attempt.run(command="trap '' TERM; echo $$; while :; do sleep 1; done"))
     pid = int(await attempt.first_line())
+    attempt.context.ask_stop(Reason.CANCELLED_BY_CALLER, 3_600)
     with handle(pid) as descriptor:
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -252,26 +226,27 @@ async def test_a_handler_that_is_broken_off_kills_its_command(attempt: Attempt) 
         await exited(descriptor)
 
 
-async def test_a_lost_spawner_is_an_infrastructure_failure_with_a_doubtful_tree(attempt: Attempt, shop: Shop) -> None:
-    run = asyncio.create_task(attempt.run(command="echo up; exec sleep 1000"))
-    await attempt.first_line()
-    os.kill(shop.spawner_pid, signal.SIGKILL)
+async def test_a_stop_while_the_spawner_stands_still_is_told_when_it_is_true(attempt: Attempt, shop: Shop) -> None:
+    """It was told to start the command, and will, whatever is asked for meanwhile."""
+    os.kill(shop.spawner_pid, signal.SIGSTOP)
+    try:
+        run = asyncio.create_task(attempt.run(command="echo begun; exec sleep 1000"))
+        async with asyncio.timeout(PATIENCE):
+            while not attempt.context.listens:  # noqa: ASYNC110 - nobody tells when a handler begins to listen
+                await asyncio.sleep(0)
+        attempt.context.ask_stop(Reason.CANCELLED_BY_CALLER, PATIENCE)
+        await asyncio.sleep(0)
+        assert not run.done()
+    finally:
+        os.kill(shop.spawner_pid, signal.SIGCONT)
     finished = await run
-    assert (finished.outcome, finished.reason, finished.tree_gone) == (Outcome.FAILED, Reason.INFRASTRUCTURE, False)
-
-
-async def test_without_a_spawner_nothing_starts(attempt: Attempt, shop: Shop) -> None:
-    os.kill(shop.spawner_pid, signal.SIGKILL)
-    async with asyncio.timeout(PATIENCE):
-        await shop.commands.broken.wait()
-    assert (await attempt.run(command="true")).reason is Reason.INFRASTRUCTURE
+    assert (finished.outcome, finished.signal, finished.tree_gone) == (Outcome.CANCELLED, signal.SIGTERM, True)
 
 
 async def test_a_place_that_cannot_be_written_is_a_start_error(shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    handler = shell(shop.commands, environment=ENVIRONMENT, server=SERVER).run
-    assert handler is not None
-    finished = await Attempt(handler, tmp_path / "file").run(command="true")
+    entry = shell(shop.commands, environment=ENVIRONMENT, server=SERVER)
+    finished = await Attempt(entry, tmp_path / "file").run(command="true")
     assert finished.reason is Reason.START_ERROR
     assert finished.error is not None
     assert finished.error.category is ErrorCategory.RESOURCE

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nodelink_agent.launch import Launcher, Order
+from nodelink_agent.limits import LEASE_GRACE, TIMEOUT_GRACE
 from nodelink_agent.processes import Process, Table, snapshot
 from nodelink_agent.spawned import DRAIN_SECONDS, GIVE_UP_SECONDS, NEVER, SWEEP_SECONDS, End, Spawned, Surroundings
 from tests.support.commands import sh
@@ -24,12 +25,20 @@ class Stage:
 
     def __init__(self, launcher: Launcher, folder: Path) -> None:
         self.now = 0.0
+        self.boottime = 0.0
         self.unkillable: Process | None = None
         self._launcher = launcher
         self._folder = folder
         self._selector = selectors.DefaultSelector()
 
-    def start(self, script: str) -> Spawned:
+    def start(
+        self,
+        script: str,
+        *,
+        timeout_seconds: float | None = None,
+        lease_until: float | None = None,
+        heartbeat_seconds: float | None = None,
+    ) -> Spawned:
         order = Order(
             id="1",
             argv=sh(script),
@@ -39,8 +48,17 @@ class Stage:
             stdin=b"",
             head_bytes=1000,
             tail_bytes=1000,
+            timeout_seconds=timeout_seconds,
+            lease_until=lease_until,
+            heartbeat_seconds=heartbeat_seconds,
         )
-        around = Surroundings(self._selector, lambda: self.now, lambda: self.unkillable is not None, self._table)
+        around = Surroundings(
+            self._selector,
+            lambda: self.now,
+            lambda: self.boottime,
+            lambda: self.unkillable is not None,
+            self._table,
+        )
         return Spawned(order, self._launcher.launch(order), around)
 
     def haunt(self, command: Spawned) -> None:
@@ -181,6 +199,99 @@ def test_a_stop_comes_too_late_once_the_rest_is_being_killed(stage: Stage) -> No
     stage.tick(command, 1 + GIVE_UP_SECONDS)
     assert command.end is not None
     assert not command.end.signalled_alive
+
+
+def test_a_limit_that_passes_stops_it_and_is_the_reason(stage: Stage) -> None:
+    command = stage.start("trap '' TERM; echo up; while :; do sleep 1; done", timeout_seconds=3600, lease_until=100)
+    stage.read_until(command, len("up\n"))
+    stage.now, stage.boottime = 1, 99.9
+    command.enforce()
+    assert command.due == NEVER
+    stage.boottime = 5000  # the machine has slept, and its other clock stood still
+    command.enforce()
+    command.stop(3600, "later")
+    stage.tick(command, 1)
+    assert command.due == 1 + LEASE_GRACE
+    stage.tick(command, 1 + LEASE_GRACE)
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 4)
+    assert command.end is not None
+    assert (command.end.signal, command.end.stop_reason) == (9, "lease_expired")
+
+
+def test_a_command_that_prints_nothing_for_too_long_is_stopped(stage: Stage) -> None:
+    command = stage.start("echo up; exec sleep 1000", heartbeat_seconds=30)
+    stage.now = 20
+    stage.read_until(command, len("up\n"))
+    stage.now, stage.boottime = 49, 10_000  # the machine has slept: nobody could print
+    command.enforce()
+    assert (command.due, command.silent_until) == (NEVER, 50)
+    stage.now = 50
+    command.enforce()
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 51)
+    assert command.end is not None
+    assert (command.end.stop_reason, command.end.silent_seconds) == ("heartbeat_timeout", 30)
+    assert command.end.signalled_alive
+
+
+def test_who_has_exited_needs_to_print_nothing_more(stage: Stage) -> None:
+    command = stage.start("exit 3", heartbeat_seconds=30)
+    wait_for_exit(command)
+    command.look()
+    assert command.silent_until == NEVER
+    stage.now = 1_000
+    command.enforce()
+    stage.read_pipes()
+    stage.tick(command, 1_000)
+    assert command.end is not None
+    assert (command.end.exit_code, command.end.stop_reason) == (3, "")
+
+
+def test_a_stop_that_came_before_the_silence_is_the_reason(stage: Stage) -> None:
+    command = stage.start("trap '' TERM; echo up; while :; do sleep 1; done", heartbeat_seconds=30)
+    stage.read_until(command, len("up\n"))
+    command.stop(3600, "cancelled_by_caller")
+    stage.now = 31
+    command.enforce()
+    stage.tick(command, 31 + TIMEOUT_GRACE)
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 60)
+    assert command.end is not None
+    assert (command.end.stop_reason, command.end.silent_seconds) == ("cancelled_by_caller", 0)
+
+
+def test_an_extension_counts_once_by_its_number(stage: Stage) -> None:
+    command = stage.start("exec sleep 1000", timeout_seconds=100, heartbeat_seconds=100)
+    command.extend(1, 500.0, None)
+    assert (command.limits.next, command.silent_until) == (500, 100)
+    stage.now = 50
+    command.extend(2, None, 300.0)
+    assert (command.limits.next, command.silent_until) == (500, 350)
+    command.extend(2, 900.0, 900.0)
+    command.extend(1, 900.0, 900.0)
+    assert (command.limits.next, command.silent_until) == (500, 350)
+    command.extend(0, 60.0, 10.0)
+    assert (command.limits.next, command.silent_until) == (60, 60)
+    command.stop(0)
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 60)
+
+
+def test_the_first_reason_counts(stage: Stage) -> None:
+    command = stage.start("exec sleep 1000")
+    command.stop(10)
+    command.stop(10, "first")
+    command.stop(0, "second")
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 0)
+    assert command.end is not None
+    assert command.end.stop_reason == "first"
 
 
 def _outline(end: End) -> tuple[int | None, bool, bool, int]:

@@ -16,9 +16,12 @@ import pytest
 
 from nodelink.task import LogStream
 from nodelink_agent.command import StartFailed
+from nodelink_agent.commands import Commands, start_spawner
+from nodelink_agent.found import Exited, Remains, Vanished
 from nodelink_agent.processes import snapshot
 from nodelink_agent.spool import Extent, Gap
-from tests.support.commands import PATIENCE, Shop, alive, exited, handle, open_shop, sh
+from tests.support.commands import AGENT, PATIENCE, Gate, Shop, alive, exited, handle, leave_behind, open_shop, sh
+from tests.support.full_disk import full_disk
 from tests.support.processes import until
 
 ERR = LogStream.STDERR
@@ -34,26 +37,6 @@ def small_disk(place: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", str(place)], check=True)
-
-
-class Gate:
-    """Holds a script at `{gate}` until it is opened."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "gate"
-        os.mkfifo(self._path)
-
-    def __format__(self, _spec: str) -> str:
-        return f"read go <{self._path}"
-
-    async def open(self) -> None:
-        """Let the script go on. Returns once it has come that far."""
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.to_thread(self._path.write_text, "go\n")
-
-    def release(self) -> None:
-        """Let go of a thread that waits for a script that never came."""
-        os.close(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK))
 
 
 @pytest.fixture
@@ -279,6 +262,39 @@ async def test_a_full_disk_stops_no_command(shop: Shop, gate: Gate) -> None:
         assert sum(piece.length if isinstance(piece, Gap) else len(piece) for piece in pieces) == (64 << 20) + 5
 
 
+async def test_when_nothing_can_be_written_down_nothing_starts(shop: Shop) -> None:
+    with full_disk(_journal(shop).stat().st_size, shop.spawner_pid), pytest.raises(StartFailed, match="written down"):
+        await shop.start("true")
+    _, end = await shop.run("true")
+    assert end.exit_code == 0
+
+
+async def test_an_end_that_cannot_be_written_is_told_all_the_same_and_written_later(shop: Shop, gate: Gate) -> None:
+    watched = await shop.start(*sh(f"{gate}; exit 5"))
+    with full_disk(_journal(shop).stat().st_size, shop.spawner_pid):
+        await gate.open()
+        end = await watched.end()
+        assert (end.exit_code, end.durable) == (5, False)
+        assert isinstance(Remains(_journal(shop).parent).found("1"), Vanished)
+    await until(
+        lambda: isinstance(Remains(_journal(shop).parent).found("1"), Exited) or None, "the end has been written"
+    )
+
+
+async def test_a_spawner_does_not_go_before_the_ends_it_knows_are_on_the_disk(tmp_path: Path, gate: Gate) -> None:
+    gone = await leave_behind(tmp_path, *sh(f"{gate}; exit 5"))
+    with handle(gone.spawner_pid) as descriptor:
+        with full_disk((gone.home / "journal").stat().st_size, gone.spawner_pid):
+            await gate.open()
+            visitor = start_spawner(tmp_path / AGENT)
+            async with Commands(visitor, earlier=[gone.home]) as commands:
+                gone.watched.adopt(commands, gone.spawner_id, "1")
+                assert not (await gone.watched.end()).durable
+            assert alive(gone.spawner_pid)
+        await exited(descriptor)
+    assert isinstance(Remains(gone.home).found("1"), Exited)
+
+
 async def test_a_loud_command_does_not_delay_a_quiet_one(shop: Shop) -> None:
     loud = await shop.start("cat", "/dev/zero", head_bytes=1 << 20, tail_bytes=1 << 20)
     for _ in range(5):
@@ -376,22 +392,23 @@ async def test_two_hundred_commands_at_once_all_end(shop: Shop) -> None:
 
 async def test_many_commands_run_at_once_whatever_limit_they_are_born_with(tmp_path: Path, gate: Gate) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    few = _highest_open_file() + 32  # this process itself has to go on
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
     try:
         opening = open_shop(tmp_path)
         shop = await opening.__aenter__()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     try:
-        running = [await shop.start(*sh("ulimit -Sn; exec sleep 1000")) for _ in range(60)]
-        assert {await watched.line() for watched in running} == {b"64"}
+        running = [await shop.start(*sh("ulimit -Sn; exec sleep 1000")) for _ in range(few)]
+        assert {await watched.line() for watched in running} == {str(few).encode()}
     finally:
         await opening.__aexit__(None, None, None)
 
 
 async def test_an_agent_that_does_not_listen_costs_the_spawner_no_memory(shop: Shop, gate: Gate) -> None:
     watched = await shop.start(*sh(f"head -c 512M /dev/zero; {gate}"), head_bytes=1 << 20, tail_bytes=1 << 20)
-    transport = shop.commands._transport
+    transport = shop.commands._own._transport
     assert transport is not None
     transport.pause_reading()
     await gate.open()
@@ -415,8 +432,16 @@ async def test_the_spawner_stays_in_no_commands_directory(shop: Shop, tmp_path: 
     assert _directory(shop.spawner_pid) == Path("/")
 
 
+def _journal(shop: Shop) -> Path:
+    return shop.folder / AGENT / "spawners" / shop.commands.spawner_id / "journal"
+
+
 def _open_files(pid: int) -> list[str]:
     return [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def _highest_open_file() -> int:
+    return max(int(file.name) for file in Path("/proc/self/fd").iterdir())
 
 
 def _directory(pid: int) -> Path:
@@ -427,9 +452,3 @@ def _peak_memory(pid: int) -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
-
-
-def _remove(directory: Path) -> None:
-    for file in directory.iterdir():
-        file.unlink()
-    directory.rmdir()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodelink_agent.spool import Extent, Gap, SpoolReader, SpoolWriter
+from nodelink_agent.spool import Extent, Gap, SpoolReader, SpoolWriter, kept_extent
 
 
 def printed(length: int, start: int = 0) -> bytes:
@@ -56,6 +56,22 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 
 SIZES = st.lists(st.integers(0, 400), max_size=30)
+
+
+@settings(deadline=None)  # a busy disk is no failure
+@given(SIZES, st.integers(0, 300), st.integers(1, 300))
+def test_the_files_tell_what_a_dead_writer_had_kept(sizes: list[int], head: int, tail: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SpoolWriter(Path(folder), "stdout", head, tail)
+        append_all(writer, sizes)
+        found = kept_extent(Path(folder), "stdout")
+        assert (found.total, found.head_end) == (writer.total, writer.extent.head_end)
+        assert read_all(Path(folder), found) == read_all(Path(folder), writer.extent)
+        writer.close()
+
+
+def test_of_a_stream_that_has_no_file_nothing_was_kept(tmp_path: Path) -> None:
+    assert kept_extent(tmp_path / "gone", "stdout") == Extent()
 
 
 @settings(deadline=None)  # a busy disk is no failure

@@ -42,7 +42,7 @@ async def server() -> AsyncIterator[FakeServer]:
 
 @asynccontextmanager
 async def supervised(
-    server: FakeServer, pool: Pool, stop: asyncio.Event, *, shutdown_grace: float = 30.0
+    server: FakeServer, pool: Pool, stop: asyncio.Event, *, shutdown_grace: float = 30.0, leave: bool = False
 ) -> AsyncIterator[asyncio.Task[None]]:
     """A supervisor under way, and broken off in the end if it has not ended by itself."""
     supervisor = Supervisor(
@@ -51,6 +51,7 @@ async def supervised(
         dial=lambda number: make_link(server.address, pool, session=number),
         random=lambda: 0.0,
         shutdown_grace=shutdown_grace,
+        leave=leave,
     )
     task = asyncio.create_task(supervisor.run(stop))
     try:
@@ -150,3 +151,55 @@ async def test_a_drain_goes_on_over_a_lost_link(server: FakeServer, tmp_path: Pa
         await session.ack(ResultAck(A, AckDisposition.COMMITTED))
         await soon(session.goodbyes.get())
         await soon(task)
+
+
+async def test_what_goes_on_without_the_agent_is_not_waited_for_and_the_rest_is(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    stop, manual = asyncio.Event(), Manual()
+    async with open_pool(tmp_path, manual.entry) as pool, supervised(server, pool, stop, leave=True) as task:
+        session = await opened(server)
+        await session.give(A, B, type="manual")
+        (await manual.begun("a")).outlives(True)
+        await manual.begun("b")
+        stop.set()
+        while not (await soon(session.heartbeats.get())).draining:
+            pass
+        assert session.goodbyes.empty()
+        manual.end("b")
+        while not isinstance((response := await session.response()).update, Finished):
+            pass
+        assert response.ref == B
+        await session.ack(ResultAck(B, AckDisposition.COMMITTED))
+        assert not (await soon(session.goodbyes.get())).idle
+        await soon(task)
+        assert not manual.contexts["a"].cancelled
+
+
+async def test_after_the_grace_what_goes_on_without_the_agent_is_not_stopped(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    stop, manual = asyncio.Event(), Manual()
+    async with (
+        open_pool(tmp_path, manual.entry) as pool,
+        supervised(server, pool, stop, shutdown_grace=0.0, leave=True) as task,
+    ):
+        session = await opened(server)
+        await session.give(A, B, type="manual")
+        (await manual.begun("a")).outlives(True)
+        await manual.begun("b")
+        stop.set()
+        while not isinstance((response := await session.response()).update, Finished):
+            pass
+        assert (response.ref, response.update.reason) == (B, Reason.INFRASTRUCTURE)
+        await session.ack(ResultAck(B, AckDisposition.COMMITTED))
+        await soon(task)
+        assert not manual.contexts["a"].cancelled
+
+
+async def test_an_agent_comes_again_when_the_server_said(server: FakeServer, tmp_path: Path) -> None:
+    async with open_pool(tmp_path) as pool, supervised(server, pool, asyncio.Event()):
+        for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION):
+            session = await server.session()
+            session.refuse(code, "not now", ("nodelink-retry-after-ms", "1"))
+        assert (await server.session()).hello.session == 3

@@ -45,10 +45,14 @@ def test_everything_is_installed_by_hash(name: str) -> None:
 
 def test_both_are_built_in_the_same_way() -> None:
     own = re.compile(
-        r"^(#|LABEL|.*description|ENTRYPOINT|    CMD|.*requirements/|.*NODELINK_LOG_FORMAT|.*SHUTDOWN_GRACE)"
+        r"^(#|LABEL|.*description|ENTRYPOINT|    CMD|.*requirements/|.*NODELINK_LOG_FORMAT|.*SHUTDOWN_GRACE|.*ON_STOP)"
     )
     server, agent = ([line for line in text(name).splitlines() if not own.match(line)] for name in NAMES)
     assert server == agent
+
+
+def test_commands_are_stopped_with_their_agent_for_nothing_outlives_a_container() -> None:
+    assert "    NODELINK_ON_STOP=stop\n" in text("agent")
 
 
 def test_a_build_is_given_nothing_but_what_an_image_is_made_from() -> None:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from nodelink import selectors
 from nodelink.durations import format_duration_ms
-from nodelink_server.core import jsontext, statistics, validation
+from nodelink_server.core import bulk, characters, jsontext, limit_views, placing_checks, statistics, validation
 from nodelink_server.web import filters, gate, target, values
 from tests.support.doc_limits import ROWS
 from tests.support.processes import House
@@ -38,6 +39,11 @@ def task(payload: Any = 1, **fields: Any) -> Asked:
 def shell(**fields: Any) -> Asked:
     """The submission of a command."""
     return Asked("POST", f"{TASKS}/shell", {"command": "true", "pool": "nobody", **fields})
+
+
+def drain(**fields: Any) -> Asked:
+    """An agent that nobody knows is to be empty."""
+    return Asked("POST", "/api/v1/agents/nobody/drain", fields)
 
 
 def nested(levels: int) -> Any:
@@ -74,14 +80,58 @@ PAST: Mapping[tuple[str, str], Callable[[int], Asked]] = {
         metadata={"name": "x" * (validation.MAX_METADATA_CHARS + more)}
     ),
     ("tasks", "name of a pool or a type"): lambda more: task(pool="x" * (63 + more)),
+    ("tasks", "`lock`"): lambda more: task(lock="l" * (validation.MAX_LOCK_CHARS + more)),
+    ("tasks", "`max_attempts` of `retry`"): lambda more: task(retry={"max_attempts": validation.MAX_ATTEMPTS + more}),
+    ("tasks", "`initial` and `max` of `retry`"): lambda more: task(
+        retry={"max": long(validation.MAX_RETRY_DELAY_MS + more)}
+    ),
+    ("tasks", "`multiplier` of `retry`"): lambda more: task(
+        retry={"multiplier": validation.MAX_RETRY_MULTIPLIER + more / 1_000}
+    ),
+    ("tasks", "`on` of `retry`"): lambda more: task(retry={"on": ["timeout"] * (validation.MAX_RETRY_ON + more)}),
     ("tasks", "idempotency key"): lambda more: task()._replace(
         headers={"Idempotency-Key": "k" * (validation.MAX_IDEMPOTENCY_KEY_CHARS + more)}
     ),
-    ("tasks", "`timeout`, `queue_timeout`"): lambda more: task(timeout=long(validation.MAX_TIMEOUT_MS + more)),
+    ("tasks", "`timeout`, `queue_timeout`, `start_timeout`"): lambda more: task(
+        start_timeout=long(validation.MAX_TIMEOUT_MS + more)
+    ),
+    ("tasks", "`total_timeout`"): lambda more: task(total_timeout=long(validation.MAX_DELAY_MS + more)),
     ("tasks", "`delay`"): lambda more: task(delay=long(validation.MAX_DELAY_MS + more)),
     ("tasks", "arguments of a command"): lambda more: shell(command=["true"] * (validation.MAX_ARGV + more)),
     ("tasks", "environment of a command"): lambda more: shell(
         env=dict.fromkeys(numbers(validation.MAX_ENV + more), "")
+    ),
+    ("tasks", "tasks that a bulk names"): lambda more: Asked(
+        "POST", f"{TASKS}/bulk", {"action": "cancel", "filter": {"ids": numbers(bulk.MOST_IDS + more)}}
+    ),
+    ("agents", "`note` of a drain"): lambda more: drain(note="x" * (validation.MAX_REASON_CHARS + more)),
+    ("agents", "`deadline` of a drain"): lambda more: drain(deadline=long(validation.MAX_DRAIN_MS + more)),
+    ("placing", "`labels`"): lambda more: task(labels=",".join(numbers(selectors.MAX_REQUIREMENTS + more))),
+    ("placing", "a name or a value in them"): lambda more: task(labels="l" * (selectors.MAX_LABEL_CHARS + more)),
+    ("placing", "`slots`"): lambda more: task(slots=placing_checks.MAX_SLOTS + more),
+    ("placing", "`resources`"): lambda more: task(
+        resources={name.lower(): 1 for name in numbers(placing_checks.MAX_RESOURCES + more)}
+    ),
+    ("placing", "an amount of one"): lambda more: task(resources={"r": placing_checks.MAX_AMOUNT // 1000 + more}),
+    ("placing", "`limits`"): lambda more: task(limits=dict.fromkeys(numbers(placing_checks.MAX_LIMITS + more), 1)),
+    ("placing", "places under one of them"): lambda more: task(limits={"k": placing_checks.MAX_LIMIT + more}),
+    ("placing", "`rate`"): lambda more: task(rate=dict.fromkeys(numbers(placing_checks.MAX_RATES + more), "1/1s")),
+    ("placing", "starts under one of them"): lambda more: task(rate={"k": f"{placing_checks.MAX_RATE + more}/1s"}),
+    ("placing", "the time in which they are counted"): lambda more: task(
+        rate={"other": f"1/{long(placing_checks.MAX_RATE_MS + more)}"}
+    ),
+    ("placing", "a key of `limits` or `rate`"): lambda more: task(limits={"k" * (characters.MAX_KEY_CHARS + more): 1}),
+    ("placing", "`unique_key`, `fairness_key`"): lambda more: task(
+        fairness_key="k" * (characters.MAX_KEY_CHARS + more)
+    ),
+    ("placing", "`fairness_weight`"): lambda more: task(
+        fairness_key="k", fairness_weight=placing_checks.MAX_WEIGHT + more
+    ),
+    ("placing", "`heartbeat_timeout`"): lambda more: task(
+        heartbeat_timeout=long(placing_checks.MAX_HEARTBEAT_MS + more)
+    ),
+    ("placing", "a limit that an operator sets"): lambda more: Asked(
+        "PUT", "/api/v1/limits/key:nobody", {"most": limit_views.MAX_LIMIT + more}
     ),
     ("http", "body"): lambda more: Asked(
         "POST", f"{TASKS}/cleanup", b"{}" + b" " * (gate.MAX_BODY_BYTES - len(b"{}") + more)

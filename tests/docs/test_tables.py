@@ -11,6 +11,8 @@ import pytest
 from nodelink.cli.exit_codes import Exit
 from nodelink.task import TERMINAL, ErrorCategory, Reason, TaskStatus
 from nodelink_agent.handlers.registry import Context
+from nodelink_server.core.assignment import PERIOD_MS
+from nodelink_server.core.ports import EventName
 from tests.support.doc_parts import DOCS, names_of_parts
 from tests.support.doc_tables import PAGES
 from tests.support.pages import pages, prose_of
@@ -67,10 +69,26 @@ def test_every_exit_code_is_explained() -> None:
     assert codes >= {str(int(code)) for code in Exit}
 
 
-@pytest.mark.parametrize("service", ["nodelink_server", "nodelink_agent"])
-def test_the_exit_codes_of_a_service_are_those_that_it_names_itself(service: str) -> None:
-    doc = (ROOT / service / "__main__.py").read_text(encoding="utf-8").split('"""')[1]
-    column = 1 if service == "nodelink_server" else 2
+def test_every_event_is_explained() -> None:
+    names = {name for row in rows(section("events.md", "What an event says")) for name in named(row[0])}
+    assert not {str(event) for event in EventName} - names
+
+
+def test_every_condition_is_explained() -> None:
+    code = (ROOT / "nodelink_server/core/why.py").read_text(encoding="utf-8")
+    conditions = {*re.findall(r'\bVerdict\("(\w+)"', code), Reason.LOCK, Reason.LIMIT, Reason.RATE}
+    assert {name for row in rows(section("why.md", "The conditions")) for name in named(row[0])} == conditions
+
+
+def test_every_reason_why_no_agent_was_found_is_explained() -> None:
+    table = rows(section("why.md", "Assignment tries"))
+    told = {name: row[2] for row in table for name in named(row[0]) - {"reason"}}
+    assert told == {reason: f"{period // 1000} s" for reason, period in PERIOD_MS.items()}
+
+
+@pytest.mark.parametrize("module,column", [("nodelink_server/__main__.py", 1), ("nodelink_agent/start.py", 2)])
+def test_the_exit_codes_of_a_service_are_those_that_it_names_itself(module: str, column: int) -> None:
+    doc = (ROOT / module).read_text(encoding="utf-8").split('"""')[1]
     table = rows(section("configuration.md", "Exit codes of the services"))
     said = {row[0] for row in table if row[0].isdigit() and row[column]}
     assert said == set(re.findall(r"\b(\d+) ", doc.partition("Exit codes:")[2]))

@@ -54,7 +54,7 @@ async def test_a_busy_function_shows_below_the_name_of_its_thread() -> None:
 
     seen = {stack: count for stack, count in stacks.items() if stack[0] == "busy one"}
     assert sum(seen.values()) >= 3
-    assert all(stack[-1].endswith(".spin") for stack in seen)
+    assert max(seen, key=seen.__getitem__)[-1].endswith(".spin")  # it may have been seen once while it was starting
 
 
 async def test_idle_threads_show_where_they_wait_and_the_sampler_does_not_show_itself() -> None:

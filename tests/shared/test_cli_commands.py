@@ -191,6 +191,9 @@ async def test_a_task_has_the_published_names(door: GrpcDoor, shell: Shell) -> N
         "attempt",
         "attempts",
         "created_at",
+        "retry",
+        "failures",
+        "retry_at",
         "retry_of",
         "traceparent",
     } <= set(task)
@@ -223,6 +226,28 @@ async def test_a_wait_that_is_over_exits_with_124(door: GrpcDoor, shell: Shell) 
     said = await shell("tasks", "wait", await door.submit(), "--timeout", "1ms")
 
     assert said.code == 124
+
+
+async def test_agents_are_shown_with_what_of_theirs_is_taken(door: GrpcDoor, shell: Shell) -> None:
+    has = {"cpu": 4_000, "memory": 8 * 1024**3 * 1000}
+    async with door.agent(slots=5, resources=has, type_limits={"shell": 2}) as agent:
+        await door.submit(slots=3, resources={"cpu": 1_500, "memory": 512 * 1024**2 * 1000})
+        await agent.take()
+        listed = await shell("agents", "list")
+        card = await shell("agents", "get", "a1")
+        form = await shell("agents", "get", "a1", "-o", "json")
+
+    header, row = listed.out.decode().splitlines()
+    assert header.split()[4:6] == ["SLOTS", "RESOURCES"]
+    assert "3/5    cpu 1.5/4, memory 512Mi/8Gi" in row
+    lines = [line.split(maxsplit=1) for line in card.out.decode().splitlines()]
+    assert ["used_slots", "3"] in lines
+    assert lines[lines.index(["resources", "cpu 1.5/4"]) + 1] == ["memory", "512Mi/8Gi"]
+    assert ["type_limits", "shell=2"] in lines
+    assert json.loads(form.out)["resources"] == {
+        "cpu": {"total": 4, "used": 1.5},
+        "memory": {"total": 8 * 1024**3, "used": 512 * 1024**2},
+    }
 
 
 async def test_agents_are_listed_with_their_free_slots(door: GrpcDoor, shell: Shell) -> None:
@@ -262,7 +287,17 @@ async def test_agents_are_listed_with_their_free_slots(door: GrpcDoor, shell: Sh
         (("run", "--server", NOWHERE, "--", "true"), 7, f"cannot reach the server at {NOWHERE}"),
         (("submit", "nosuch"), 2, "type: 'nosuch' is not known"),
         (("run", "--timeout", "soon", "true"), 2, "timeout: 'soon' is not a duration"),
-        (("submit", "echo", "--execution", "exclusive"), 2, "execution"),
+        (("submit", "echo", "--lock", "two\nlines"), 2, "lock: must have 1 to 200 printable characters"),
+        (("submit", "echo", "--retries", "100"), 2, "retry.max_attempts: 101 is not from 1 to 100"),
+        (("submit", "echo", "--retries", "1", "--retry-on", "x"), 2, "retry.on[0]: 'x' is not known"),
+        (("submit", "echo", "--retries", "1", "--retry-initial", "6m"), 2, "retry.max: must be at least as long"),
+        (("tasks", "extend", UNKNOWN_ID, "--timeout", "1m"), 4, "there is no task"),
+        (("tasks", "abandon", UNKNOWN_ID, "--reason", "x"), 4, "there is no task"),
+        (("tasks", "abandon", UNKNOWN_ID, "--reason", ""), 2, "reason: is needed"),
+        (("tasks", "abandon", UNKNOWN_ID, "--reason", "x" * 1_001), 2, "at most 1,000 characters"),
+        (("tasks", "resolve", UNKNOWN_ID, "--as", "failed", "--reason", "x"), 4, "there is no task"),
+        (("tasks", "resolve", UNKNOWN_ID, "--as", "failed", "--reason", " "), 2, "reason: is needed"),
+        (("agents", "undrain", "nobody"), 4, "there is no agent 'nobody', neither by name nor by id"),
         (("tasks", "get", UNKNOWN_ID, "--server", NOWHERE), 7, f"cannot reach the server at {NOWHERE}"),
     ],
 )

@@ -85,6 +85,19 @@ def typist(door: GrpcDoor, tmp_path: Path) -> Typist:
         (("tasks", "list", "--status", "c"), {"completed", "cancelled", "cancelling", "created"}),
         (("agents", "list", "--status", "on"), {"online"}),
         (("run", "--priority", "h"), {"HIGH"}),
+        (("run", "--lo"), {"--lock"}),
+        (("run", "--retr"), {"--retries", "--retry-initial", "--retry-max", "--retry-on"}),
+        (("submit", "echo", "--retry-on", "e"), {"exit_code"}),
+        (("submit", "echo", "--execution", ""), {"replayable", "once", "exclusive"}),
+        (("submit", "echo", "--when-taken", ""), {"wait", "skip", "replace"}),
+        (("submit", "echo", "--on-conflict", "u"), {"use-existing"}),
+        (("tasks", "a"), {"abandon"}),
+        (("tasks", "e"), {"events", "extend"}),
+        (("tasks", "extend", "--t"), {"--timeout", "--total-timeout"}),
+        (("tasks", "resolve", "x", "--as", ""), {"completed", "failed", "rerun"}),
+        (("agents", "un"), {"undrain"}),
+        (("tasks", "wh"), {"why"}),
+        (("agents", "wh"), {"why"}),
         (("tasks", "list", "-o", ""), {"table", "json", "ndjson", "yaml", "id"}),
         (("completion", ""), {"bash", "zsh", "fish"}),
         (("help", "tasks", "can"), {"cancel"}),
@@ -96,7 +109,7 @@ async def test_words_that_are_known_are_offered_and_nothing_that_is_not_there(
     offered = set(await typist.offered(*words))
 
     assert some <= offered
-    assert not {"pools", "approve", "why", "--token", "--lock"} & offered
+    assert not {"pools", "approve", "--token"} & offered
 
 
 async def test_what_the_server_knows_is_offered(door: GrpcDoor, typist: Typist) -> None:
@@ -106,6 +119,7 @@ async def test_what_the_server_knows_is_offered(door: GrpcDoor, typist: Typist) 
         assert await typist.offered("tasks", "wait", ids[0], ids[1]) == [ids[1]]
         assert await typist.offered("tasks", "list", "--type", "s") == ["shell"]
         assert await typist.offered("run", "--pool", "") == ["gpu"]
+        assert await typist.offered("run", "--agent", "b") == ["build-7"]
         assert await typist.offered("submit", "e") == ["echo"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nodelink.client import AsyncClient, LogPart, TaskFilter, new_task
+from nodelink.client import AgentResource, Assignment, AsyncClient, LogPart, TaskFilter, new_task
 from nodelink.client.failures import CLASSES
 from nodelink.client.patience import Patience
 from nodelink.errors import (
@@ -22,9 +22,11 @@ from nodelink.errors import (
     TaskAlreadyFinished,
     TaskNotFinished,
     TaskNotFound,
+    TaskNotInDoubt,
 )
 from nodelink.task import Execution, Finished, LogStream, Outcome, Reason, TaskStatus
 from nodelink_server.store.disk import Disk
+from tests.support.doubts import put_in_doubt
 from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, grpc_door
 
 UNKNOWN_ID = "01900000-0000-7000-8000-ffffffffffff"
@@ -107,6 +109,21 @@ async def test_a_wait_that_is_over_shows_the_task_as_it_stands(client: AsyncClie
     assert (await client.wait(task.id, timeout=0)).status is TaskStatus.PENDING
 
 
+async def test_a_task_that_waits_tells_how_the_tries_to_give_it_to_an_agent_stand(
+    door: GrpcDoor, client: AsyncClient
+) -> None:
+    async with door.agent(slots=1) as agent:
+        given, behind = await client.submit("echo", 1), await client.submit("echo", 2)
+        await agent.take()
+        told = await client.get(behind.id)
+        assert (await client.get(given.id)).assignment is None
+
+    assert told.assignment is not None
+    assert told.assignment.tries >= 1
+    next_at = told.created_at + 10_000 * told.assignment.tries
+    assert told.assignment == Assignment(told.assignment.tries, next_at, "none_free")
+
+
 async def test_output_can_be_followed_and_read_again(door: GrpcDoor, client: AsyncClient) -> None:
     async with door.agent() as agent:
         task = await client.submit(new_task("shell", {"command": ["true"]}))
@@ -137,8 +154,27 @@ async def test_agents_are_shown(door: GrpcDoor, client: AsyncClient) -> None:
         (agent,) = await client.agents(status="online")
         assert (await client.agent(agent.id)).name == agent.name
 
-    assert (agent.pool, agent.slots, agent.free_slots) == ("default", 3, 3)
+    assert (agent.pool, agent.slots, agent.used_slots, agent.free_slots) == ("default", 3, 0, 3)
+    assert (agent.resources, agent.type_limits) == ({}, {})
     assert not await client.agents(status="online")
+
+
+async def test_agents_are_shown_with_what_they_have_and_what_of_it_is_taken(
+    door: GrpcDoor, client: AsyncClient
+) -> None:
+    has = {"memory": 1024**3 * 1000, "gpu": 1_000, "cpu": 4_000}
+    async with door.agent(resources=has, type_limits={"shell": 2, "echo": 9}) as manual:
+        await client.submit(new_task("echo", slots=3, resources={"cpu": 1.5, "memory": "512MiB"}))
+        await manual.take()
+        agent = await client.agent("a1")
+
+    assert (agent.slots, agent.used_slots, agent.free_slots) == (4, 3, 1)
+    assert list(agent.resources.items()) == [
+        ("cpu", AgentResource(total=4, used=1.5)),
+        ("gpu", AgentResource(total=1, used=0)),
+        ("memory", AgentResource(total=1024**3, used=512 * 1024**2)),
+    ]
+    assert list(agent.type_limits.items()) == [("echo", 9), ("shell", 2)]
 
 
 async def test_what_does_not_exist_is_told_apart(client: AsyncClient) -> None:
@@ -287,6 +323,44 @@ async def test_a_finished_task_is_run_again_as_a_new_one_and_once_a_key(client: 
     assert (again.retry_of, again.payload) == (first.id, b"1")
     assert (await client.retry(first.id, idempotency_key="k")).id == again.id
     assert (await client.retry(first.id)).id != again.id
+
+
+async def test_a_person_decides_about_a_task_in_doubt(door: GrpcDoor, client: AsyncClient) -> None:
+    async with door.agent() as agent:
+        submit = {"execution": "exclusive", "lock": "deploy"}
+        one, two = [await client.submit("shell", {"command": "x"}, **submit) for _ in range(2)]  # type: ignore[arg-type]
+        await put_in_doubt(door, agent, one.id)
+        doubted = await client.get(one.id)
+        resolved = await client.resolve(one.id, as_="completed", reason="I looked")
+        await put_in_doubt(door, agent, two.id)
+        again = await two.resolve(as_="rerun", reason="it was off")
+        given_up = await two.abandon(reason="enough")
+        with pytest.raises(TaskAlreadyFinished):
+            await client.abandon(two.id, reason="enough")
+
+    assert (doubted.status, doubted.spec.lock, doubted.may_have_run) == (TaskStatus.UNKNOWN, "deploy", True)
+    assert [(remark.kind, remark.by) for remark in resolved.remarks] == [("unknown", ""), ("resolved", "local")]
+    assert (resolved.status, resolved.reason) == (TaskStatus.COMPLETED, "resolved")
+    assert (again.status.value in {"pending", "sent"}, given_up.reason) == (True, "abandoned")
+
+
+async def test_what_is_not_in_doubt_cannot_be_resolved(client: AsyncClient) -> None:
+    task = await client.submit("echo")
+    with pytest.raises(TaskNotInDoubt, match="the task is pending"):
+        await task.resolve(as_="failed", reason="x")
+    with pytest.raises(InvalidTask, match="reason: is needed"):
+        await task.abandon(reason="")
+    with pytest.raises(AgentNotFound):
+        await client.undrain_agent("nobody")
+
+
+async def test_a_cordoned_agent_is_let_have_work_again(door: GrpcDoor, client: AsyncClient) -> None:
+    async with door.agent():
+        door.manager.agents.cordon("a1", "5 starts failed")
+        [cordoned] = await client.agents(status="cordoned")
+        free = await client.undrain_agent("a1")
+
+    assert (cordoned.cordon_reason, free.status, free.cordon_reason) == ("5 starts failed", "online", "")
 
 
 async def test_tasks_are_found_by_their_labels_and_by_words(client: AsyncClient) -> None:

@@ -16,7 +16,7 @@ WRONG: list[tuple[Work, str]] = [
     (lambda client: client.submit(None), "type: must be text, or what new_task gives, not None"),
     (lambda client: client.submit("a\ud800"), "type: cannot be sent as UTF-8"),
     (lambda client: client.submit("echo", pool=3), "pool: must be text, not 3"),
-    (lambda client: client.submit("echo", priority=None), "priority: must be a whole number from 1 to 100"),
+    (lambda client: client.submit("echo", priority=0), "priority: must be a whole number from 1 to 100"),
     (lambda client: client.submit("echo", priority=2.5), "priority: must be a whole number from 1 to 100"),
     (lambda client: client.submit("echo", timeout=30), "timeout: must be a text like 30s or 1h30m, or a timedelta"),
     (lambda client: client.submit("echo", at=date(2030, 1, 1)), "at: must be a datetime with a time zone"),

@@ -12,35 +12,47 @@ from hypothesis import strategies as some
 
 from nodelink import wire
 from nodelink.errors import InvalidTask
+from nodelink.taken import NOTHING, Taken
 from nodelink.task import (
+    BY_RULE,
     DEFAULT_GRACE_MS,
     DEFAULT_POOL,
-    DEFAULT_PRIORITY,
+    Accepted,
     AckDisposition,
     AttemptRef,
     CancelCommand,
     Declined,
     ErrorCategory,
     Execution,
+    ExtendCommand,
+    Extended,
     Finished,
+    Gone,
     HeldAttempt,
     HeldState,
     LogAck,
     LogChunk,
     LogStream,
+    OnConflict,
     Outcome,
     Progress,
+    Rate,
     Reason,
     ResultAck,
+    RetryPolicy,
     Started,
     TaskError,
+    TaskRequest,
     TaskResponse,
     TaskSpec,
     TaskStatus,
+    Update,
     Verdict,
     VerdictAction,
+    WhenTaken,
 )
 from nodelink.v1 import agent_pb2, task_pb2
+from nodelink.values import evolve
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 REF = AttemptRef("0190f3a2-7c1e-7abc-8def-0123456789ab", 3, (7 << 32) + 5)
@@ -50,10 +62,27 @@ FULL_SPEC = TaskSpec(
     priority=75,
     timeout_ms=1_500,
     queue_timeout_ms=0,
+    start_timeout_ms=700,
+    total_timeout_ms=90_000,
     scheduled_at=1_700_000_000_123,
     delay_ms=2,
     execution=Execution.ONCE,
     metadata={"a": "b", "é": "…"},
+    lock="deploy",
+    retry=RetryPolicy(max_attempts=100, initial_ms=0, max_ms=86_400_000, multiplier=1.5, on=("exit_code:75",)),
+    heartbeat_timeout_ms=5_001,
+    agent_id="0190f3a2-7c1e-7abc-8def-0123456789ab",
+    selector="env=prod,!spot",
+    slots=4_096,
+    resources={"cpu": 500, "memory": 1 << 53},
+    limits={"database": 4},
+    rates={"mail": Rate(10, 60_000), "é": Rate(1, 1_500)},
+    when_taken=WhenTaken.REPLACE,
+    workspace="site",
+    unique_key="nightly",
+    on_conflict=OnConflict.USE_EXISTING,
+    fairness_key="team blue",
+    fairness_weight=1_000,
 )
 FULL_END = Finished(
     outcome=Outcome.FAILED,
@@ -67,6 +96,7 @@ FULL_END = Finished(
     max_rss_bytes=1 << 40,
     log_totals={LogStream.STDOUT: 5, LogStream.STDERR: 0},
     tree_gone=False,
+    retry_after_ms=1_500,
 )
 
 
@@ -79,18 +109,75 @@ def test_a_spec_comes_back(spec: TaskSpec) -> None:
 
 def test_an_empty_spec_gets_the_defaults() -> None:
     spec, payload = wire.spec_of(task_pb2.TaskSpec(type="echo"))
-    assert (spec.pool, spec.priority, spec.execution, payload) == (DEFAULT_POOL, DEFAULT_PRIORITY, None, b"")
+    assert (spec.pool, spec.priority, spec.execution, payload) == (DEFAULT_POOL, BY_RULE, None, b"")
+    assert spec == TaskSpec(type="echo")
 
 
-def test_a_spec_of_an_unknown_class_is_refused_by_name() -> None:
-    message = task_pb2.TaskSpec(type="echo", execution=77)  # type: ignore[arg-type]
-    with pytest.raises(InvalidTask, match="execution: 77 is not known"):
+def test_an_empty_policy_gets_the_defaults_and_no_policy_stays_none() -> None:
+    spec, _ = wire.spec_of(task_pb2.TaskSpec(type="echo", retry=task_pb2.RetryPolicy()))
+    without, _ = wire.spec_of(task_pb2.TaskSpec(type="echo"))
+
+    assert spec.retry == RetryPolicy(max_attempts=3, initial_ms=1_000, max_ms=300_000, multiplier=2.0, on=())
+    assert without.retry is None
+
+
+def test_a_request_carries_its_policy_to_the_agent() -> None:
+    message = agent_pb2.TaskRequest()
+    wire.put_task_request(message, TaskRequest(ref=REF, spec=FULL_SPEC, payload=b"{}"))
+    request = wire.task_request_of(agent_pb2.TaskRequest.FromString(message.SerializeToString()))
+
+    assert request is not None
+    assert request.spec.retry == FULL_SPEC.retry
+
+
+@pytest.mark.parametrize(
+    "field, known",
+    [
+        ("execution", "exclusive, once, replayable"),
+        ("when_taken", "replace, skip, wait"),
+        ("on_conflict", "fail, replace, use_existing"),
+    ],
+)
+def test_a_choice_that_is_not_known_is_refused_by_name(field: str, known: str) -> None:
+    message = task_pb2.TaskSpec(type="echo")
+    setattr(message, field, 77)
+    with pytest.raises(InvalidTask, match=f"{field}: 77 is not known; use one of {known}"):
         wire.spec_of(message)
+
+
+def test_the_first_of_each_choice_may_be_named() -> None:
+    spec, _ = wire.spec_of(
+        task_pb2.TaskSpec(
+            type="echo", when_taken=task_pb2.WHEN_TAKEN_WAIT, on_conflict=task_pb2.ON_CONFLICT_FAIL, slots=1
+        )
+    )
+    assert spec == TaskSpec(type="echo")
+
+
+def test_an_agent_is_not_told_what_only_the_server_needs() -> None:
+    message = agent_pb2.TaskRequest()
+    wire.put_task_request(message, TaskRequest(ref=REF, spec=FULL_SPEC, payload=b"{}"))
+    request = wire.task_request_of(message)
+
+    assert request is not None
+    assert request.spec == evolve(
+        FULL_SPEC,
+        agent_id="",
+        selector="",
+        limits={},
+        rates={},
+        when_taken=WhenTaken.WAIT,
+        unique_key="",
+        on_conflict=OnConflict.FAIL,
+        fairness_key="",
+        fairness_weight=1,
+    )
 
 
 def test_a_request_comes_back_with_its_class() -> None:
     message = agent_pb2.TaskRequest()
-    wire.put_task_request(message, REF, wire.spec_bytes(TaskSpec(type="echo"), b"{}"), Execution.REPLAYABLE)
+    sent = TaskRequest(ref=REF, spec=TaskSpec(type="echo"), payload=b"{}", execution=Execution.REPLAYABLE)
+    wire.put_task_request(message, sent)
     request = wire.task_request_of(agent_pb2.TaskRequest.FromString(message.SerializeToString()))
     assert request is not None
     assert (request.ref, request.payload, request.spec.type) == (REF, b"{}", "echo")
@@ -102,10 +189,27 @@ def test_a_request_comes_back_with_its_class() -> None:
 )
 def test_a_request_carries_a_trace_context_that_is_one(sent: str, taken: str) -> None:
     message = agent_pb2.TaskRequest()
-    wire.put_task_request(message, REF, wire.spec_bytes(TaskSpec(type="echo"), b"{}"), Execution.ONCE, sent)
+    wire.put_task_request(message, TaskRequest(ref=REF, spec=TaskSpec(type="echo"), payload=b"{}", traceparent=sent))
     request = wire.task_request_of(agent_pb2.TaskRequest.FromString(message.SerializeToString()))
     assert request is not None
     assert (request.traceparent, len(message.trace_context)) == (taken, 1 if sent else 0)
+
+
+@pytest.mark.parametrize("taken", [NOTHING, Taken(5, {"cpu": 500, "memory": 1 << 43})])
+def test_what_is_taken_comes_back(taken: Taken) -> None:
+    message = agent_pb2.Heartbeat()
+    wire.put_taken(message, taken)
+    assert wire.taken_of(agent_pb2.Heartbeat.FromString(message.SerializeToString())) == taken
+
+
+def test_more_than_a_message_has_room_for_is_told_as_the_most() -> None:
+    message = agent_pb2.Heartbeat()
+    wire.put_taken(message, Taken(1 << 40, {"cpu": 1 << 70}))
+    assert wire.taken_of(message) == Taken((1 << 32) - 1, {"cpu": (1 << 64) - 1})
+
+
+def test_an_agent_that_does_not_count_says_nothing() -> None:
+    assert wire.taken_of(agent_pb2.Heartbeat(number=1)) is None
 
 
 def test_a_request_whose_spec_is_no_protobuf_is_unreadable() -> None:
@@ -121,12 +225,17 @@ def test_a_request_whose_spec_is_no_protobuf_is_unreadable() -> None:
         Progress(fraction=0.25, message="a quarter"),
         Declined(),
         Declined(message="no"),
+        Declined(just_this=True),
+        Accepted(),
+        Gone(message="its agent died", agent_died=True),
+        Extended(number=1, heartbeat_timeout_ms=0),
+        Extended(number=7, timeout_ms=1_500, total_timeout_ms=90_000, heartbeat_timeout_ms=30_001),
         Finished(outcome=Outcome.COMPLETED),
         FULL_END,
     ],
     ids=lambda update: f"{type(update).__name__}",
 )
-def test_a_response_comes_back(update: Started | Progress | Declined | Finished) -> None:
+def test_a_response_comes_back(update: Update) -> None:
     message = agent_pb2.TaskResponse()
     wire.put_task_response(message, TaskResponse(REF, update))
     read = agent_pb2.TaskResponse.FromString(message.SerializeToString())
@@ -137,11 +246,10 @@ def test_a_response_comes_back(update: Started | Progress | Declined | Finished)
     "message",
     [
         agent_pb2.TaskResponse(),
-        agent_pb2.TaskResponse(accepted=agent_pb2.Accepted()),
         agent_pb2.TaskResponse(finished=agent_pb2.Finished()),
         agent_pb2.TaskResponse(finished=agent_pb2.Finished(outcome=77)),  # type: ignore[arg-type]
     ],
-    ids=["no update", "accepted", "no outcome", "unknown outcome"],
+    ids=["no update", "no outcome", "unknown outcome"],
 )
 def test_a_response_that_is_not_understood_is_none(message: agent_pb2.TaskResponse) -> None:
     assert wire.task_response_of(message) is None
@@ -187,6 +295,20 @@ def test_acknowledgements_come_back() -> None:
 
 def test_an_unknown_disposition_acknowledges_all_the_same() -> None:
     assert wire.result_ack_of(agent_pb2.ResultAck(disposition=77)).disposition is AckDisposition.STALE  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "command", [ExtendCommand(REF, 1), ExtendCommand(REF, 3, 0, 30_001, heard=2), ExtendCommand(REF, 3, 1_500, None)]
+)
+def test_an_extension_comes_back(command: ExtendCommand) -> None:
+    message = agent_pb2.ExtendCommand()
+    wire.put_extend(message, command)
+    assert wire.extend_of(agent_pb2.ExtendCommand.FromString(message.SerializeToString())) == command
+
+
+def test_a_time_that_is_over_is_nothing() -> None:
+    message = agent_pb2.ExtendCommand(number=1, timeout=Duration(seconds=-5), heartbeat_timeout=Duration(nanos=-5))
+    assert wire.extend_of(message) == ExtendCommand(wire.ref_of(message.ref), 1, 0, 0)
 
 
 def test_a_cancel_comes_back_and_has_defaults() -> None:

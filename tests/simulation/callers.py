@@ -5,28 +5,73 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
-from nodelink.errors import CallerError, NodelinkError, StoreError, TaskNotFound
-from nodelink.task import TERMINAL, Execution, Submission, TaskSpec, TaskStatus
+from nodelink.errors import CallerError, NodelinkError, StoreError, TaskAlreadyFinished, TaskNotFound
+from nodelink.task import TERMINAL, Execution, RetryPolicy, Submission, TaskSpec, TaskStatus
+from nodelink_server.core.extensions import NewLimits
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
-from nodelink_server.core.task import TaskRecord
-from tests.simulation.history import History, Request, Sight
+from nodelink_server.core.task_record import TaskRecord
+from tests.checking.history import Extension, History, Request, Sight
+from tests.simulation.agents import AgentHost
+from tests.simulation.placing import draw_placing
 from tests.simulation.plans import draw_plan
 from tests.simulation.servers import ServerHost, Unanswered
 
 TRIES = 40
-HANDLERS = {"echo": Execution.REPLAYABLE, "render": Execution.REPLAYABLE, "fussy": Execution.ONCE}
-"""The types that the agents of a run declare: `render` is the first one's alone, and `fussy` the others decline."""
-TYPES = ("echo", "echo", "echo", "render", "fussy")
+EXTEND_TRIES = 12
+LONGEST_TRY = 5.0
+"""What may be tried several times does not take longer than so many seconds each time, so that runs end."""
+HANDLERS = {
+    "echo": Execution.REPLAYABLE,
+    "render": Execution.REPLAYABLE,
+    "shell": Execution.ONCE,
+    "apply": Execution.EXCLUSIVE,
+    "fussy": Execution.ONCE,
+}
+"""The types that the agents of a run declare: every other one has `render`, and all but the first decline `fussy`."""
+PLACES = {"render": "", "shell": "spawner", "apply": "spawner", "fussy": ""}
+"""Where they are done: in the agent's own process, or by its spawner. Echo is done inline."""
+TYPES = ("echo", "echo", "render", "render", "shell", "shell", "shell", "apply", "apply", "fussy")
+CLASSES = (None, Execution.ONCE, Execution.REPLAYABLE, Execution.REPLAYABLE, Execution.EXCLUSIVE)
+LOCKS = ("", "", "", "the one", "the other")
 PRIORITIES = (1, 25, 50, 50, 50, 75, 100)
+
+
+def draw_retry(chance: random.Random) -> RetryPolicy | None:
+    """How often a task is to be tried: mostly once."""
+    if chance.random() < 0.75:
+        return None
+    initial = chance.choice((0, 100, 2_000, 20_000))
+    return RetryPolicy(max_attempts=chance.choice((1, 2, 3, 5)), initial_ms=initial, max_ms=max(initial, 5_000))
+
+
+def draw_silence(chance: random.Random) -> int | None:
+    """For how long a task may be silent: mostly as long as it likes."""
+    return chance.choice((1_000, 5_000, 20_000)) if chance.random() < 0.15 else None
+
+
+def draw_limits(chance: random.Random) -> NewLimits:
+    """Other limits, one at least: mostly of the run."""
+    total_ms = chance.choice((2_000, 60_000)) if chance.random() < 0.3 else None
+    silence_ms = chance.choice((1_000, 30_000)) if chance.random() < 0.3 else None
+    is_run = total_ms is silence_ms is None or chance.random() < 0.6
+    return NewLimits(chance.choice((500, 20_000, 60_000)) if is_run else None, total_ms, silence_ms)
 
 
 class Caller:
     """One program that has work done. Its requests are named after it."""
 
     def __init__(
-        self, name: str, *, batches: Sequence[int], server: ServerHost, history: History, chance: random.Random
+        self,
+        name: str,
+        *,
+        batches: Sequence[int],
+        server: ServerHost,
+        history: History,
+        chance: random.Random,
+        machines: Sequence[AgentHost],
     ) -> None:
         self._name = name
         self._batches = batches
@@ -34,6 +79,7 @@ class Caller:
         self._history = history
         self._chance = chance
         self._loop = asyncio.get_running_loop()
+        self._machines = machines
         self._count = 0
 
     async def run(self, *, seconds: float, rounds: int) -> None:
@@ -59,18 +105,41 @@ class Caller:
         self._count += 1
         token = f"{self._name}-{self._count}"
         key = f"key of {token}" if chance.random() < 0.6 else None
-        type, execution = chance.choice(TYPES), chance.choice((None, Execution.ONCE, Execution.REPLAYABLE))
-        request = Request(token=token, execution=execution or HANDLERS[type], key=key)
+        type, execution, lock = chance.choice(TYPES), chance.choice(CLASSES), chance.choice(LOCKS)
+        drawn = chance.random()
+        fate = random.Random(f"{drawn}/retry")
+        retry = draw_retry(fate)
+        total_ms = fate.choice((1_000, 10_000, 60_000)) if fate.random() < 0.1 else None
+        silence_ms = draw_silence(random.Random(f"{drawn}/silence"))
+        request = Request(
+            token=token,
+            execution=execution or HANDLERS[type],
+            key=key,
+            lock=lock,
+            max_attempts=retry.max_attempts if retry is not None else 1,
+            total_timeout=total_ms / 1000 if total_ms is not None else None,
+            is_watched=silence_ms is not None,
+        )
         self._history.requests.append(request)
+        place = draw_placing(random.Random(f"{drawn}/placing"), request, self._machines)
         spec = TaskSpec(
             type=type,
             priority=chance.choice(PRIORITIES),
             execution=execution,
+            lock=lock,
             delay_ms=chance.randrange(1, 10_000) if chance.random() < 0.15 else None,
             queue_timeout_ms=chance.choice((0, 500, 20_000)) if chance.random() < 0.15 else None,
             timeout_ms=chance.choice((200, 5_000)) if chance.random() < 0.2 else None,
+            retry=retry,
+            total_timeout_ms=total_ms,
+            heartbeat_timeout_ms=silence_ms,
+            start_timeout_ms=fate.choice((100, 5_000)) if fate.random() < 0.05 else None,
+            **place,  # type: ignore[arg-type]  # names of fields
         )
-        return request, Submission(spec=spec, payload=draw_plan(token, chance).payload, idempotency_key=key)
+        plan = draw_plan(token, type, chance)
+        if retry is not None:
+            plan = replace(plan, fails=fate.choice((0, 1, 1, 2, 5)), seconds=min(plan.seconds, LONGEST_TRY))
+        return request, Submission(spec=spec, payload=plan.payload, idempotency_key=key)
 
     async def _submit(self, asked: Sequence[tuple[Request, Submission]]) -> None:
         """Ask until there is an answer; what has no key is asked for once only."""
@@ -104,9 +173,9 @@ class Caller:
         if first.key is None or not first.accepted:
             return
         self._count += 1
-        other = Request(token=f"{self._name}-{self._count}", execution=first.execution, key=first.key)
+        other = replace(first, token=f"{self._name}-{self._count}", lock="", accepted=[], refused=[], unknown=0)
         self._history.requests.append(other)
-        payload = draw_plan(other.token, self._chance).payload
+        payload = draw_plan(other.token, submission.spec.type, self._chance).payload
         await self._try([(other, Submission(spec=submission.spec, payload=payload, idempotency_key=first.key))])
 
     # -- afterwards ---------------------------------------------------------------------------------------------------
@@ -114,10 +183,39 @@ class Caller:
     async def _follow_up(self, task_id: str) -> None:
         luck = self._chance.random()
         if luck < 0.25:
-            await asyncio.sleep(self._chance.choice((0.0, 0.05, 1.0, 8.0)) * self._chance.random())
+            await asyncio.sleep(self._chance.choice((0.0, 0.05, 1.0, 8.0, 60.0)) * self._chance.random())
             await self._cancel(task_id)
         elif luck < 0.5:
             await self._wait(task_id)
+        else:
+            await self._extend(task_id, random.Random(f"{luck}/extend"))
+
+    async def _extend(self, task_id: str, chance: random.Random) -> None:
+        """Give it other limits, once or several times; while nothing runs that could have them, ask again."""
+        for _ in range(chance.choice((0, 1, 1, 3))):
+            await asyncio.sleep(chance.choice((0.5, 2.0, 8.0)) * chance.random())
+            limits = draw_limits(chance)
+            for _ in range(EXTEND_TRIES):
+                if await self._extended(task_id, limits):
+                    break
+                await asyncio.sleep(chance.uniform(0.1, 2.0))
+
+    async def _extended(self, task_id: str, limits: NewLimits) -> bool:
+        """Ask for other limits. Returns whether it is no use to ask again."""
+        asked_at, done, is_over, ref, number = self._loop.time(), None, False, None, 0
+        try:
+            task = (await self._server.call(lambda manager: manager.extend(task_id, limits, by=self._name))).task
+            done = True
+            if task.attempt is not None and task.attempt.extension is not None:
+                ref, number = task.ref, task.attempt.extension.number
+        except CallerError as refusal:
+            done, is_over = False, isinstance(refusal, TaskAlreadyFinished)
+        except (Unanswered, NodelinkError):
+            pass
+        timeout, total, silence = (None if ms is None else ms / 1000 for ms in limits)
+        one = Extension(asked_at, self._loop.time(), task_id, done, timeout, total, silence, ref, number)
+        self._history.extensions.append(one)
+        return is_over or done is not False
 
     async def _cancel(self, task_id: str) -> None:
         grace_ms = self._chance.choice((0, 1_000, 10_000))

@@ -1,172 +1,275 @@
-"""The fake work of one agent process. Plays the pool's part in virtual time, and writes down each start and end."""
+"""The work of one agent process: what it does itself, and what it has its spawners do. Plays the pool's part."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from nodelink.task import (
     AttemptRef,
     Declined,
     Finished,
+    Gone,
     LogChunk,
     LogStream,
-    Outcome,
     Progress,
-    Reason,
     TaskRequest,
     TaskResponse,
 )
-from nodelink_agent.core.agent import AgentCore, Stop, Work
 from nodelink_agent.core.logs import LogRead
-from tests.simulation.history import Run
-from tests.simulation.plans import Plan, output_of, plan_of
+from nodelink_agent.core.work import NewLimits, Stop, Work
+from tests.checking.history import Told
+from tests.simulation.doing import Doing
+from tests.simulation.loop import process_context, virtual_loop
+from tests.simulation.spawners import Spawner
 
-STOP_SECONDS = 0.05
-LATE_SECONDS = 40.0
-"""How much longer than its timeout a task runs if its agent does not keep timeouts."""
+if TYPE_CHECKING:
+    from tests.simulation.agents import AgentHost, AgentLife
 
-
-class Doing:
-    """One attempt under way."""
-
-    __slots__ = ("plan", "printed", "request", "run", "stop", "task", "wake")
-
-    def __init__(self, request: TaskRequest, plan: Plan, run: Run) -> None:
-        self.request = request
-        self.plan = plan
-        self.run = run
-        self.printed = dict.fromkeys(LogStream, 0)
-        self.stop: Stop | None = None
-        self.wake = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
+LOOK_SECONDS = 0.3
+DURABLE_SECONDS = 3.0
 
 
 class Execution:
-    """Everything that one agent process runs, and what it has printed.
+    """Everything that one agent process runs or watches."""
 
-    `note` writes a start down and returns its record. `declines` names the types that it will not run.
-    """
+    def __init__(self, life: AgentLife, *, host: AgentHost, spawner: Spawner) -> None:
+        self._life = life
+        self._host = host
+        self._machine = self.machine = host.machine
+        self._core = life.core
+        self._loop = virtual_loop()
+        self._context = process_context(host.process)
+        self._own: dict[AttemptRef, Doing] = {}
+        self._inline: list[Doing] = []
+        self._spawned: dict[AttemptRef, Spawner] = {}
+        self._watches: dict[asyncio.Task[None], None] = {}
+        self._spawner = spawner
+        spawner.take_line(self)
 
-    def __init__(self, core: AgentCore, *, note: Callable[[TaskRequest], Run], declines: frozenset[str]) -> None:
-        self._core = core
-        self._note = note
-        self._declines = declines
-        self._loop = asyncio.get_running_loop()
-        self._doing: dict[AttemptRef, Doing] = {}
-        self._printed: dict[AttemptRef, Doing] = {}
+    @property
+    def is_busy_itself(self) -> bool:
+        """Whether work is done in this very process."""
+        return bool(self._own)
+
+    @property
+    def runs_replayable_itself(self) -> bool:
+        """Whether work is done in this very process that another one may take over."""
+        return any(doing.request.execution == "replayable" for doing in self._own.values())
+
+    # -- what the core wants ------------------------------------------------------------------------------------------
 
     def perform(self, work: Work) -> None:
         """Do what the core wants done, as the pool does."""
+        if self._life.is_over:
+            return
+        self._life.journal.append(work.records)
         for stop in work.stop:
             self._stop(stop)
         over = [response for request in work.start if (response := self._start(request)) is not None]
+        for extension in work.extend:
+            self._extend(extension.ref, extension.until)
+        for limits in work.limits:
+            self._limit(limits)
         for ref in work.forget:
-            self._printed.pop(ref, None)
+            self._forget(ref)
         if over:
-            self.perform(self._core.ended(over))
+            self.perform(self._core.ended(over, now=self._machine.now()))
+
+    def _start(self, request: TaskRequest) -> TaskResponse | None:
+        type = request.spec.type
+        if type in self._host.declines:
+            return TaskResponse(request.ref, Declined(message="not here"))
+        place = self._host.places.get(type)
+        if place is None:
+            doing = self._machine.begin(request)
+            doing.run.kept = True  # as long as this process lives
+            self._inline.append(doing)
+            return TaskResponse(request.ref, doing.at_once())
+        if place:
+            self._spawn(request)
+        else:
+            doing = self._machine.begin(request)
+            self._own[request.ref] = self._machine.disk.printed[request.ref] = doing
+            doing.go(self, process=self._host.process)
+            if doing.plan.poison:
+                self._loop.call_later(doing.plan.seconds / 2, self._die_of, doing, context=self._context)
+        return None
+
+    def _die_of(self, doing: Doing) -> None:
+        """Work takes its process along; a supervisor starts the next one."""
+        if not self._life.is_over and not doing.is_over:
+            self._host.kill()
+            self._loop.call_later(1.0, self._host.start)
+
+    def _spawn(self, request: TaskRequest) -> None:
+        spawner, until = self._spawner, self._core.lease_until(request.ref)
+        self._spawned[request.ref] = spawner
+        if spawner.is_dead:
+            self._soon(self._told_never_began(request.ref))
+        else:
+            spawner.order(lambda: spawner.start(request, until))
+
+    async def _told_never_began(self, ref: AttemptRef) -> None:
+        """The spawner was no more when it was asked."""
+        self._spawned.pop(ref, None)
+        self._tell(TaskResponse(ref, Declined(message="there was no spawner", just_this=True)))
+
+    def _stop(self, stop: Stop) -> None:
+        if stop.ref in self._own:
+            self._own[stop.ref].stop(stop)
+        elif (spawner := self._spawned.get(stop.ref)) is not None:
+            spawner.order(lambda: spawner.stop(stop))
+            orphan = self._machine.orphans.get(stop.ref)
+            if orphan is not None and spawner.is_dead:
+                orphan.stop(stop)
+
+    def _extend(self, ref: AttemptRef, until: float) -> None:
+        spawner = self._spawned.get(ref)
+        if spawner is not None:
+            spawner.order(lambda: spawner.extend(ref, until))
+
+    def _limit(self, limits: NewLimits) -> None:
+        ref, number, until, silence = limits
+        self._machine.history.told.append(Told(self._loop.time(), self._machine.name, ref, number))
+        machine, spawner = self._machine, self._spawned.get(ref)
+        left = None if until is None else machine.clock.real(until - machine.now())
+        if ref in self._own:
+            self._own[ref].limit(number, left=left, silence=silence)
+        elif spawner is not None:
+            spawner.order(lambda: spawner.limit(ref, number, left=left, silence=silence))
+
+    def _forget(self, ref: AttemptRef) -> None:
+        self._machine.disk.printed.pop(ref, None)
+        spawner = self._spawned.pop(ref, None)
+        if spawner is not None and not spawner.is_dead:
+            spawner.order(lambda: spawner.forget(ref))
+            return
+        for disk in self._machine.disk.spawners.values():  # what a dead spawner left is removed
+            disk.exits.pop(ref, None)
 
     def read(self, read: LogRead) -> LogChunk:
         """What was printed there, or a gap."""
-        doing = self._printed.get(read.ref)
+        doing = self._machine.disk.printed.get(read.ref)
         if doing is None:
             return LogChunk(read.ref, read.stream, read.offset, b"", read.limit)
-        end = read.offset + read.limit
-        if doing.plan.gap is not None and read.stream is LogStream.STDOUT:
-            begin, behind = doing.plan.gap
-            if begin <= read.offset < behind:
-                return LogChunk(read.ref, read.stream, read.offset, b"", min(behind, end) - read.offset)
-            if read.offset < begin:
-                end = min(end, begin)
-        data = output_of(read.ref, read.stream, read.offset, end - read.offset)
-        return LogChunk(read.ref, read.stream, read.offset, data)
+        return doing.read(read)
 
-    def die(self) -> None:
-        """The process is no more, and nothing that it ran."""
-        for doing in self._doing.values():
-            doing.run.ended_at = self._loop.time()
-        self.halt()
+    # -- what becomes of work -----------------------------------------------------------------------------------------
+
+    def started(self, doing: Doing) -> None:
+        """Work has begun."""
+        if not self._life.is_over:
+            self._core.started(doing.ref, at=doing.began_at, containment="process_group")
+
+    def grew(self, doing: Doing, stream: LogStream) -> None:
+        """Work has printed."""
+        if not self._life.is_over:
+            self._core.output_grew(doing.ref, stream, doing.printed[stream])
+
+    def advanced(self, doing: Doing, progress: Progress) -> None:
+        """Work says how far it is."""
+        if not self._life.is_over:
+            self._core.progress(doing.ref, progress)
+
+    def ended(self, doing: Doing, finished: Finished) -> None:
+        """Work is over."""
+        if self._own.pop(doing.ref, None) is not None:
+            self._loop.call_later(DURABLE_SECONDS, self._must_be_durable, doing)
+        self._tell(TaskResponse(doing.ref, finished))
+
+    def _must_be_durable(self, doing: Doing) -> None:
+        """So long after its end, work that ran in here has been written down, if there was nothing in the way."""
+        is_hindered = self._machine.disk.full or self._core.journal_failing or self._loop.is_stalled(self._host.process)
+        if not self._life.is_over and not is_hindered and doing.run.outcome is not None:
+            doing.run.kept = True
+
+    def _tell(self, *responses: TaskResponse) -> None:
+        if not self._life.is_over:
+            self.perform(self._core.ended(responses, now=self._machine.now()))
+
+    # -- what earlier processes left ----------------------------------------------------------------------------------
+
+    def adopt(self, doing: Doing, spawner: Spawner) -> None:
+        """A command of an earlier process runs on with its spawner."""
+        self._spawned[doing.ref] = spawner
+        self.take_up(doing)
+
+    def take_up(self, doing: Doing) -> None:
+        """Tell again what is known of work that was begun by an earlier process."""
+        self.started(doing)
+        for stream in LogStream:
+            if doing.printed[stream]:
+                self.grew(doing, stream)
+
+    def knows(self, ref: AttemptRef, spawner: Spawner) -> None:
+        """A living spawner has the end of a command: it is to be told to forget it."""
+        self._spawned[ref] = spawner
+
+    def await_orphan(self, ref: AttemptRef, doing: Doing | None, *, exclusive: bool) -> None:
+        """Wait until nothing is left of a command without a spawner, and have it killed unless it is exclusive."""
+        self._soon(self._clear(ref, doing, exclusive=exclusive))
+
+    async def _clear(self, ref: AttemptRef, doing: Doing | None, *, exclusive: bool) -> None:
+        if doing is not None and not exclusive:
+            await asyncio.sleep(self._host.chance.uniform(0, 0.3))
+            doing.die()
+        while doing is not None and not doing.is_over:  # noqa: ASYNC110 - nobody tells of the end of an orphan
+            await asyncio.sleep(LOOK_SECONDS)
+        self._machine.orphans.pop(ref, None)
+        self._spawned.pop(ref, None)
+        self._tell(TaskResponse(ref, Gone(message="its spawner died")))
+
+    def spawner_died(self, spawner: Spawner) -> None:
+        """A spawner is no more: what it had written down is read, and what it left is cleared away."""
+        refs = [ref for ref, one in self._spawned.items() if one is spawner]
+        self._loop.call_later(self._host.chance.uniform(0, 0.1), self._look_after, refs, spawner, context=self._context)
+
+    def _look_after(self, refs: Sequence[AttemptRef], spawner: Spawner) -> None:
+        if self._life.is_over:
+            return
+        disk = self._machine.disk.spawners[spawner.id]
+        for ref in refs:
+            if ref not in self._spawned:
+                continue
+            exit = disk.exits.get(ref)
+            doing = self._machine.orphans.get(ref) or self._machine.disk.printed.get(ref)
+            if exit is not None:
+                self._spawned.pop(ref)
+                self._tell(TaskResponse(ref, exit.finished))
+            elif ref not in disk.ordered:
+                self._soon(self._told_never_began(ref))
+            else:
+                exclusive = doing is not None and doing.request.execution == "exclusive"
+                self.await_orphan(ref, doing, exclusive=exclusive)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def die(self, *, left: bool) -> None:
+        """The process is no more, and nothing that ran in it."""
+        for doing in self._own.values():
+            doing.run.killed_agent = not left
+            doing.die()
+        if not left:
+            for doing in self._inline:
+                doing.run.kept = False
+        self._stop_watching()
 
     def halt(self) -> None:
         """Stop everything, and leave the records as they are."""
-        for doing in self._doing.values():
-            if doing.task is not None:
-                doing.task.cancel()
-        self._doing.clear()
+        for doing in self._own.values():
+            doing.halt()
+        self._stop_watching()
 
-    def _start(self, request: TaskRequest) -> TaskResponse | None:
-        if request.spec.type in self._declines:
-            return TaskResponse(request.ref, Declined(message="not here"))
-        doing = Doing(request, plan_of(request.payload), self._note(request))
-        if not doing.plan.seconds:
-            return TaskResponse(request.ref, self._finished(doing, Outcome(doing.plan.outcome)))
-        self._doing[request.ref] = self._printed[request.ref] = doing
-        doing.task = self._loop.create_task(self._work(doing))
-        return None
+    def _stop_watching(self) -> None:
+        for spawner in self._host.spawners.values():
+            if spawner.line is self:
+                spawner.cut_line()
+        for task in list(self._watches):
+            task.cancel()
 
-    def _stop(self, stop: Stop) -> None:
-        doing = self._doing.get(stop.ref)
-        if doing is not None and doing.stop is None:
-            doing.stop = stop
-            doing.wake.set()
-
-    async def _work(self, doing: Doing) -> None:
-        """The course of one attempt, to its end or to the end of its process."""
-        finished = await self._course(doing)
-        del self._doing[doing.request.ref]
-        self.perform(self._core.ended([TaskResponse(doing.request.ref, finished)]))
-
-    async def _course(self, doing: Doing) -> Finished:
-        plan, ref = doing.plan, doing.request.ref
-        self._core.started(ref, at=self._loop.time(), containment="process_group")
-        timeout_ms = doing.request.spec.timeout_ms
-        seconds = plan.seconds
-        if timeout_ms is not None and seconds * 1000 > timeout_ms:
-            seconds = timeout_ms / 1000 if plan.obeys else min(seconds, timeout_ms / 1000 + LATE_SECONDS)
-        for step in range(1, plan.steps + 1):
-            await self._pause(doing, seconds / plan.steps)
-            if doing.stop is not None:
-                return await self._obey(doing, doing.stop)
-            self._advance(doing, step)
-        if seconds < plan.seconds:
-            return self._finished(doing, Outcome.TIMEOUT)
-        return self._finished(doing, Outcome(plan.outcome))
-
-    def _advance(self, doing: Doing, step: int) -> None:
-        """Print and report as far as the plan goes by now."""
-        plan, ref = doing.plan, doing.request.ref
-        for stream in LogStream:
-            printed = plan.length(stream) * step // plan.steps
-            if printed > doing.printed[stream]:
-                doing.printed[stream] = printed
-                self._core.output_grew(ref, stream, printed)
-        if step < plan.steps:
-            self._core.progress(ref, Progress(fraction=step / plan.steps))
-
-    async def _obey(self, doing: Doing, stop: Stop) -> Finished:
-        """End because of a stop: soon, or when it is killed."""
-        await asyncio.sleep(STOP_SECONDS if doing.plan.obeys else max(STOP_SECONDS, stop.grace_ms / 1000))
-        by_timer = stop.reason not in {Reason.CANCELLED_BY_CALLER, Reason.SUPERSEDED}
-        return self._finished(doing, Outcome.TIMEOUT if by_timer else Outcome.CANCELLED, stop.reason)
-
-    async def _pause(self, doing: Doing, seconds: float) -> None:
-        """Let time pass, but not beyond a stop."""
-        timer = self._loop.call_later(seconds, doing.wake.set)
-        await doing.wake.wait()
-        timer.cancel()
-        if doing.stop is None:
-            doing.wake.clear()
-
-    def _finished(self, doing: Doing, outcome: Outcome, reason: Reason = Reason.NONE) -> Finished:
-        """Write the end down, and say it as an agent does."""
-        stopped = outcome in {Outcome.TIMEOUT, Outcome.CANCELLED}
-        run = doing.run
-        run.ended_at, run.outcome = self._loop.time(), outcome
-        run.tree_gone = doing.plan.tree_gone or not stopped
-        return Finished(
-            outcome=outcome,
-            reason=reason or (Reason.RUN_TIMEOUT if outcome is Outcome.TIMEOUT else Reason.NONE),
-            run_seconds=run.ended_at - run.began_at,
-            log_totals={stream: size for stream, size in doing.printed.items() if size},
-            tree_gone=run.tree_gone,
-        )
+    def _soon(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine, context=self._context)
+        self._watches[task] = None
+        task.add_done_callback(self._watches.pop)

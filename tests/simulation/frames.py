@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nodelink.task import LogChunk, TaskResponse, Verdict
-from nodelink_server.core.agents import Hello
+from nodelink.taken import Taken
+from nodelink.task import AttemptRef, LogChunk, TaskResponse, Verdict
+from nodelink_server.core.handshake import Hello
 from nodelink_server.core.session import Outgoing
 
 
@@ -18,6 +19,8 @@ class Said:
     responses: Sequence[TaskResponse] = ()
     chunks: Sequence[LogChunk] = ()
     heartbeat: int = 0
+    running: Sequence[AttemptRef] = ()
+    counted: Taken | None = None
     draining: bool = False
     goodbye: bool = False
 

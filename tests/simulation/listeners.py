@@ -10,7 +10,7 @@ from nodelink.errors import StoreError
 from nodelink_server.core.events import EventFilter
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import EventName, TaskEvent
-from tests.simulation.history import Heard, Listening
+from tests.checking.history import Heard, Listening
 from tests.simulation.servers import ServerHost, Unanswered
 
 

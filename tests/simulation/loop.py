@@ -10,11 +10,13 @@ import asyncio
 import heapq
 import random
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+PROCESS: ContextVar[str] = ContextVar("PROCESS", default="")
+"""The process that runs. What it starts and what it waits for belongs to it; empty: the world around."""
 MOST_STEPS = 20_000_000
 """A run that takes more steps than this does not come to an end."""
 
@@ -36,6 +38,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._chance = chance
         self._ready: list[asyncio.Handle] = []
         self._scheduled: list[asyncio.TimerHandle] = []
+        self._parked: dict[str, list[asyncio.Handle]] = {}
         self.steps = 0
         self.problems: list[BaseException] = []
         """What went wrong in tasks and callbacks without anybody to tell."""
@@ -48,6 +51,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _note_problem(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         self.problems.append(error if error is not None else RuntimeError(context["message"]))
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    def stall(self, process: str) -> None:
+        """Let nothing of a process run until `go_on`: it has been stopped, and time goes on without it."""
+        self._parked.setdefault(process, [])
+
+    def go_on(self, process: str) -> None:
+        """Let a process run again, and all at once what it would have done meanwhile."""
+        self._ready.extend(self._parked.pop(process, ()))
+
+    def is_stalled(self, process: str) -> bool:
+        """Whether nothing of a process runs."""
+        return process in self._parked
 
     # -- what BaseEventLoop leaves to its subclasses ------------------------------------------------------------------
 
@@ -77,10 +94,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 ready[place] = ready[-1]
                 ready.pop()
             self.steps += 1
-            if not handle._cancelled:
+            if not handle._cancelled and not (self._parked and self._park(handle)):
                 handle._run()
         if self.steps > MOST_STEPS:
             raise Endless(f"{self.steps} steps in {self._now:.1f} virtual seconds")
+
+    def _park(self, handle: asyncio.Handle) -> bool:
+        """Put aside what belongs to a process that is stalled."""
+        parked = self._parked.get(handle._context.get(PROCESS, ""))  # type: ignore[attr-defined]  # of Handle
+        if parked is None:
+            return False
+        parked.append(handle)
+        return True
 
     def _jump(self) -> None:
         """Go to the next timer, and make everything ready that is due then."""
@@ -94,6 +119,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
             handle = heapq.heappop(scheduled)
             if not handle.cancelled():
                 self._ready.append(handle)
+
+
+def process_context(name: str) -> Context:
+    """A context for what a process of this name begins."""
+    context = copy_context()
+    context.run(PROCESS.set, name)
+    return context
+
+
+def virtual_loop() -> VirtualLoop:
+    """The loop that runs."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop
 
 
 def run_virtually(main: Coroutine[Any, Any, T], *, seed: int | None = None) -> T:
@@ -114,6 +153,8 @@ def run_virtually(main: Coroutine[Any, Any, T], *, seed: int | None = None) -> T
 
 def _end_tasks(loop: VirtualLoop) -> None:
     """Cancel what still runs, so that nothing is left half done."""
+    for process in list(loop._parked):
+        loop.go_on(process)
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()

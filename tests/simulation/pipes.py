@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from tests.simulation.loop import process_context
+
 F = TypeVar("F")
 SLOW_SHARE = 0.02
 
@@ -30,7 +32,9 @@ class Pipe(Generic[F]):
         self._last = 0.0
         self._wake = asyncio.Event()
         self._held = False
+        self._cut = False
         self._broken = False
+        self._network = process_context("")
         self.on_end: Callable[[], None] | None = None
         """Called at the far end when it learns that nothing more will come."""
 
@@ -66,10 +70,11 @@ class Pipe(Generic[F]):
         """Lose what is under way. The far end learns of it after so many seconds."""
         self._under_way.clear()
         self._held = False
-        self._loop.call_later(told_after, self._break)
+        self._cut = True
+        self._loop.call_later(told_after, self._break, context=self._network)
 
     def _dispatch(self, frame: F | None) -> None:
-        if self._broken:
+        if self._cut or self._broken:
             return
         self._under_way.append(frame)
         if not self._held:
@@ -78,7 +83,7 @@ class Pipe(Generic[F]):
     def _schedule(self) -> None:
         delay = self._chance.uniform(0.0, 2.0) if self._chance.random() < SLOW_SHARE else self._chance.uniform(0, 0.02)
         self._last = max(self._last, self._loop.time() + delay)
-        self._loop.call_at(self._last, self._arrive)
+        self._loop.call_at(self._last, self._arrive, context=self._network)
 
     def _arrive(self) -> None:
         if self._held or self._broken or not self._under_way:
@@ -99,10 +104,15 @@ class Pipe(Generic[F]):
 
 
 class Wire(Generic[F]):
-    """Both directions of one connection: `up` from the agent to the server, `down` back."""
+    """Both directions of one connection: `up` from the agent to the server, `down` back.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random) -> None:
+    `machine`, `life`: who dialled, and with which of its processes.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, chance: random.Random, *, machine: str, life: int) -> None:
         self._chance = chance
+        self.machine = machine
+        self.life = life
         self.up: Pipe[F] = Pipe(loop, chance)
         self.down: Pipe[F] = Pipe(loop, chance)
 
@@ -111,10 +121,12 @@ class Wire(Generic[F]):
         self.up.cut(told_after=self._chance.uniform(0, 3))
         self.down.cut(told_after=self._chance.uniform(0, 3))
 
-    def hold(self) -> None:
-        """Open a hole."""
-        self.up.hold()
-        self.down.hold()
+    def hold(self, direction: str = "both") -> None:
+        """Open a hole, for what goes "up", "down" or "both" ways."""
+        if direction != "down":
+            self.up.hold()
+        if direction != "up":
+            self.down.hold()
 
     def release(self) -> None:
         """Close the hole."""

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-import zlib
 from dataclasses import asdict, dataclass
 
-from nodelink.task import AttemptRef, LogStream, Outcome
-
-_BLOCK_BYTES = 64 * 1024
-_BLOCK = random.Random("output").randbytes(_BLOCK_BYTES)
-_ENDLESS = _BLOCK * 3
+from nodelink.task import LogStream, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +14,8 @@ class Plan:
     """The course of one task's work.
 
     `seconds` 0: done at once, inline. `obeys`: ends soon after a stop, else when it is killed. `gap`: a run of its
-    standard output, from and to, that its agent could not keep.
+    standard output, from and to, that its agent could not keep. `poison`: the process dies in which it is done, unless
+    that is one of its own. `fails`: how many of its first attempts fail before it comes to its outcome.
     """
 
     token: str
@@ -31,6 +27,12 @@ class Plan:
     obeys: bool = True
     tree_gone: bool = True
     gap: tuple[int, int] | None = None
+    poison: bool = False
+    fails: int = 0
+
+    def outcome_of(self, attempt: int) -> Outcome:
+        """How an attempt ends that is left alone."""
+        return Outcome.FAILED if attempt <= self.fails else Outcome(self.outcome)
 
     @property
     def payload(self) -> bytes:
@@ -50,9 +52,9 @@ def plan_of(payload: bytes) -> Plan:
     return Plan(**fields)
 
 
-def draw_plan(token: str, chance: random.Random) -> Plan:
-    """A course of work: mostly short, sometimes long, silent or talkative, seldom unruly."""
-    if chance.random() < 0.25:
+def draw_plan(token: str, type: str, chance: random.Random) -> Plan:
+    """A course of work: mostly short, sometimes long, silent or talkative, seldom unruly. An echo is done at once."""
+    if type == "echo":
         return Plan(token=token, outcome=_outcome(chance))
     stdout = _length(chance)
     gap = None
@@ -61,7 +63,7 @@ def draw_plan(token: str, chance: random.Random) -> Plan:
         gap = (begin, begin + chance.randrange(1, 1_000))
     return Plan(
         token=token,
-        seconds=chance.choice((chance.uniform(0.01, 1.0), chance.uniform(1.0, 8.0), chance.uniform(5.0, 30.0))),
+        seconds=chance.uniform(*chance.choice(((0.01, 1.0), (1.0, 8.0), (5.0, 60.0), (20.0, 60.0)))),
         outcome=_outcome(chance),
         stdout=stdout,
         stderr=_length(chance) if chance.random() < 0.3 else 0,
@@ -69,16 +71,8 @@ def draw_plan(token: str, chance: random.Random) -> Plan:
         obeys=chance.random() < 0.8,
         tree_gone=chance.random() < 0.95,
         gap=gap,
+        poison=type == "render" and chance.random() < 0.05,
     )
-
-
-def output_of(ref: AttemptRef, stream: LogStream, begin: int, length: int) -> bytes:
-    """What an attempt prints there: no two streams, and hardly two places, look alike."""
-    start = (zlib.crc32(f"{ref.task_id}/{ref.attempt}/{stream}".encode()) + begin) % _BLOCK_BYTES
-    if length <= 2 * _BLOCK_BYTES:
-        return _ENDLESS[start : start + length]
-    times = length // _BLOCK_BYTES + 2
-    return (_BLOCK * times)[start : start + length]
 
 
 def _outcome(chance: random.Random) -> str:

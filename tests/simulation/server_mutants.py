@@ -12,14 +12,13 @@ from nodelink.task import (
     Execution,
     Finished,
     HeldState,
-    LogChunk,
     ResultAck,
-    TaskRequest,
     TaskResponse,
 )
-from nodelink_server.core.agents import Hello
-from nodelink_server.core.grants import never_began
-from nodelink_server.core.ports import Batch, Change, EventName, LogRow, Receipt
+from nodelink.values import evolve
+from nodelink_server.core.handshake import Hello
+from nodelink_server.core.losses import never_began
+from nodelink_server.core.ports import AgentRecord, Batch, Change, EventName, Receipt
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Task, started
 
@@ -43,12 +42,12 @@ def believes_stale_results(manager: Any) -> None:
     """Whatever an agent says of a task is taken for its current attempt."""
     consider = manager.rooms.processor._consider
 
-    def gullible(session: Any, response: TaskResponse, found: Mapping[str, Task], plans: Any, acks: Any) -> None:
-        task = manager.registry.get(response.ref.task_id) or found.get(response.ref.task_id)
+    def gullible(session: Any, response: TaskResponse, round: Any) -> None:
+        task = manager.registry.get(response.ref.task_id) or round.found.get(response.ref.task_id)
         if task is not None and task.attempt is not None:
             response = response._replace(ref=task.ref)
             session = manager.agents.session(task.attempt.agent_id) or session
-        consider(session, response, found, plans, acks)
+        consider(session, response, round)
 
     manager.rooms.processor._consider = gullible
 
@@ -74,28 +73,41 @@ def writes_without_a_guard(manager: Any) -> None:
 def speaks_before_the_grant_is_durable(manager: Any) -> None:
     """A task is handed over while its grant is still being committed."""
     grants, told = manager.rooms.grants, set()
-    to, deliver = grants.to, grants.deliver
+    change_of, deliver = grants._granted, grants.deliver
 
-    def hasty(session: AgentSession, task: Task) -> Task:
-        after: Task = to(session, task)
-        request = TaskRequest(ref=after.ref, spec=task.spec, payload=task.payload or b"", execution=task.execution)
-        told.add(after.ref)
-        session.deliver(request)
-        return after
+    def hasty(session: AgentSession, task: Task, fence: int) -> Change:
+        change: Change = change_of(session, task, fence)
+        if task.payload is not None and change.task.ref not in grants._starting:
+            told.add(change.task.ref)
+            session.deliver(grants._request(session, change.task))
+        return change
 
     def once(session: AgentSession | None, task: Task) -> None:
         if task.ref not in told:
             deliver(session, task)
 
-    grants.to, grants.deliver = hasty, once
+    grants._granted, grants.deliver = hasty, once
+
+
+def starts_what_was_accepted_before_the_commit(manager: Any) -> None:
+    """An accepted offer is started while its grant is still being committed."""
+    grants = manager.rooms.grants
+    grant = grants._grant_accepted
+
+    def hasty(session: AgentSession, offered: Sequence[tuple[AttemptRef, Task]]) -> None:
+        for ref, task in offered:
+            session.start(grants.start_of(session, grants._granted(session, task, ref.fence).task))
+        grant(session, offered)
+
+    grants._grant_accepted = hasty
 
 
 def exceeds_the_task_credit(manager: Any) -> None:
     """One more task than the agent has room for."""
     open_session = manager.agents._open
 
-    def generous(hello: Hello) -> AgentSession:
-        session: Any = open_session(hello)
+    def generous(hello: Hello, record: AgentRecord) -> AgentSession:
+        session: Any = open_session(hello, record)
         session._credit = 1
         given = session.credit_given
 
@@ -114,19 +126,13 @@ def leaks_slots(manager: Any) -> None:
     """A slot that was promised in vain is not given back."""
     open_session = manager.agents._open
 
-    def leaky(hello: Hello) -> AgentSession:
-        session: Any = open_session(hello)
+    def leaky(hello: Hello, record: AgentRecord) -> AgentSession:
+        session: Any = open_session(hello, record)
         session.release = lambda count: None
         opened: AgentSession = session
         return opened
 
     manager.agents._open = leaky
-
-
-def forgets_grants_made_in_vain(manager: Any) -> None:
-    """What never reached its agent is not taken back."""
-    manager.rooms.grants.take_back = lambda refs: None
-    manager.agents._take_back = lambda refs: None
 
 
 # -- the server: hellos -----------------------------------------------------------------------------------------------
@@ -139,13 +145,17 @@ def ignores_what_a_hello_lacks(manager: Any) -> None:
 
 def runs_once_tasks_again(manager: Any) -> None:
     """A lost attempt of class once waits again, like a replayable one."""
-    missing = manager.rooms.reconciler._missing
+    losses = manager.rooms.reconciler._losses
+    lost = losses.lost
 
-    def careless(session: AgentSession, task: Task) -> Change | None:
-        change: Change | None = missing(session, replace(task, execution=Execution.REPLAYABLE))
-        return change
+    def careless(task: Task, **why: Any) -> Change | None:
+        forged = evolve(task, execution=Execution.REPLAYABLE) if task.execution is Execution.ONCE else task
+        change: Change | None = lost(forged, **why)
+        if change is None or forged is task:
+            return change
+        return replace(change, task=evolve(change.task, execution=Execution.ONCE))
 
-    manager.rooms.reconciler._missing = careless
+    losses.lost = careless
 
 
 def trusts_every_memory(manager: Any) -> None:
@@ -167,21 +177,6 @@ def lets_old_hellos_win(manager: Any) -> None:
     agents.connect = confused
 
 
-def trusts_hellos_that_were_overtaken(manager: Any) -> None:
-    """A hello is believed about grants that are newer than itself."""
-    change = manager.rooms.reconciler._change
-
-    def unguarded(session: Any, states: Mapping[AttemptRef, HeldState], task: Task) -> Change | None:
-        number, session.number = session.number, 1 << 60
-        try:
-            found: Change | None = change(session, states, task)
-            return found
-        finally:
-            session.number = number
-
-    manager.rooms.reconciler._change = unguarded
-
-
 def takes_the_ended_for_started(manager: Any) -> None:
     """An attempt that has ended is said to have started, though it may have been declined."""
     change = manager.rooms.reconciler._change
@@ -201,58 +196,7 @@ def forgets_grants_at_a_restart(manager: Any) -> None:
 
     async def forgetful() -> None:
         await restore()
-        manager.agents._granted.clear()
+        for held in manager.rooms.leases._heard.values():
+            held.clear()
 
     manager.restore = forgetful
-
-
-# -- the server: queues, keys, events, output, memory -----------------------------------------------------------------
-
-
-def refills_over_what_came_meanwhile(manager: Any) -> None:
-    """A task that came while a queue was read from the database is passed over."""
-    scheduler = manager.scheduler
-    front_of, refill = scheduler._front, scheduler._refill
-
-    async def blind(shape: Any, front: Any) -> None:
-        end = type(front).end_refill
-
-        def end_refill(fetched: Any) -> int:
-            front._first_kept_out = None
-            return int(end(front, fetched))
-
-        front.end_refill = end_refill
-        await refill(shape, front)
-
-    scheduler._front, scheduler._refill = front_of, blind
-
-
-def ignores_idempotency_keys(manager: Any) -> None:
-    """A request that is repeated is a new task."""
-    manager.rooms.submissions._key = lambda submission, caller: None
-
-
-def forgets_what_resuming_listeners_missed(manager: Any) -> None:
-    """Whoever comes back hears only what is new."""
-    bus = manager.events
-    watch = bus.watch
-    bus.watch = lambda filter, after: watch(filter, after=None if after is None else bus.newest)
-
-
-def appends_output_as_it_comes(manager: Any) -> None:
-    """Output that was sent twice is stored twice."""
-    row_of = manager.logs._row
-
-    def careless(session: AgentSession, chunk: LogChunk) -> LogRow | None:
-        intake = manager.logs._intakes.get(chunk.ref)
-        if intake is not None:
-            chunk = chunk._replace(offset=intake.ends[chunk.stream])
-        row: LogRow | None = row_of(session, chunk)
-        return row
-
-    manager.logs._row = careless
-
-
-def never_cleans_up(manager: Any) -> None:
-    """Finished tasks stay in memory."""
-    manager.rooms.cleanup.forget_old = lambda: None

@@ -7,20 +7,22 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from nodelink.errors import HandshakeRefused, LinkError, ProtocolViolation, StoreUnavailable
-from nodelink_server.core.agents import Hello
+from nodelink.errors import HandshakeRefused, LinkError, Overloaded, ProtocolViolation, StoreUnavailable
+from nodelink_server.core.handshake import Hello
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.session import LOG_WINDOW_BYTES, RESPONSE_WINDOW_FRAMES, AgentSession
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.errors import CommitUnknown
 from nodelink_server.store.memory import MemoryStore
+from tests.checking.history import Contact, History
 from tests.simulation.frames import Frame, Refusal, Said, Welcome
-from tests.simulation.history import History
+from tests.simulation.loop import process_context, virtual_loop
 from tests.simulation.pipes import PipeEnded, Wire
 from tests.support.clock import LoopClock
 from tests.support.lagging_store import LaggingStore
 
 T = TypeVar("T")
+PROCESS = "server"
 Pause = Callable[[str], Awaitable[None]]
 Fault = Callable[[str], None]
 
@@ -51,6 +53,7 @@ class ServerHost:
         self.history = history
         self.chance = chance
         self.life: ServerLife | None = None
+        self._loop = virtual_loop()
 
     @property
     def manager(self) -> TaskManager | None:
@@ -62,8 +65,21 @@ class ServerHost:
         if self.life is None or self.life.is_over:
             self.life = ServerLife(self)
 
+    def stall(self) -> None:
+        """Stop the process, as a debugger would; time goes on without it."""
+        self._loop.stall(PROCESS)
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        self._loop.go_on(PROCESS)
+
+    def heard(self, wire: Wire[Frame]) -> None:
+        """The server has heard of a machine."""
+        self.history.contacts.append(Contact(self._loop.time(), wire.machine, wire.life))
+
     def crash(self) -> None:
         """Kill the server. Nothing of it is left but the disk."""
+        self.go_on()
         if self.life is not None:
             self.life.end()
             self.life = None
@@ -99,13 +115,14 @@ class ServerLife:
     def __init__(self, host: ServerHost) -> None:
         self._host = host
         self._loop = asyncio.get_running_loop()
+        self._context = process_context(PROCESS)
         self._dead = False
         self.is_ready = False
         store = LaggingStore(host.disk, pause=self._pause, fault=self._fault)
-        self.manager = host.make_manager(store)
+        self.manager = self._context.run(host.make_manager, store)
         self._calls: dict[asyncio.Task[object], None] = {}  # in order, so that a seed decides everything
         self._wires: dict[Wire[Frame], None] = {}
-        self._main = self._loop.create_task(self._live(), name="server")
+        self._main = self._loop.create_task(self._live(), name="server", context=self._context)
         self._main.add_done_callback(self._ended)
 
     @property
@@ -158,7 +175,7 @@ class ServerLife:
 
     async def call(self, ask: Callable[[TaskManager], Awaitable[T]]) -> T:
         """Ask the core. Raises `Unanswered` if the server dies meanwhile, or the answer is lost."""
-        task = self._loop.create_task(self._asked(ask))
+        task = self._loop.create_task(self._asked(ask), context=process_context(PROCESS))
         self._own(task)
         if self._host.chance.random() < 0.05:
             self._loop.call_later(self._host.chance.uniform(0, 0.3), task.cancel)
@@ -182,7 +199,7 @@ class ServerLife:
     def serve(self, wire: Wire[Frame]) -> None:
         """Carry a connection to its end."""
         self._wires[wire] = None
-        task = self._loop.create_task(self._carry(wire))
+        task = self._loop.create_task(self._carry(wire), context=process_context(PROCESS))
         self._own(task)
         if self._host.chance.random() < 0.5:
             wire.up.on_end = lambda: _break_off(task)  # the stream is reset: whatever serves it is broken off
@@ -205,11 +222,14 @@ class ServerLife:
         except HandshakeRefused as refused:
             wire.down.send(Refusal(refused.last_session))
             return
+        except Overloaded:
+            return
+        self._host.heard(wire)
         connection = _Connection(self.manager, session, wire, self._host)
         try:
             welcome = Welcome(
                 verdicts=tuple(verdicts),
-                heartbeat=self.manager.options.heartbeat,
+                heartbeat=session.period,
                 response_credit=RESPONSE_WINDOW_FRAMES,
                 log_credit=LOG_WINDOW_BYTES,
             )
@@ -232,6 +252,7 @@ class _Connection:
         self._wire = wire
         self._clock = host.clock
         self._chance = host.chance
+        self._host = host
         self._loop = asyncio.get_running_loop()
         self.left = False
 
@@ -267,7 +288,10 @@ class _Connection:
         if frame.chunks:
             manager.logs.receive(session, frame.chunks)
         if frame.heartbeat:
-            session.heartbeat(frame.heartbeat, load=0.0, draining=frame.draining)
+            self._host.heard(self._wire)
+            session.heartbeat(
+                frame.heartbeat, load=0.0, draining=frame.draining, running=frame.running, counted=frame.counted
+            )
         if frame.goodbye:
             self.left = True
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.simulation.loop import Deadlock, VirtualLoop, run_virtually
+from tests.simulation.loop import Deadlock, VirtualLoop, process_context, run_virtually, virtual_loop
 
 
 async def _sleepers(count: int) -> list[int]:
@@ -96,3 +96,44 @@ def test_a_cancelled_timer_does_not_move_the_clock() -> None:
     loop = VirtualLoop()
     assert loop.run_until_complete(main()) == 1
     loop.close()
+
+
+async def _tick(ticks: list[float]) -> None:
+    while True:
+        await asyncio.sleep(1)
+        ticks.append(asyncio.get_running_loop().time())
+
+
+def test_nothing_of_a_stalled_process_runs_until_it_goes_on() -> None:
+    async def main() -> tuple[list[float], list[float]]:
+        loop = virtual_loop()
+        stalled: list[float] = []
+        free: list[float] = []
+        tasks = [
+            loop.create_task(_tick(stalled), context=process_context("one")),
+            loop.create_task(_tick(free), context=process_context("other")),
+        ]
+        await asyncio.sleep(2.5)
+        loop.stall("one")
+        await asyncio.sleep(3)
+        loop.go_on("one")
+        await asyncio.sleep(1.2)
+        for task in tasks:
+            task.cancel()
+        return stalled, free
+
+    stalled, free = run_virtually(main())
+
+    assert stalled == [1, 2, 5.5, 6.5]
+    assert free == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_may_end_while_a_process_is_stalled() -> None:
+    async def main() -> str:
+        loop = virtual_loop()
+        loop.create_task(_tick([]), context=process_context("one"))
+        loop.stall("one")
+        await asyncio.sleep(5)
+        return "over"
+
+    assert run_virtually(main()) == "over"

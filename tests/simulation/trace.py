@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.simulation.history import Commit, History, Life, Run
+from tests.checking.history import Commit, History, Life, Run
 
 
 def trace(history: History) -> list[str]:
@@ -13,6 +13,8 @@ def trace(history: History) -> list[str]:
         *(line for commit in history.commits for line in _of_commit(commit)),
         *(line for run in history.runs for line in _of_run(run)),
         *(line for life in history.lives for line in _of_life(life)),
+        *((deed.at, f"person     {deed.verb} of {deed.task_id}: done {deed.done}") for deed in history.deeds),
+        *((spared.begin, f"spared     until {spared.end:.3f}: {spared.why}") for spared in history.spared),
         *((sight.at, f"caller     {sight.verb} showed {sight.task_id} as {sight.status}") for sight in history.sights),
     ]
     return [f"{at:9.3f}  {what}" for at, what in sorted(lines)]
@@ -27,13 +29,15 @@ def _of_commit(commit: Commit) -> Iterator[tuple[float, str]]:
 
 
 def _of_run(run: Run) -> Iterator[tuple[float, str]]:
-    name = f"{run.ref.task_id} attempt {run.ref.attempt} fence {run.ref.fence:x} on {run.agent_id}"
+    name = f"{run.ref.task_id} attempt {run.ref.attempt} fence {run.ref.fence:x} on {run.machine}"
     yield run.began_at, f"work       {name} began{'' if run.granted else ' WITHOUT A GRANT'}"
     if run.ended_at is not None:
-        yield run.ended_at, f"work       {name} ended: {run.outcome or 'with its process'}"
+        end = run.outcome or ("its lease was over" if run.lapsed else "unseen")
+        yield run.ended_at, f"work       {name} ended: {end}{'' if run.kept else ', and nothing has kept that'}"
 
 
 def _of_life(life: Life) -> Iterator[tuple[float, str]]:
-    yield life.began_at, f"agent      {life.agent_id} process {life.number} began"
+    what = f"{life.kind:<10} {life.machine} {life.kind} {life.number}"
+    yield life.began_at, f"{what} began"
     if life.ended_at is not None:
-        yield life.ended_at, f"agent      {life.agent_id} process {life.number} {'left' if life.left else 'died'}"
+        yield life.ended_at, f"{what} {'left' if life.left else 'died'}"

@@ -7,24 +7,43 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 from nodelink.errors import StoreUnavailable
+from nodelink_server.core.session import SILENT_PERIODS
 from nodelink_server.store.errors import CommitUnknown
 from tests.simulation.agents import AgentHost
+from tests.simulation.mishaps import Mishaps
 from tests.simulation.servers import ServerHost
 from tests.support.clock import LoopClock
+
+LEAST_SILENT = 3
 
 FAULTS = (
     "server_crash",
     "server_stop",
+    "server_stall",
+    "server_down",
     "commit_unknown",
     "store_away",
     "store_slow",
     "cut",
     "cut",
     "hole",
+    "hole",
+    "mass_silence",
+    "clock_jump",
+    "agent_kill",
     "agent_kill",
     "agent_leave",
-    "clock_jump",
+    "agent_stall",
+    "limp",
+    "limp",
+    "spawner_kill",
+    "suspend",
+    "reboot",
+    "disk_lost",
+    "disk_full",
+    "clone",
 )
+"""The kinds of faults, the common ones more than once."""
 
 
 def draw_faults(chance: random.Random) -> tuple[str, ...]:
@@ -44,9 +63,14 @@ class Weather:
         self._clock = clock
         self._chance = chance
         self._loop = asyncio.get_running_loop()
-        self._away = False
+        self.is_away = False
+        """Whether the database does not answer."""
         self._slow = False
         self._lose_next = False
+        self.keeps_down = 0
+        """How many reasons there are not to start the server."""
+        self.silences: list[tuple[float, object]] = []
+        """When everybody fell silent, and under which life of the server."""
         self.is_fair = False
         """Nothing goes wrong any more."""
 
@@ -65,37 +89,46 @@ class Weather:
 
     def fault(self, kind: str) -> None:
         """Raise what the store raises now."""
-        if self._away or (not self.is_fair and self._chance.random() < 0.002):
+        if self.is_away or (not self.is_fair and self._chance.random() < 0.002):
             raise StoreUnavailable("the database is away")
 
     async def rage(
-        self, server: ServerHost, agents: Sequence[AgentHost], *, seconds: float, faults: Sequence[str]
+        self,
+        server: ServerHost,
+        agents: Sequence[AgentHost],
+        mishaps: Mishaps,
+        *,
+        seconds: float,
+        faults: Sequence[str],
     ) -> None:
         """Let these things go wrong at some moments within so many seconds, then mend everything."""
         deeds: dict[str, Callable[[], Awaitable[None]]] = {
             "server_crash": lambda: self._crash(server),
             "server_stop": lambda: self._stop(server),
+            "server_stall": lambda: self._stall(server),
+            "server_down": lambda: self._stay_down(server),
             "commit_unknown": self._lose_commit,
             "store_away": self._leave_store,
             "store_slow": self._slow_store,
             "cut": lambda: self._cut(agents),
-            "hole": lambda: self._hole(agents),
-            "agent_kill": lambda: self._kill(agents),
-            "agent_leave": lambda: self._leave(agents),
+            "hole": lambda: self._hole([self._chance.choice(agents)]),
+            "mass_silence": lambda: self._silence(server, agents),
             "clock_jump": self._jump,
+            **mishaps.deeds,
         }
         async with asyncio.TaskGroup() as group:
             for fault in faults:
                 group.create_task(self._later(deeds[fault], self._chance.uniform(0, seconds)))
         self.is_fair = True
-        self._away = self._slow = self._lose_next = False
-        for agent in agents:
-            agent.start()
+        self.is_away = self._slow = self._lose_next = False
+        mishaps.mend()
 
-    async def keep_up(self, server: ServerHost) -> None:
-        """Start the server again whenever it has died."""
+    async def keep_up(self, server: ServerHost, *, look: Callable[[], None]) -> None:
+        """Start the server again whenever it has died, and have somebody look every second."""
         while True:
-            server.start()
+            look()
+            if not self.keeps_down:
+                server.start()
             await asyncio.sleep(1.0)
 
     async def _later(self, deed: Callable[[], Awaitable[None]], seconds: float) -> None:
@@ -104,6 +137,10 @@ class Weather:
 
     def _some_time(self, most: float) -> Awaitable[None]:
         return asyncio.sleep(self._chance.uniform(0, most) * self._chance.random())
+
+    def _long_time(self) -> Awaitable[None]:
+        """Sometimes too short for anything to run out, sometimes long enough for everything."""
+        return asyncio.sleep(self._chance.choice((self._chance.uniform(0, 20), self._chance.uniform(10, 120))))
 
     async def _crash(self, server: ServerHost) -> None:
         server.crash()
@@ -115,9 +152,22 @@ class Weather:
         self._lose_next = True
 
     async def _leave_store(self) -> None:
-        self._away = True
-        await self._some_time(20)
-        self._away = False
+        self.is_away = True
+        await self._some_time(self._chance.choice((5.0, 20.0, 100.0)))
+        self.is_away = False
+
+    async def _stall(self, server: ServerHost) -> None:
+        """Stop the server's process, and let it go on minutes later, as if nothing had been."""
+        server.stall()
+        await self._long_time()
+        server.go_on()
+
+    async def _stay_down(self, server: ServerHost) -> None:
+        """Kill the server, and let nobody start it for long."""
+        self.keeps_down += 1
+        server.crash()
+        await self._long_time()
+        self.keeps_down -= 1
 
     async def _slow_store(self) -> None:
         self._slow = True
@@ -130,29 +180,29 @@ class Weather:
             agent.wire.cut()
 
     async def _hole(self, agents: Sequence[AgentHost]) -> None:
-        """Swallow what one agent and the server say to each other; it arrives late, on links that are long gone."""
-        agent = self._chance.choice(agents)
-        agent.in_hole = True
-        swallowed = [agent.wire] if agent.wire is not None else []
-        for wire in swallowed:
-            wire.hold()
-        await self._some_time(50)
-        agent.in_hole = False
-        for wire in agent.held + swallowed:
-            self._loop.call_later(self._chance.choice((0.0, self._chance.uniform(0, 15))), wire.release)
-        agent.held.clear()
+        """Swallow what agents and the server say to each other; it arrives late, on links that are long gone."""
+        direction = self._chance.choice(("both", "both", "up", "down"))
+        for agent in agents:
+            agent.enter_hole(direction)
+        await self._long_time()
+        for agent in agents:
+            agent.leave_hole()
 
-    async def _kill(self, agents: Sequence[AgentHost]) -> None:
-        agent = self._chance.choice(agents)
-        agent.kill()
-        await self._some_time(15)
-        agent.start()
-
-    async def _leave(self, agents: Sequence[AgentHost]) -> None:
-        agent = self._chance.choice(agents)
-        await agent.leave(self._chance.uniform(0, 10))
-        await self._some_time(10)
-        agent.start()
+    async def _silence(self, server: ServerHost, agents: Sequence[AgentHost]) -> None:
+        """Everybody falls silent at once. If that pulls the brake, nothing may expire while it is on."""
+        manager, since, life = server.manager, self._loop.time(), server.life
+        connected = len(manager.agents.sessions()) if manager is not None else 0
+        for agent in agents:
+            agent.enter_hole()
+        holes = [agent.holes for agent in agents]
+        await self._long_time()
+        is_whole = holes == [agent.holes for agent in agents]  # no other deed has let anybody speak
+        for agent in agents:
+            agent.leave_hole()
+        if manager is None or not is_whole or connected < LEAST_SILENT or connected < len(agents):
+            return
+        if self._loop.time() - since > (SILENT_PERIODS + 1) * manager.options.heartbeat:
+            self.silences.append((since, life))
 
     async def _jump(self) -> None:
         self._clock.skew_ms += self._chance.randrange(-20_000, 20_000)

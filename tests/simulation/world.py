@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import count
 
-from nodelink.task import TaskRequest
+from nodelink.task import Execution, TaskRequest, TaskStatus
 from nodelink_agent.core.agent import AgentCore
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.handshake import FEATURES
+from nodelink_server.core.leases import Patience as ServerPatience
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.states import GRANTED
+from nodelink_server.core.task import Task
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
+from tests.checking.history import Commit, History, Listening, Patience
 from tests.simulation.agents import AgentHost
-from tests.simulation.callers import HANDLERS, Caller
+from tests.simulation.callers import HANDLERS, PLACES, Caller
 from tests.simulation.census import kept_tasks, leftovers
 from tests.simulation.frames import Frame
-from tests.simulation.history import Commit, History, Listening
 from tests.simulation.listeners import Listener
 from tests.simulation.loop import run_virtually
+from tests.simulation.machines import Machine
+from tests.simulation.mishaps import Mishaps
+from tests.simulation.outages import Outages
+from tests.simulation.people import Person
 from tests.simulation.pipes import Wire
+from tests.simulation.placing import SIDES
 from tests.simulation.servers import ServerHost
 from tests.simulation.weather import Weather, draw_faults
 from tests.support.clock import LoopClock
@@ -30,8 +38,11 @@ from tests.support.clock import LoopClock
 MOST_CALM_SECONDS = 600
 """How long after the last fault everything must have come to rest."""
 
+LOOKS_AT_LEFTOVERS = 3
+
 MakeManager = Callable[..., TaskManager]
 MakeCore = Callable[..., AgentCore]
+SpoilHost = Callable[[AgentHost], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,27 +69,53 @@ def draw_scale(chance: random.Random) -> Scale:
         batches=(1, 1, 4, 8) if is_flood else (1, 1, 1, 2, 5),
         lag=0.2 if is_flood else 0.005,
         faults=draw_faults(chance),
-        seconds=chance.choice((5.0, 15.0) if is_flood else (15.0, 40.0)),
+        seconds=chance.choice((5.0, 15.0) if is_flood else (15.0, 40.0, 120.0)),
         options=Options(
             channel_size=chance.choice((1, 2, 100)),
             window=chance.choice((1, 2, 5, 1_000)),
             heartbeat=chance.choice((2.0, 5.0)),
+            patience=draw_patience(chance),
         ),
     )
+
+
+def draw_patience(chance: random.Random) -> ServerPatience:
+    """Short leases, so that they run out."""
+    return ServerPatience(
+        lease=chance.choice((16_000, 30_000, 60_000)),
+        start_lease=chance.choice((10_000, 24_000)),
+        lost_after=chance.choice((30_000, 80_000)),
+        unknown_after=chance.choice((25_000, 60_000)),
+        grace=chance.choice((10_000, 40_000)),
+        brake=chance.choice((40_000, 100_000)),
+    )
+
+
+def draw_rate(chance: random.Random) -> float:
+    """How fast a clock goes: right, or wrong by as much as a clock may be."""
+    return chance.choice((1.0, 0.98, 1.02, chance.uniform(0.98, 1.02)))
 
 
 class World:
     """Everything of one run."""
 
-    def __init__(self, seed: int, *, make_manager: MakeManager, make_core: MakeCore) -> None:
+    def __init__(self, seed: int, *, make_manager: MakeManager, make_core: MakeCore, spoil: SpoilHost) -> None:
         self._seed = seed
+        self._spoil = spoil
         self._make_core = make_core
         self._loop = asyncio.get_running_loop()
         self._make_manager = make_manager
         self.scale = draw_scale(self._chance("scale"))
-        self.history = History()
+        patience = self.scale.options.patience
+        self.history = History(
+            patience=Patience(
+                lease=patience.lease / 1000,
+                lost_after=patience.lost_after / 1000,
+                unknown_after=patience.unknown_after / 1000,
+            )
+        )
         self.disk = Disk()
-        self._clock = LoopClock()
+        self._clock = LoopClock(start=1_000.0, rate=draw_rate(self._chance("clock")))
         self._weather = Weather(lag=self.scale.lag, clock=self._clock, chance=self._chance("weather"))
         self._ids = count(1)
         self._blocks_seen = 0
@@ -92,21 +129,30 @@ class World:
             chance=self._chance("server"),
         )
         self.agents = [self._agent(number) for number in range(self.scale.agents)]
+        self.history.slots = {agent.name: agent.slots for agent in self.agents}
+        self._copies: list[AgentHost] = []
+        self._mishaps = Mishaps(self.agents, copy=self._copy, chance=self._chance("mishaps"))
+        self._outages = Outages(self.server, self._weather, history=self.history, options=self.scale.options)
+        self._person = Person(disk=self.disk, server=self.server, history=self.history, chance=self._chance("person"))
 
     async def run(self) -> History:
         """Live through it, from the first request to quiescence."""
         async with asyncio.TaskGroup() as beside:
-            around = [beside.create_task(self._weather.keep_up(self.server)), beside.create_task(self._listen())]
+            around = [
+                beside.create_task(self._weather.keep_up(self.server, look=self._outages.look)),
+                beside.create_task(self._listen()),
+            ]
             for agent in self.agents:
                 agent.start()
             await self._busy_time()
             await self._come_to_rest()
+            self._outages.end()
+            self.history.leftovers = await self._leftovers()
             self.history.kept = kept_tasks(self.disk)
-            self.history.leftovers = leftovers(self.server.manager, self.agents)
             for task in around:
                 task.cancel()
         self.server.crash()
-        for agent in self.agents:
+        for agent in self.agents + self._copies:
             agent.halt()
         return self.history
 
@@ -121,28 +167,54 @@ class World:
                     server=self.server,
                     history=self.history,
                     chance=self._chance(name),
+                    machines=self.agents,
                 )
                 group.create_task(caller.run(seconds=scale.seconds, rounds=scale.rounds))
-            group.create_task(self._weather.rage(self.server, self.agents, seconds=scale.seconds, faults=scale.faults))
+            group.create_task(self._person.meddle(seconds=scale.seconds))
+            group.create_task(
+                self._weather.rage(self.server, self.agents, self._mishaps, seconds=scale.seconds, faults=scale.faults)
+            )
 
     async def _come_to_rest(self) -> None:
         """Wait until nothing is left to do, and then until what is over is forgotten."""
-        end = self._loop.time() + MOST_CALM_SECONDS
+        fair_since = self._loop.time()
         while not self._is_calm():
-            if self._loop.time() > end:
+            if self._loop.time() > fair_since + MOST_CALM_SECONDS:
                 return
             await asyncio.sleep(1.0)
+            await self._person.settle(fair_since=fair_since)
+            await self._lift_cordons()
         await asyncio.sleep(12.0)
 
+    async def _leftovers(self) -> list[str]:
+        """What is still held. Servers write something down now and then: what is on its way is no leftover."""
+        found: list[str] = []
+        for _ in range(LOOKS_AT_LEFTOVERS):
+            found = leftovers(self.server.manager, self.agents)
+            if not found:
+                break
+            await asyncio.sleep(0.7)
+        return found
+
     def _is_calm(self) -> bool:
-        """Whether nothing is left to do, and every agent is connected."""
+        """Whether nothing is left to do, and every agent is connected and heard of."""
         manager = self.server.manager
         return (
-            not self.disk.live
-            and manager is not None
+            manager is not None
+            and all(session.last_beat for session in manager.agents.sessions())
+            and all(self._stays_in_doubt(row.task) for row in self.disk.live.values())
             and len(manager.agents.sessions()) == len(self.agents)
             and all(agent.life is not None and agent.life.core.is_idle for agent in self.agents)
         )
+
+    def _stays_in_doubt(self, task: Task) -> bool:
+        return task.status is TaskStatus.UNKNOWN and self._person.lets_it_be(task)
+
+    async def _lift_cordons(self) -> None:
+        manager = self.server.manager
+        for session in manager.agents.sessions() if manager is not None else ():
+            if session.cordoned:
+                await self._person.undrain(session.agent_id)
 
     # -- its parts ----------------------------------------------------------------------------------------------------
 
@@ -155,28 +227,78 @@ class World:
         )
 
     def _agent(self, number: int) -> AgentHost:
-        chance = self._chance(f"agent{number}")
-        return AgentHost(
-            name=f"agent{number}",
-            slots=chance.choice((1, 2, 4)),
-            handlers=HANDLERS if number == 0 else {type: HANDLERS[type] for type in ("echo", "fussy")},
+        return self._agent_on(
+            f"agent{number}",
+            f"agent{number}",
+            handlers=HANDLERS if number % 2 == 0 else {type: HANDLERS[type] for type in HANDLERS if type != "render"},
             declines=frozenset() if number == 0 else frozenset({"fussy"}),
-            dial=self._dial,
+            labels={"side": SIDES[number % 2], "machine": f"agent{number}"},
+            features=frozenset() if self._chance(f"features {number}").random() < 0.1 else FEATURES,
+        )
+
+    def _agent_on(
+        self,
+        name: str,
+        agent_id: str,
+        *,
+        handlers: dict[str, Execution],
+        declines: frozenset[str],
+        labels: Mapping[str, str],
+        features: Collection[str],
+    ) -> AgentHost:
+        chance = self._chance(name)
+        machine = Machine(
+            name=name,
+            clock=LoopClock(start=chance.uniform(0, 1e6), rate=draw_rate(chance)),
             is_granted=self._is_granted,
+            history=self.history,
+            chance=chance,
+        )
+        host = AgentHost(
+            agent_id=agent_id,
+            machine=machine,
+            slots=chance.choice((1, 2, 4)),
+            handlers=handlers,
+            places=PLACES,
+            declines=declines,
+            labels=labels,
+            resources={"key": 1_000},
+            features=features,
+            dial=self._dial,
             make_core=self._make_core,
             history=self.history,
             chance=chance,
         )
+        if self._spoil is not None:
+            self._spoil(host)
+        return host
 
-    def _dial(self, agent: AgentHost) -> Wire[Frame]:
-        wire: Wire[Frame] = Wire(self._loop, agent.chance)
+    def _copy(self, agent: AgentHost) -> AgentHost:
+        """A machine that was made from the image of another one, with its identity and without its journal."""
+        name = f"{agent.name} copy {len(self._copies) + 1}"
+        copy = self._agent_on(
+            name,
+            agent.agent_id,
+            handlers=dict(agent.handlers),
+            declines=agent.declines,
+            labels=agent.labels,
+            features=agent.features,
+        )
+        copy.machine.disk.session = agent.machine.disk.session
+        self._copies.append(copy)
+        return copy
+
+    def _dial(self, agent: AgentHost, life: int) -> Wire[Frame]:
+        wire: Wire[Frame] = Wire(self._loop, agent.chance, machine=agent.name, life=life)
         self.server.accept(wire)
         return wire
 
     def _is_granted(self, request: TaskRequest) -> bool:
-        """Whether the disk knows of this grant, and of none after it."""
+        """Whether the disk knows of this grant, and of none after it. Whom a person overruled cannot know it yet."""
         row = self.disk.rows[self.disk.keys[request.ref.task_id]]
-        return row.task.attempt is not None and row.task.ref == request.ref and row.task.status in GRANTED
+        task = row.task
+        is_current = task.attempt is not None and task.ref == request.ref and task.status in GRANTED
+        return is_current or any(note.remark.by for note in row.notes)
 
     async def _pause(self, kind: str) -> None:
         if kind == "applied":
@@ -205,10 +327,12 @@ class World:
         return Listener(listening, server=self.server, chance=self._chance(f"listener {task_id}"))
 
 
-def simulate(seed: int, *, make_manager: MakeManager = TaskManager, make_core: MakeCore = AgentCore) -> History:
-    """The history of one run."""
+def simulate(
+    seed: int, *, make_manager: MakeManager = TaskManager, make_core: MakeCore = AgentCore, spoil: SpoilHost = None
+) -> History:
+    """The history of one run. `spoil` is called with every agent's host."""
 
     async def main() -> History:
-        return await World(seed, make_manager=make_manager, make_core=make_core).run()
+        return await World(seed, make_manager=make_manager, make_core=make_core, spoil=spoil).run()
 
     return run_virtually(main(), seed=seed)

@@ -16,7 +16,7 @@ from nodelink_server.core.assembly import Options
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import EventName, Store, TaskEvent
 from nodelink_server.core.submissions import Accepted
-from nodelink_server.core.task import TaskRecord
+from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore

@@ -10,12 +10,17 @@ from typing import Any
 
 from nodelink.address import Address
 from nodelink.task import AttemptRef, Execution, Finished, Outcome, Reason
+from nodelink_agent.boottime import boottime
 from nodelink_agent.context import BeginTrace
 from nodelink_agent.handlers.echo import ECHO
 from nodelink_agent.handlers.registry import Context, HandlerEntry, HandlerRegistry
+from nodelink_agent.journal.disk import Disk
+from nodelink_agent.journal.file import JournalFile
+from nodelink_agent.journal.journal import Journal
 from nodelink_agent.link import Introduction, Link
 from nodelink_agent.output import Output
 from nodelink_agent.pool import Pool
+from nodelink_agent.running import Elsewhere
 
 DONE = Finished(outcome=Outcome.COMPLETED, output=b'"done"')
 
@@ -76,11 +81,18 @@ async def open_pool(
     margin: float = 10.0,
     kept_bytes: int = 1 << 20,
     begin_trace: BeginTrace | None = None,
+    file: JournalFile | None = None,
+    elsewhere: Elsewhere | None = None,
+    clock: Callable[[], float] = boottime,
 ) -> AsyncIterator[Pool]:
-    """A pool that runs `echo` and the given handlers.
+    """A pool that runs `echo` and the given handlers, and knows what its journal does.
 
     `patience` and `margin`: seconds that a handler has to end after a stop. Of output, head and tail are kept.
     """
+    journal_directory = directory.with_name(f"{directory.name}-journal")
+    journal_directory.mkdir(exist_ok=True)
+    file = file or open_journal(journal_directory)
+    journal = Journal(file)
 
     def open_output(ref: AttemptRef, on_growth: Callable[[], None]) -> Output:
         place = directory / f"{ref.task_id}-{ref.attempt}-{ref.fence}"
@@ -89,13 +101,22 @@ async def open_pool(
     pool = Pool(
         slots=slots,
         handlers=HandlerRegistry([ECHO, *entries]),
+        journal=journal,
         open_output=open_output,
+        elsewhere=elsewhere,
         least_patience=patience,
         stop_margin=margin,
         begin_trace=begin_trace,
+        clock=clock,
     )
-    async with pool.open():
+    async with journal.open(), pool.open():
+        pool.restore(file.known)
         yield pool
+
+
+def open_journal(directory: Path, *, next_session: int = 1) -> JournalFile:
+    """The journal in a directory, without a reserve."""
+    return JournalFile(Disk(directory), next_session=next_session, reserve_bytes=0)
 
 
 def make_link(address: Address, pool: Pool, *, session: int = 1, slots: int = 5) -> Link:
@@ -105,6 +126,7 @@ def make_link(address: Address, pool: Pool, *, session: int = 1, slots: int = 5)
         secret=b"s" * 32,
         session=session,
         remembers_since=1,
+        process_since=1,
         host_id="host",
         name="agent",
         pool="default",
@@ -112,5 +134,7 @@ def make_link(address: Address, pool: Pool, *, session: int = 1, slots: int = 5)
         handlers=(),
         labels={"zone": "a"},
         software_version="test",
+        resources={"cpu": 3_500, "gpu": 2_000},
+        type_limits={"shell": 2},
     )
     return Link(address, introduction, pool, random=lambda: 0.5)

@@ -8,11 +8,17 @@ EPOCH_MS = 1_800_000_000_000
 
 
 class LoopClock:
-    """A `Clock` that goes with the running loop, whose wall clock may be wrong by `skew_ms`."""
+    """A `Clock` that goes with the running loop, `rate` times as fast.
 
-    def __init__(self, *, start: float = 0.0) -> None:
+    Its wall clock may be wrong by `skew_ms`. It may have gone on by `jumped` seconds in which nothing ran, as
+    CLOCK_BOOTTIME does while a machine is suspended.
+    """
+
+    def __init__(self, *, start: float = 0.0, rate: float = 1.0) -> None:
         self._start = start
+        self._rate = rate
         self.skew_ms = 0
+        self.jumped = 0.0
 
     def now(self) -> int:
         """The wall clock."""
@@ -20,11 +26,15 @@ class LoopClock:
 
     def monotonic(self) -> float:
         """Seconds that never go back."""
-        return self._start + asyncio.get_running_loop().time()
+        return self._start + self.jumped + asyncio.get_running_loop().time() * self._rate
 
     async def sleep(self, seconds: float) -> None:
-        """Return after so many seconds of the loop."""
-        await asyncio.sleep(seconds)
+        """Return after so many of its seconds."""
+        await asyncio.sleep(self.real(seconds))
+
+    def real(self, seconds: float) -> float:
+        """How long so many of its seconds truly are."""
+        return seconds / self._rate
 
 
 class ManualClock:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from nodelink.task import LogStream
 from nodelink_agent.command import Command, CommandEnd, CommandSpec
-from nodelink_agent.commands import Commands, start_spawner
+from nodelink_agent.commands import Commands, earlier_spawners, start_spawner
 from nodelink_agent.processes import snapshot
 from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent, Gap, SpoolReader
+
+ROOT = Path(__file__).resolve().parents[2]
+AGENT = "agent"
+"""The agent's directory within a test's."""
 
 PATIENCE = 50.0
 """Seconds after which a test that waits has failed."""
@@ -36,6 +43,10 @@ class Watched:
 
     async def start(self, commands: Commands, spec: CommandSpec) -> None:
         self._command = await commands.start(spec, self._note)
+
+    def adopt(self, commands: Commands, spawner_id: str, command_id: str) -> None:
+        """Take up a command that an earlier agent had started."""
+        self._command = commands.adopt(spawner_id, command_id, self._note)
 
     async def end(self) -> CommandEnd:
         async with asyncio.timeout(PATIENCE):
@@ -80,7 +91,7 @@ class Shop:
     def __init__(self, commands: Commands, folder: Path, spawner_pid: int) -> None:
         self.commands = commands
         self.spawner_pid = spawner_pid
-        self._folder = folder
+        self.folder = folder
         self._numbers = itertools.count(1)
 
     async def start(
@@ -91,9 +102,12 @@ class Shop:
         stdin: bytes = b"",
         head_bytes: int = HEAD_BYTES,
         tail_bytes: int = TAIL_BYTES,
+        timeout_seconds: float | None = None,
+        lease_until: float | None = None,
+        heartbeat_seconds: float | None = None,
     ) -> Watched:
         number = next(self._numbers)
-        directory = self._folder / str(number)
+        directory = self.folder / str(number)
         directory.mkdir()
         identity = {"NODELINK_TASK_ID": str(uuid.uuid4()), "NODELINK_FENCE": "1"}  # unlike any in another test run
         spec = CommandSpec(
@@ -105,6 +119,9 @@ class Shop:
             stdin=stdin,
             head_bytes=head_bytes,
             tail_bytes=tail_bytes,
+            timeout_seconds=timeout_seconds,
+            lease_until=lease_until,
+            heartbeat_seconds=heartbeat_seconds,
         )
         watched = Watched(directory)
         async with asyncio.timeout(PATIENCE):
@@ -118,11 +135,104 @@ class Shop:
 
 
 @asynccontextmanager
+async def open_commands(folder: Path) -> AsyncIterator[Commands]:
+    """The commands of an agent that begins, beside those that the folder has from earlier. Leaving ends all of them."""
+    spawner = start_spawner(folder / AGENT)
+    async with Commands(spawner, earlier=earlier_spawners(spawner)) as commands:
+        try:
+            yield commands
+        finally:
+            await commands.leave(stop=True)
+
+
+@asynccontextmanager
 async def open_shop(folder: Path) -> AsyncIterator[Shop]:
     """A spawner with nothing running. Leaving ends it."""
-    spawner = start_spawner()
-    async with Commands(spawner) as commands:
-        yield Shop(commands, folder, spawner.process.pid)
+    async with open_commands(folder) as commands:
+        yield Shop(commands, folder, commands._spawner.process.pid)
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """An agent that was killed, and what it left: a spawner with command `1`, in the folder `1`."""
+
+    spawner_pid: int
+    spawner_id: str
+    watched: Watched
+
+    @property
+    def home(self) -> Path:
+        """The spawner's directory."""
+        return self.watched.directory.parent / AGENT / "spawners" / self.spawner_id
+
+
+_AGENT = """
+import asyncio, json, sys
+from pathlib import Path
+from nodelink_agent.boottime import boottime
+from tests.support.commands import open_shop
+
+async def main(folder, argv, timeout, lease, heartbeat, run_until, stop):
+    async with open_shop(Path(folder)) as shop:
+        lease_until = None if lease is None else boottime() + lease
+        limits = {"timeout_seconds": timeout, "lease_until": lease_until, "heartbeat_seconds": heartbeat}
+        watched = await shop.start(*argv, **limits)
+        if run_until is not None:
+            shop.commands.limit("1", number=1, run_until=run_until, heartbeat_seconds=None)
+        if stop:
+            await watched.line()
+            watched.command.stop(3600, stop)
+        print(shop.spawner_pid, shop.commands.spawner_id, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main(**json.loads(sys.argv[1])))
+"""
+
+
+async def leave_behind(
+    folder: Path,
+    *argv: str,
+    timeout: float | None = None,
+    lease: float | None = None,
+    heartbeat: float | None = None,
+    run_until: float | None = None,
+    stop: str = "",
+) -> Departed:
+    """Let an agent start a command, stop it for a reason if one is given, and be killed.
+
+    `run_until`: the end of its run, by boottime, that the agent gives it in the first extension.
+    """
+    limits = {"timeout": timeout, "lease": lease, "heartbeat": heartbeat, "run_until": run_until}
+    words = {"folder": str(folder), "argv": argv, "stop": stop, **limits}
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _AGENT, json.dumps(words)), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert agent.stdout is not None
+    async with asyncio.timeout(PATIENCE):
+        pid, spawner_id = (await agent.stdout.readline()).decode().split()
+    agent.kill()
+    await agent.wait()
+    return Departed(int(pid), spawner_id, Watched(folder / "1"))
+
+
+class Gate:
+    """Holds a script at `{gate}` until it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "gate"
+        os.mkfifo(self._path)
+
+    def __format__(self, _spec: str) -> str:
+        return f"read go <{self._path}"
+
+    async def open(self) -> None:
+        """Let the script go on. Returns once it has come that far."""
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.to_thread(self._path.write_text, "go\n")
+
+    def release(self) -> None:
+        """Let go of a thread that waits for a script that never came."""
+        os.close(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK))
 
 
 def alive(pid: int) -> bool:

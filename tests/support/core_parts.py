@@ -21,12 +21,13 @@ from nodelink.task import (
     TaskStatus,
 )
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.attempt import Attempt, Stop
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.observer import Observer
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.submissions import Accepted
-from nodelink_server.core.task import Attempt, Stop, Task
+from nodelink_server.core.task import Task
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
 from tests.support.clock import EPOCH_MS, LoopClock

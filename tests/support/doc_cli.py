@@ -10,7 +10,7 @@ import click
 from nodelink.cli.app import COMMANDS, nodelink
 from nodelink.cli.exit_codes import MEANINGS
 from nodelink.cli.manual import CommandGroup, ManualCommand
-from nodelink.cli.unbuilt import UNBUILT, UNBUILT_OPTIONS
+from nodelink.cli.unbuilt import UNBUILT
 from tests.support.doc_parts import table
 
 Path = tuple[str, ...]
@@ -102,5 +102,4 @@ def _unbuilt() -> Iterator[str]:
     for group, names in UNBUILT.items():
         prefix = "" if group == "nodelink" else f"{group} "
         yield f"- {', '.join(f'`{prefix}{name}`' for name in names)}"
-    yield f"- {', '.join(f'`{name}`' for name in UNBUILT_OPTIONS)} of `run` and `submit`"
     yield "- `--token` and `NODELINK_TOKEN`"

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from nodelink import quantities, selectors, settings
+from nodelink.cli import task_reach
 from nodelink.client import channel, lines
 from nodelink.durations import format_duration as seconds
 from nodelink.durations import format_duration_ms as ms
 from nodelink_agent import endings, spool
 from nodelink_agent.core import agent as agent_core
-from nodelink_server import series
+from nodelink_server import priority_rules, series
 from nodelink_server.core import (
     accounts,
-    agents,
+    bulk,
+    characters,
     cleanup,
     events,
+    extensions,
+    handshake,
     jsontext,
     ledger,
+    limit_views,
     logbook,
-    reconcile,
+    losses,
+    placing_checks,
     scheduler,
     session,
     statistics,
     validation,
     waiting,
+    workspaces,
 )
 from nodelink_server.rpc import messages, reading, requests, submit_stream
 from nodelink_server.rpc import server as rpc_server
@@ -56,22 +64,59 @@ def tasks() -> Iterator[Row]:
     yield "a name or a value in it", f"{validation.MAX_METADATA_CHARS:,} characters", "422 `INVALID`"
     yield "name of a pool or a type", "63 letters, digits, `.`, `_`, `-`", "422 `INVALID`"
     yield "idempotency key", f"{validation.MAX_IDEMPOTENCY_KEY_CHARS} characters", "422 `INVALID`"
-    yield "`timeout`, `queue_timeout`", ms(validation.MAX_TIMEOUT_MS), "422 `INVALID`"
+    yield "`timeout`, `queue_timeout`, `start_timeout`", ms(validation.MAX_TIMEOUT_MS), "422 `INVALID`"
+    yield "`total_timeout`", ms(validation.MAX_DELAY_MS), "422 `INVALID`"
     yield "`delay`", ms(validation.MAX_DELAY_MS), "422 `INVALID`"
     yield "`grace` of a cancel", ms(validation.MAX_GRACE_MS), "422 `INVALID`"
-    yield "`reason` of a cancel", f"{validation.MAX_REASON_CHARS:,} characters", "422 `INVALID`"
+    yield "`reason` of a cancel or a decision", f"{validation.MAX_REASON_CHARS:,} characters", "422 `INVALID`"
+    yield "`lock`", f"{validation.MAX_LOCK_CHARS} printable characters", "422 `INVALID`"
+    yield "`max_attempts` of `retry`", f"{validation.MAX_ATTEMPTS}", "422 `INVALID`"
+    yield "`initial` and `max` of `retry`", ms(validation.MAX_RETRY_DELAY_MS), "422 `INVALID`"
+    yield "`multiplier` of `retry`", f"{validation.MAX_RETRY_MULTIPLIER}", "422 `INVALID`"
+    yield "`on` of `retry`", f"{validation.MAX_RETRY_ON} kinds of failures", "422 `INVALID`"
+    yield "time that a handler asks for before another try", seconds(endings.LONGEST_RETRY_AFTER), "cut"
+    yield "extensions of an attempt", f"{extensions.MOST_EXTENSIONS:,}", "409 `CANNOT_EXTEND`"
     yield "arguments of a command", f"{validation.MAX_ARGV:,}, {size(validation.MAX_ARGV_BYTES)}", "422 `INVALID`"
     yield (
         "environment of a command",
         f"{validation.MAX_ENV} variables, {size(validation.MAX_ENV_BYTES)}",
         "422 `INVALID`",
     )
+    yield "tasks that a bulk names", f"{bulk.MOST_IDS:,}", "413 `TOO_LARGE`"
+    looked = f"{bulk.MOST_TASKS:,}, and {seconds(bulk.MOST_SECONDS)}"
+    yield "tasks that one call of a bulk looks at, and how long it does", looked, "`more`, and where to go on"
+    yield "tasks of `tasks wait --for`", f"{task_reach.MOST_AT_ONCE}", "exit code 2"
     yield "live tasks", "no limit, or `max_live_tasks`", OVERLOADED
     yield (
         "times that a `replayable` task is lost with its agent",
-        f"{reconcile.MOST_LOSSES}",
+        f"{losses.MOST_LOSSES}",
         "`failed` (`infrastructure`)",
     )
+    yield "agents that die while they run one task", f"{losses.MOST_DEATHS}", "`failed` (`poison`)"
+
+
+def placing() -> Iterator[Row]:
+    """Where a task runs, beside whom, and in whose turn."""
+    yield "`labels`", f"{selectors.MAX_REQUIREMENTS} requirements", "422 `INVALID`"
+    yield "a name or a value in them", f"{selectors.MAX_LABEL_CHARS} characters", "422 `INVALID`"
+    yield "`slots`", f"{placing_checks.MAX_SLOTS:,}", "422 `INVALID`"
+    yield "`resources`", f"{placing_checks.MAX_RESOURCES}", "422 `INVALID`"
+    yield "an amount of one", f"{placing_checks.MAX_AMOUNT // 1000:,}", "422 `INVALID`"
+    yield "`limits`", f"{placing_checks.MAX_LIMITS} keys", "422 `INVALID`"
+    yield "places under one of them", f"{placing_checks.MAX_LIMIT:,}", "422 `INVALID`"
+    yield "`rate`", f"{placing_checks.MAX_RATES} keys", "422 `INVALID`"
+    yield "starts under one of them", f"{placing_checks.MAX_RATE:,}", "422 `INVALID`"
+    yield "the time in which they are counted", ms(placing_checks.MAX_RATE_MS), "422 `INVALID`"
+    yield "a key of `limits` or `rate`", f"{characters.MAX_KEY_CHARS} printable characters", "422 `INVALID`"
+    yield "`unique_key`, `fairness_key`", f"{characters.MAX_KEY_CHARS} printable characters", "422 `INVALID`"
+    yield "`fairness_weight`", f"{placing_checks.MAX_WEIGHT:,}", "422 `INVALID`"
+    yield "`heartbeat_timeout`", ms(placing_checks.MAX_HEARTBEAT_MS), "422 `INVALID`"
+    yield "tasks with agents at a time", "no limit, or `max_running`", "`pending` (`limit`)"
+    yield "a limit that an operator sets", f"{limit_views.MAX_LIMIT:,}", "422 `INVALID`"
+    listed = f"{limit_views.MOST_LISTED:,}, with {limit_views.MOST_HOLDERS} holders each"
+    yield "limits in a list", listed, "counted, and shown by `name`"
+    yield "workspaces", f"{workspaces.MOST_WORKSPACES:,}", "422 `INVALID`"
+    yield "`[priority_rules]`", f"{priority_rules.MOST_RULES:,}", "the server does not start"
 
 
 def results() -> Iterator[Row]:
@@ -126,8 +171,16 @@ def listeners() -> Iterator[Row]:
 
 def agent() -> Iterator[Row]:
     """Agents."""
-    yield "slots", f"{agents.MOST_SLOTS:,}", "refused at the start"
-    yield "types of tasks", f"{agents.MOST_TYPES}", "the session is refused"
+    yield "slots", f"{handshake.MOST_SLOTS:,}", "refused at the start"
+    yield "types of tasks", f"{handshake.MOST_TYPES}", "the session is refused"
+    yield "labels", f"{settings.MAX_LABELS}", "refused at the start"
+    yield "a name or a value of a label", f"{selectors.MAX_LABEL_CHARS} characters", "refused at the start"
+    yield "resources", f"{quantities.MOST_RESOURCES}", "refused at the start"
+    most = quantities.format_quantity(quantities.LARGEST_QUANTITY)
+    yield "an amount of one, in `cpu` processors or bytes of `memory`", most, "refused at the start"
+    yield "`type_limits`", f"{handshake.MOST_TYPES}, of 1 to {handshake.MOST_SLOTS:,}", "refused at the start"
+    yield "`note` of a drain", f"{validation.MAX_REASON_CHARS:,} characters", "422 `INVALID`"
+    yield "`deadline` of a drain", ms(validation.MAX_DRAIN_MS), "422 `INVALID`"
     yield "frame from an agent", size(reading.MAX_FRAME_BYTES), "the session ends"
     yield "a chunk of output", size(agent_core.MAX_CHUNK_BYTES), "the session ends"
     yield (
@@ -169,6 +222,7 @@ def python() -> Iterator[Row]:
 
 ROWS: Mapping[str, Callable[[], Iterable[Row]]] = {
     "tasks": tasks,
+    "placing": placing,
     "results": results,
     "http": http,
     "grpc": grpc,

@@ -32,7 +32,11 @@ def unbuilt_settings() -> Iterator[str]:
 def _rows(cls: type[Any]) -> Iterator[tuple[str, ...]]:
     for field in dataclasses.fields(cls):
         how = field.metadata["setting"]
-        yield f"`{field.name}`", f"`{how.flag}`", f"`{how.env}`", _default(field), how.about
+        yield f"`{field.name}`", _quoted(how.flag), _quoted(how.env), _default(field), how.about
+
+
+def _quoted(name: str) -> str:
+    return f"`{name}`" if name else ""
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

@@ -6,28 +6,36 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from nodelink.errors import LinkError
+from nodelink.taken import Taken
 from nodelink.task import (
+    EXTEND,
+    Accepted,
     AckDisposition,
     AttemptRef,
     CancelCommand,
     Execution,
+    ExtendCommand,
     HeldAttempt,
     LogAck,
     LogChunk,
     LogStream,
+    StartCommand,
     TaskRequest,
     TaskResponse,
     Update,
     Verdict,
 )
-from nodelink_server.core.agents import Hello
+from nodelink_server.core.handshake import Hello
 from nodelink_server.core.manager import TaskManager
-from nodelink_server.core.session import AgentSession
+from nodelink_server.core.session import AgentSession, DrainRequest, Outgoing
 from tests.support.core_parts import COMPLETED, Core
 
 
 class FakeAgent:
-    """One agent with its links. Collects what it is told."""
+    """One agent with its links. Collects what it is told: `tasks` are those that it may start.
+
+    It accepts what it is offered, unless `accepts` is false: then `offers` have to be answered by the test.
+    """
 
     def __init__(
         self, core: Core, *, agent_id: str = "a1", slots: int = 1, handlers: dict[str, Execution] | None = None
@@ -37,8 +45,14 @@ class FakeAgent:
         self.slots = slots
         self.handlers = handlers or {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
         self.number = 0
+        self.accepts = True
+        self.offers: dict[AttemptRef, TaskRequest] = {}
+        self.starts: list[StartCommand] = []
+        self.unknown: list[AttemptRef] = []
         self.tasks: list[TaskRequest] = []
         self.cancels: list[CancelCommand] = []
+        self.extends: list[ExtendCommand] = []
+        self.drains: list[DrainRequest] = []
         self.acks: dict[AttemptRef, AckDisposition] = {}
         self.log_acks: dict[tuple[AttemptRef, LogStream], LogAck] = {}
         self.response_credit = 0
@@ -67,15 +81,21 @@ class FakeAgent:
             "pool": "default",
             "slots": self.slots,
             "handlers": self.handlers,
+            "features": (EXTEND,),
             "held": held,
         }
         return Hello(**(fields | changes))  # type: ignore[arg-type]  # names of fields
 
     async def connect(
-        self, *, held: Sequence[HeldAttempt] = (), remembers_since: int = 1, credit: int | None = None
+        self,
+        *,
+        held: Sequence[HeldAttempt] = (),
+        remembers_since: int = 1,
+        credit: int | None = None,
+        **changes: object,
     ) -> Sequence[Verdict]:
-        """Open a session, and take all the work that there is room for."""
-        hello = self.hello(held=held, remembers_since=remembers_since)
+        """Open a session, and take all the work that there is room for. `changes`: what else its hello says."""
+        hello = self.hello(held=held, remembers_since=remembers_since, **changes)
         self._session, verdicts = await self.manager.connect(hello)
         loop = asyncio.get_running_loop()
         self._pumps = [
@@ -100,10 +120,20 @@ class FakeAgent:
         """Deliver standard output."""
         self.manager.logs.receive(self.session, [LogChunk(ref, LogStream.STDOUT, offset, data, gap)])
 
-    def beat(self, *, draining: bool = False) -> None:
-        """Send a heartbeat."""
+    def beat(self, *running: AttemptRef, draining: bool = False, counted: Taken | None = None) -> None:
+        """Send a heartbeat that lists these attempts, and tells what the agent counts as taken."""
+        number = self.session.last_beat + 1
         self.session.heard(self._now())
-        self.session.heartbeat(1, load=0.5, draining=draining)
+        self.session.heartbeat(number, load=0.5, draining=draining, running=running, counted=counted)
+
+    def give_credit(self, ended: int) -> None:
+        """Let itself be given as many tasks as it has slots, and as many more as have ended."""
+        self.session.credit_given(self.slots + ended)
+
+    async def offer(self) -> TaskRequest:
+        """The first task that it was offered."""
+        await self._until(lambda: bool(self.offers))
+        return next(iter(self.offers.values()))
 
     async def task(self, place: int = 0) -> TaskRequest:
         """The n-th task that it was given."""
@@ -114,6 +144,11 @@ class FakeAgent:
         """The first stop that it was told."""
         await self._until(lambda: bool(self.cancels))
         return self.cancels[0]
+
+    async def extended(self, place: int = 0) -> ExtendCommand:
+        """The n-th extension that it was told."""
+        await self._until(lambda: len(self.extends) > place)
+        return self.extends[place]
 
     async def acked(self, ref: AttemptRef) -> AckDisposition:
         """How a result was acknowledged."""
@@ -145,13 +180,29 @@ class FakeAgent:
                 self.end = end
                 self._told.set()
                 return
-            self.tasks += frame.tasks
+            self._take(frame)
             self.cancels += frame.cancels
+            self.extends += frame.extends
+            if frame.drain is not None:
+                self.drains.append(frame.drain)
             self.acks.update((ack.ref, ack.disposition) for ack in frame.result_acks)
             self.log_acks.update(frame.log_acks)
             self.response_credit = frame.response_credit or self.response_credit
             self.log_credit = frame.log_credit or self.log_credit
             self._told.set()
+
+    def _take(self, frame: Outgoing) -> None:
+        """Note the tasks that a frame hands over, offers, or has started."""
+        for request in frame.tasks:
+            if request.granted:
+                self.tasks.append(request)
+                continue
+            self.offers[request.ref] = request
+            if self.accepts:
+                self.say(request.ref, Accepted())
+        self.starts += frame.starts
+        self.unknown += frame.unknown
+        self.tasks += [self.offers[command.ref] for command in frame.starts if command.ref in self.offers]
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):

@@ -15,9 +15,12 @@ from nodelink.task import (
     AttemptRef,
     CancelCommand,
     Execution,
+    ExtendCommand,
     LogAck,
     LogChunk,
     ResultAck,
+    StartCommand,
+    TaskRequest,
     TaskResponse,
     TaskSpec,
     Verdict,
@@ -54,6 +57,8 @@ class FakeSession:
         self.ended = asyncio.Event()
         """The agent's side of the stream is over."""
         self.answers_heartbeats = True
+        self.unknown: list[AttemptRef] = []
+        """What the answers to heartbeats say counts no more."""
         self._context = context
         self._writing = asyncio.Lock()
         self._over: asyncio.Future[tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]] | None]
@@ -65,7 +70,7 @@ class FakeSession:
         interval_ms: int = 5_000,
         response_credit: int = 1_000,
         log_credit: int = 1 << 30,
-        protocol: int = 1,
+        protocol: int = 2,
     ) -> None:
         """Open the session."""
         frame = agent_pb2.ConnectResponse()
@@ -87,12 +92,35 @@ class FakeSession:
         async with self._writing:
             await soon(self._context.write(frame))
 
-    async def give(self, *refs: AttemptRef, type: str = "echo", payload: bytes = b"1", **spec: Any) -> None:
-        """Hand tasks of one kind to the agent."""
+    async def give(
+        self,
+        *refs: AttemptRef,
+        type: str = "echo",
+        payload: bytes = b"1",
+        execution: Execution = Execution.REPLAYABLE,
+        granted: bool = True,
+        lease_ms: int | None = None,
+        **spec: Any,
+    ) -> None:
+        """Hand tasks of one kind to the agent, or (not granted) offer them."""
         frame = agent_pb2.ConnectResponse()
         for ref in refs:
-            content = wire.spec_bytes(TaskSpec(type=type, **spec), payload)
-            wire.put_task_request(frame.tasks.add(), ref, content, Execution.REPLAYABLE)
+            request = TaskRequest(
+                ref=ref,
+                spec=TaskSpec(type=type, **spec),
+                payload=payload,
+                execution=execution,
+                granted=granted,
+                lease_ms=lease_ms,
+            )
+            wire.put_task_request(frame.tasks.add(), request)
+        await self.send(frame)
+
+    async def start(self, *commands: StartCommand) -> None:
+        """Grant what the agent has accepted."""
+        frame = agent_pb2.ConnectResponse()
+        for command in commands:
+            wire.put_start(frame.starts.add(), command)
         await self.send(frame)
 
     async def ack(self, *acks: ResultAck) -> None:
@@ -114,6 +142,13 @@ class FakeSession:
         frame = agent_pb2.ConnectResponse()
         for command in commands:
             wire.put_cancel(frame.cancels.add(), command)
+        await self.send(frame)
+
+    async def extend(self, *commands: ExtendCommand) -> None:
+        """Send extensions in one frame."""
+        frame = agent_pb2.ConnectResponse()
+        for command in commands:
+            wire.put_extend(frame.extends.add(), command)
         await self.send(frame)
 
     async def response(self) -> TaskResponse:
@@ -164,6 +199,8 @@ class FakeSession:
             self._sort(frame)
             if frame.HasField("heartbeat") and self.answers_heartbeats:
                 ack = agent_pb2.HeartbeatAck(number=frame.heartbeat.number)
+                for ref in self.unknown:
+                    wire.put_ref(ack.unknown.add(), ref)
                 await self.send(agent_pb2.ConnectResponse(heartbeat_ack=ack))
 
     def _sort(self, frame: agent_pb2.ConnectRequest) -> None:

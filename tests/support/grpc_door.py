@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,11 +17,11 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
 from nodelink.address import Address
-from nodelink.task import AttemptRef, Execution, HeldAttempt, HeldState
+from nodelink.task import EXTEND, AttemptRef, Execution, HeldAttempt, HeldState
 from nodelink.v1 import admin_pb2_grpc, task_pb2, task_pb2_grpc
 from nodelink_server.clock import SystemClock
-from nodelink_server.core.agents import Hello
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.handshake import Hello
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.store.disk import Disk
@@ -77,6 +77,16 @@ class GrpcDoor:
     channel: grpc.aio.Channel
     switch: Switch = field(default_factory=Switch)
 
+    @property
+    def workspaces(self) -> Any:
+        """The calls of the WorkspaceService."""
+        return admin_pb2_grpc.WorkspaceServiceStub(self.channel)
+
+    @property
+    def limits(self) -> Any:
+        """The calls of the LimitService."""
+        return admin_pb2_grpc.LimitServiceStub(self.channel)
+
     async def submit(self, type: str = "echo", payload: bytes = b"null", **spec: Any) -> str:
         """The id of a task that was accepted."""
         request = task_pb2.SubmitTaskRequest(spec=task_pb2.TaskSpec(type=type, payload=payload, **spec))
@@ -93,6 +103,9 @@ class GrpcDoor:
         session: int = 1,
         running: Sequence[AttemptRef] = (),
         labels: Mapping[str, str] | None = None,
+        features: Collection[str] = (EXTEND,),
+        resources: Mapping[str, int] | None = None,
+        type_limits: Mapping[str, int] | None = None,
     ) -> AsyncIterator[ManualAgent]:
         """An agent that is connected while open. `running`: what it has from an earlier session."""
         hello = Hello(
@@ -106,6 +119,9 @@ class GrpcDoor:
             slots=slots,
             handlers={"echo": Execution.REPLAYABLE, "shell": Execution.ONCE},
             labels=labels or {},
+            features=features,
+            resources=resources or {},
+            type_limits=type_limits or {},
             held=[HeldAttempt(ref, HeldState.RUNNING) for ref in running],
         )
         opened, _ = await self.manager.connect(hello)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -14,9 +14,12 @@ import httpx
 
 from nodelink.address import Address
 from nodelink.task import (
+    EXTEND,
+    Accepted,
     AttemptRef,
     CancelCommand,
     Execution,
+    ExtendCommand,
     Finished,
     LogChunk,
     LogStream,
@@ -27,8 +30,8 @@ from nodelink.task import (
     Update,
 )
 from nodelink_server.clock import SystemClock
-from nodelink_server.core.agents import Hello
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.handshake import Hello
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.session import AgentSession
 from nodelink_server.store.disk import Disk
@@ -41,6 +44,7 @@ from tests.support.core_parts import Database
 WAIT_SECONDS = 30.0
 VERSION = "1.2.3"
 ZONE: Mapping[str, str] = {"zone": "z1"}
+EMPTY: Mapping[str, int] = {}
 HANDLERS: Mapping[str, Execution] = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
 
 
@@ -49,12 +53,14 @@ def no_fault(kind: str) -> None:
 
 
 class ManualAgent:
-    """One agent at the manager's own door. It takes what it is given, and says what a test has it say."""
+    """One agent at the manager's own door. It accepts what it is given, and says what a test has it say."""
 
     def __init__(self, manager: TaskManager, session: AgentSession) -> None:
         self._manager = manager
         self._requests: asyncio.Queue[TaskRequest] = asyncio.Queue()
+        self._accepted: dict[AttemptRef, TaskRequest] = {}
         self._cancels: asyncio.Queue[CancelCommand] = asyncio.Queue()
+        self._extends: asyncio.Queue[ExtendCommand] = asyncio.Queue()
         self._done = 0
         self._offsets: dict[tuple[AttemptRef, LogStream], int] = {}
         self.session = session
@@ -64,9 +70,21 @@ class ManualAgent:
         while True:
             frame = await self.session.outgoing()
             for request in frame.tasks:
-                self._requests.put_nowait(request)
-            for command in frame.cancels:
-                self._cancels.put_nowait(command)
+                self._take_in(request)
+            for command in frame.starts:
+                self._requests.put_nowait(self._accepted.pop(command.ref))
+            for extension in frame.extends:
+                self._extends.put_nowait(extension)
+            for stop in frame.cancels:
+                self._cancels.put_nowait(stop)
+
+    def _take_in(self, request: TaskRequest) -> None:
+        """Take what is granted, and accept what is offered."""
+        if request.granted:
+            self._requests.put_nowait(request)
+        else:
+            self._accepted[request.ref] = request
+            self.say(request.ref, Accepted())
 
     async def next_task(self) -> TaskRequest:
         """The next task, however long it takes to come."""
@@ -81,6 +99,11 @@ class ManualAgent:
         """The next stop."""
         async with asyncio.timeout(WAIT_SECONDS):
             return await self._cancels.get()
+
+    async def extended(self) -> ExtendCommand:
+        """The next extension."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self._extends.get()
 
     def say(self, ref: AttemptRef, update: Update) -> None:
         """Send one response."""
@@ -135,6 +158,9 @@ class Door:
         slots: int = 4,
         labels: Mapping[str, str] = ZONE,
         handlers: Mapping[str, Execution] = HANDLERS,
+        features: Collection[str] = (EXTEND,),
+        resources: Mapping[str, int] = EMPTY,
+        type_limits: Mapping[str, int] = EMPTY,
     ) -> AsyncIterator[ManualAgent]:
         """An agent that is connected while open."""
         hello = Hello(
@@ -148,6 +174,9 @@ class Door:
             slots=slots,
             handlers=handlers,
             labels=labels,
+            features=features,
+            resources=resources,
+            type_limits=type_limits,
             software_version="0.1.0",
         )
         opened, _ = await self.manager.connect(hello)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from nodelink.task import LogStream
 from nodelink_server.core.ports import LogEnds, LogRow, Place, Shape, TaskEvent
-from nodelink_server.core.task import Task, TaskRecord
+from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.store.memory import MemoryStore
 
 
@@ -28,6 +29,12 @@ class LaggingStore(MemoryStore):
     async def waiting(self, shape: Shape, after: Place | None, limit: int) -> Sequence[Task]:
         """Pending tasks of a shape."""
         found = await super().waiting(shape, after, limit)
+        await self._pause("answer")
+        return found
+
+    async def waiting_on(self, key: str, after: Mapping[Shape, Place], most: int) -> Sequence[Task]:
+        """Of the pending tasks that name a key, the first of each shape."""
+        found = await super().waiting_on(key, after, most)
         await self._pause("answer")
         return found
 

@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from nodelink.failpoints import VARIABLE
+
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 30.0
 START_SECONDS = 30.0
@@ -23,6 +25,14 @@ LINES_SHOWN = 120
 ANY_PORT = "127.0.0.1:0"
 
 _Found = TypeVar("_Found")
+
+
+class EndedEarly(AssertionError):
+    """A service ended before it was ready."""
+
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"the {name} ended with {code}")
+        self.code = code
 
 
 class Service:
@@ -102,32 +112,58 @@ class House(NamedTuple):
 class Services:
     """The servers and agents of one test, in one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, shows_logs: bool = True) -> None:
         self._directory = directory
+        self._shows_logs = shows_logs
         self._started: list[Service] = []
         self._spawners: set[int] = set()
         self._logs: list[Path] = []
 
     async def server(
-        self, *flags: str, data_dir: Path | None = None, again: Server | None = None, seconds: float = START_SECONDS
+        self,
+        *flags: str,
+        data_dir: Path | None = None,
+        again: Server | None = None,
+        seconds: float = START_SECONDS,
+        failpoint: str = "",
+        env: Mapping[str, str] | None = None,
     ) -> Server:
-        """Start a server and wait until it is ready. `again`: where an earlier one was, on the same ports."""
+        """Start a server and wait until it is ready. `again`: where an earlier one was, on the same ports.
+
+        `EndedEarly`: it is not, and never will be.
+        """
         data_dir = again.data_dir if again else data_dir or self._directory / "server"
         grpc, http = (again.grpc, again.http.removeprefix("http://")) if again else (ANY_PORT, ANY_PORT)
         process = await self.start(
-            "nodelink_server", "--data-dir", str(data_dir), "--grpc-address", grpc, "--http-address", http, *flags
+            *("nodelink_server", "--data-dir", str(data_dir), "--grpc-address", grpc, "--http-address", http, *flags),
+            failpoint=failpoint,
+            env=env,
         )
         addresses = await until(lambda: _addresses(data_dir, process), f"server ready in {data_dir}", seconds)
         server = Server(process, data_dir, addresses)
         self._started.append(server)
         return server
 
-    async def agent(self, server: Server, *flags: str, name: str = "agent", slots: int = 5) -> Agent:
-        """Start an agent for a server. It is ready when the server says that it is online."""
+    async def agent(
+        self,
+        server: Server,
+        *flags: str,
+        name: str = "agent",
+        slots: int = 5,
+        address: str | None = None,
+        failpoint: str = "",
+        env: Mapping[str, str] | None = None,
+    ) -> Agent:
+        """Start an agent for a server. It is ready when the server says that it is online.
+
+        `address`: where it is to connect instead, to get to that server. `EndedEarly`: it has no spawner, and has gone.
+        """
         data_dir = self._directory / name
         process = await self.start(
-            "nodelink_agent",
-            *("--server", server.grpc, "--data-dir", str(data_dir), "--name", name, "--slots", str(slots), *flags),
+            *("nodelink_agent", "--server", address or server.grpc, "--data-dir", str(data_dir)),
+            *("--name", name, "--slots", str(slots), *flags),
+            failpoint=failpoint,
+            env=env,
         )
         spawner = await until(lambda: _only_child(process), "spawner started", START_SECONDS)
         self._spawners.add(spawner)
@@ -135,8 +171,12 @@ class Services:
         self._started.append(agent)
         return agent
 
-    async def start(self, module: str, *flags: str) -> asyncio.subprocess.Process:
-        """Start one of our programs, its log in a file of its own."""
+    async def start(
+        self, module: str, *flags: str, failpoint: str = "", env: Mapping[str, str] | None = None
+    ) -> asyncio.subprocess.Process:
+        """Start one of our programs, its log in a file of its own. `failpoint`: where it is to die; `env`: what is to
+        be in its environment besides.
+        """
         path = self._directory / f"{len(self._logs)}-{module}.log"
         self._logs.append(path)
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -144,7 +184,7 @@ class Services:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", module, *flags),
                 cwd=self._directory,
-                env=environment(),
+                env=environment() | self._mark() | ({VARIABLE: failpoint} if failpoint else {}) | dict(env or {}),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -161,6 +201,15 @@ class Services:
         """Wait until one of them has logged these words."""
         await until(lambda: words in self.log() or None, f"{words!r} in a log")
 
+    def _mark(self) -> dict[str, str]:
+        """What every process that comes from here has in its environment: commands, too, get this variable."""
+        return {"TMPDIR": str(self._directory)}
+
+    def living(self) -> list[int]:
+        """Every process that lives and comes from here, whoever its parent is by now."""
+        [(name, value)] = self._mark().items()
+        return marked(f"{name}={value}")
+
     async def close(self) -> None:
         """Kill all of it, the spawners and their commands too, and show the logs."""
         doomed = set(self._spawners)
@@ -169,20 +218,21 @@ class Services:
                 doomed |= {service.pid, *descendants(service.pid)}
         for spawner in self._spawners:
             doomed |= set(descendants(spawner))
+        doomed |= set(self.living())
         for pid in doomed:
             kill(pid)
         for service in self._started:
             await service.ended()
         await until(lambda: not any(map(is_alive, doomed)) or None, "everything killed", WAIT_SECONDS)
-        for path in self._logs:
+        for path in self._logs if self._shows_logs else ():
             lines = path.read_text(errors="replace").splitlines()
             sys.stdout.write("\n".join([f"--- {path.name}", *lines[-LINES_SHOWN:], ""]))
 
 
 @asynccontextmanager
-async def services_in(directory: Path) -> AsyncIterator[Services]:
+async def services_in(directory: Path, *, shows_logs: bool = True) -> AsyncIterator[Services]:
     """Services in a directory; none of their processes outlives the context."""
-    services = Services(directory)
+    services = Services(directory, shows_logs=shows_logs)
     try:
         yield services
     finally:
@@ -276,6 +326,21 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def marked(*words: str) -> list[int]:
+    """The living processes that have all these words (`NAME=value`) in their environment."""
+    wanted = {word.encode() for word in words}
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            try:
+                given = set((path / "environ").read_bytes().split(b"\0"))
+            except OSError:
+                continue
+            if wanted <= given and is_alive(int(path.name)):
+                found.append(int(path.name))
+    return found
+
+
 def memory_of(pid: int, what: str = "VmRSS") -> int:
     """A process's memory in bytes, as /proc/PID/status names it."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -290,7 +355,8 @@ def _stat(pid: int) -> list[str]:
 
 def _addresses(data_dir: Path, process: asyncio.subprocess.Process) -> dict[str, Any] | None:
     """What a server writes when it is ready; what an earlier one has left is passed over."""
-    assert process.returncode is None, f"the server ended with {process.returncode}"
+    if process.returncode is not None:
+        raise EndedEarly("server", process.returncode)
     try:
         addresses: dict[str, Any] = json.loads((data_dir / "addresses.json").read_text())
     except FileNotFoundError:
@@ -299,6 +365,7 @@ def _addresses(data_dir: Path, process: asyncio.subprocess.Process) -> dict[str,
 
 
 def _only_child(process: asyncio.subprocess.Process) -> int | None:
-    assert process.returncode is None, f"the agent ended with {process.returncode}"
+    if process.returncode is not None:
+        raise EndedEarly("agent", process.returncode)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return int(children[0]) if children else None

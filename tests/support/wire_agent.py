@@ -12,11 +12,13 @@ import grpc
 from nodelink import wire
 from nodelink.address import Address
 from nodelink.task import (
+    Accepted,
     AckDisposition,
     AttemptRef,
     CancelCommand,
     Declined,
     Execution,
+    ExtendCommand,
     Finished,
     HeldAttempt,
     HeldState,
@@ -25,6 +27,7 @@ from nodelink.task import (
     LogStream,
     Outcome,
     ResultAck,
+    StartCommand,
     Started,
     TaskRequest,
     TaskResponse,
@@ -38,7 +41,7 @@ SECRET = b"s" * 32
 HANDLERS = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
 CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # each agent has a connection of its own
-    ("grpc.max_receive_message_length", 1024 * 1024),  # as much as a frame may be
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
 )
 
 _T = TypeVar("_T")
@@ -48,7 +51,7 @@ def hello(**fields: Any) -> agent_pb2.Hello:
     """A hello that the server accepts, but for the given fields. `handlers` maps types to classes."""
     message = agent_pb2.Hello(
         protocol_min=1,
-        protocol_max=1,
+        protocol_max=2,
         agent_id="a1",
         secret=SECRET,
         session=1,
@@ -84,13 +87,21 @@ class End(NamedTuple):
 
 
 class WireAgent:
-    """One stream to the server. What arrives is sorted into queues; what is sent is up to the test."""
+    """One stream to the server. What arrives is sorted into queues; what is sent is up to the test.
+
+    Only what it is offered it accepts by itself, and takes for a task once that is granted; unless `accepts` is false.
+    """
 
     def __init__(self, call: Any) -> None:
         self._call = call
         self._reader: asyncio.Task[End] | None = None
+        self._writing = asyncio.Lock()
         self._tasks: asyncio.Queue[TaskRequest] = asyncio.Queue()
+        self._offers: asyncio.Queue[TaskRequest] = asyncio.Queue()
+        self._starts: asyncio.Queue[StartCommand] = asyncio.Queue()
+        self._accepted: dict[AttemptRef, TaskRequest] = {}
         self._cancels: asyncio.Queue[CancelCommand] = asyncio.Queue()
+        self._extends: asyncio.Queue[ExtendCommand] = asyncio.Queue()
         self._result_acks: asyncio.Queue[ResultAck] = asyncio.Queue()
         self._log_acks: asyncio.Queue[LogAck] = asyncio.Queue()
         self._beats: asyncio.Queue[int] = asyncio.Queue()
@@ -99,6 +110,9 @@ class WireAgent:
         self.welcome = agent_pb2.Welcome()
         self.frames: list[agent_pb2.ConnectResponse] = []
         """Everything that came behind the welcome."""
+        self.accepts = True
+        self.unknown: list[AttemptRef] = []
+        """What the last acknowledgement of a heartbeat said counts no more."""
         self.response_credit = 0
         self.log_credit = 0
 
@@ -106,7 +120,7 @@ class WireAgent:
 
     async def send(self, frame: agent_pb2.ConnectRequest | None = None, **fields: Any) -> None:
         """Send a frame: as it is, or made of these fields."""
-        async with asyncio.timeout(WAIT_SECONDS):
+        async with asyncio.timeout(WAIT_SECONDS), self._writing:
             await self._call.write(frame if frame is not None else agent_pb2.ConnectRequest(**fields))
 
     async def introduce(self, message: agent_pb2.Hello) -> None:
@@ -134,6 +148,10 @@ class WireAgent:
         """Send responses about one attempt in one frame."""
         await self.respond(*(TaskResponse(ref, update) for update in updates))
 
+    async def accept(self, ref: AttemptRef) -> None:
+        """Accept an offer."""
+        await self.say(ref, Accepted())
+
     async def start(self, ref: AttemptRef) -> None:
         """The work has begun."""
         await self.say(ref, Started(containment="process_group"))
@@ -154,9 +172,12 @@ class WireAgent:
         wire.put_log_chunk(frame.logs.add(), LogChunk(ref, stream, offset, data, gap))
         await self.send(frame)
 
-    async def beat(self, number: int, **fields: Any) -> None:
-        """Send a heartbeat."""
-        await self.send(heartbeat=agent_pb2.Heartbeat(number=number, **fields))
+    async def beat(self, number: int, *running: AttemptRef, **fields: Any) -> None:
+        """Send a heartbeat that lists these attempts."""
+        heartbeat = agent_pb2.Heartbeat(number=number, **fields)
+        for ref in running:
+            wire.put_ref(heartbeat.running.add(), ref)
+        await self.send(heartbeat=heartbeat)
 
     async def leave(self) -> None:
         """End the session on purpose."""
@@ -182,6 +203,14 @@ class WireAgent:
         """The next task."""
         return await self._next(self._tasks)
 
+    async def offered(self) -> TaskRequest:
+        """The next offer. It is the test's to answer if the agent does not accept."""
+        return await self._next(self._offers)
+
+    async def told_to_start(self) -> StartCommand:
+        """The next grant of an offer."""
+        return await self._next(self._starts)
+
     async def take_many(self, count: int) -> list[TaskRequest]:
         """So many tasks, in the order in which they come."""
         return [await self.take() for _ in range(count)]
@@ -189,6 +218,10 @@ class WireAgent:
     async def told_to_stop(self) -> CancelCommand:
         """The next stop."""
         return await self._next(self._cancels)
+
+    async def extended(self) -> ExtendCommand:
+        """The next extension."""
+        return await self._next(self._extends)
 
     async def acked(self) -> ResultAck:
         """The next acknowledgement of a result."""
@@ -255,6 +288,8 @@ class WireAgent:
         try:
             while (frame := await self._call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 self._sort(frame)
+                if offers := [task for task in frame.tasks if not task.granted and self.accepts]:
+                    await self.respond(*(TaskResponse(wire.ref_of(offer.ref), Accepted()) for offer in offers))
         except grpc.aio.AioRpcError as error:
             return _end_of(error.code(), error.details(), error.trailing_metadata())
         code, details = await self._call.code(), await self._call.details()
@@ -269,15 +304,28 @@ class WireAgent:
         self.response_credit = frame.response_credit or self.response_credit
         self.log_credit = frame.log_credit or self.log_credit
         self._grown.set()
-        for task in frame.tasks:
-            assert task.granted
-            self._tasks.put_nowait(_known(wire.task_request_of(task)))
+        self._sort_tasks(frame)
         for command in frame.cancels:
             self._cancels.put_nowait(wire.cancel_of(command))
+        for extension in frame.extends:
+            self._extends.put_nowait(wire.extend_of(extension))
         if frame.HasField("heartbeat_ack"):
             self._beats.put_nowait(frame.heartbeat_ack.number)
+            self.unknown = [wire.ref_of(ref) for ref in frame.heartbeat_ack.unknown]
         if frame.HasField("goodbye"):
             self._goodbyes.put_nowait(frame.goodbye.reason)
+
+    def _sort_tasks(self, frame: agent_pb2.ConnectResponse) -> None:
+        for request in [_known(wire.task_request_of(task)) for task in frame.tasks]:
+            if request.granted:
+                self._tasks.put_nowait(request)
+            else:
+                self._offers.put_nowait(request)
+                self._accepted[request.ref] = request
+        for start in map(wire.start_of, frame.starts):
+            self._starts.put_nowait(start)
+            if start.ref in self._accepted:  # else it was offered in an earlier session
+                self._tasks.put_nowait(self._accepted[start.ref])
 
 
 def response_frame(*responses: TaskResponse) -> agent_pb2.ConnectRequest:

@@ -1,4 +1,4 @@
-"""The end of an agent: by kill -9, which nobody can prepare for, and by SIGTERM, in good order."""
+"""The end of an agent together with the process that holds its commands; and SIGTERM to one that leaves nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TREE = (
 pytestmark = pytest.mark.slow
 
 
-async def test_a_killed_agents_commands_die_and_each_task_follows_its_class(
+async def test_what_a_killed_agent_and_spawner_left_is_killed_by_the_next_and_each_task_follows_its_class(
     services: Services, latch: Latch, tmp_path: Path
 ) -> None:
     pids, runs = tmp_path / "pids", tmp_path / "runs"
@@ -34,9 +34,11 @@ async def test_a_killed_agents_commands_die_and_each_task_follows_its_class(
         assert all(map(is_alive, tree))
 
         await agent.kill()
-        await gone(agent.spawner, *tree)
+        agent.kill_spawner()
+        await gone(agent.spawner)
         waiting = await rest.echo(3)
         await services.agent(server)
+        await gone(*tree)
         lost = await rest.result(once)
         task = await rest.get(f"/tasks/{once}")
         assert await lines_of(runs, 2) == ["1", "2"]
@@ -73,7 +75,7 @@ async def test_the_death_of_the_spawner_ends_the_agent_and_its_commands(
 
 async def test_an_agent_told_to_stop_finishes_what_it_runs_and_takes_no_more(services: Services, latch: Latch) -> None:
     server = await services.server()
-    agent = await services.agent(server, slots=2)
+    agent = await services.agent(server, "--on-stop", "stop", slots=2)
     async with Rest(server) as rest:
         await rest.online()
         running = await rest.shell(f"echo begun; read go < {latch.path}; echo ended")

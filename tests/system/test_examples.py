@@ -33,3 +33,9 @@ async def test_the_example_that_maps_over_its_input_prints_in_order(house: House
     lines = "".join(f"line {number}\n" for number in range(40))
 
     assert await run(house, "map_over_inputs.py", "cat", given=lines.encode()) == (0, lines)
+
+
+async def test_the_example_that_runs_one_at_a_time_exits_with_the_code_of_its_command(house: House) -> None:
+    command = ("sh", "-c", "echo deployed; exit 3")
+
+    assert await run(house, "one_at_a_time.py", "deploy eu-1", *command) == (3, "deployed\n")

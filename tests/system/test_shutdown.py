@@ -43,7 +43,7 @@ async def test_a_server_stops_at_once_though_commands_run_and_their_results_come
 
 async def test_two_signals_stop_both_services_without_waiting(services: Services, latch: Latch) -> None:
     server = await services.server()
-    agent = await services.agent(server)
+    agent = await services.agent(server, "--on-stop", "stop")
     async with Rest(server) as rest:
         await rest.online()
         task_id = await rest.shell(f"echo begun; read go < {latch.path}")

@@ -142,7 +142,7 @@ async def test_a_server_that_listens_everywhere_warns_in_its_log(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "name, value",
-    [("NODELINK_MAX_RUNNING", "5"), ("NODELINK_SCHEDULER_START", "paused"), ("NODELINK_CHECKPOINT_INTERVAL", "300s")],
+    [("NODELINK_SCHEDULER_START", "paused"), ("NODELINK_CHECKPOINT_INTERVAL", "300s")],
 )
 async def test_a_setting_that_is_not_built_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
     code, words = await server_refusal(tmp_path / "data", **{name: value})
@@ -160,6 +160,17 @@ async def test_a_duration_that_is_not_right_names_its_setting(tmp_path: Path, na
 
     assert code == NOT_RIGHT
     assert f"setting {name.replace('-', '_')} (from --{name})" in words
+
+
+@pytest.mark.parametrize("flags", [("--lease", "9s", "--heartbeat", "1s"), ("--lease", "19s", "--heartbeat", "5s")])
+async def test_a_lease_that_leaves_an_agent_no_time_to_stop_what_runs_is_refused(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    code, words = await server_refusal(tmp_path / "data", *flags)
+
+    assert code == NOT_RIGHT
+    assert "setting lease" in words
+    assert "must be at least" in words
 
 
 async def test_a_database_that_is_not_built_is_refused_without_its_password(tmp_path: Path) -> None:

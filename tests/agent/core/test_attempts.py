@@ -7,7 +7,6 @@ from nodelink_agent.core.attempts import Attempts
 
 A = AttemptRef("a", 1, 10)
 LATER_A = AttemptRef("a", 2, 20)
-LATEST_A = AttemptRef("a", 3, 30)
 
 
 def request(ref: AttemptRef) -> TaskRequest:
@@ -16,24 +15,26 @@ def request(ref: AttemptRef) -> TaskRequest:
 
 def test_an_attempt_runs_from_its_receipt() -> None:
     attempts = Attempts()
-    assert attempts.add(request(A))
+    attempts.add(A)
     assert attempts.held() == [HeldAttempt(A, HeldState.RUNNING)]
-    assert attempts.running() == [A]
+    assert attempts.told() == [A]
     assert attempts.active == 1
 
 
-def test_an_end_is_taken_once() -> None:
+def test_an_end_is_taken_once_and_told_until_it_is_acknowledged() -> None:
     attempts = Attempts()
-    attempts.add(request(A))
+    attempts.add(A)
     assert attempts.end(A)
     assert not attempts.end(A)
     assert not attempts.end(LATER_A)
-    assert (attempts.state(A), attempts.active, attempts.running()) == (HeldState.ENDED, 0, [])
+    assert (attempts.state(A), attempts.active, attempts.told()) == (HeldState.ENDED, 0, [A])
+    attempts.linger(A)
+    assert attempts.told() == []
 
 
 def test_a_stop_is_given_once_and_only_to_what_is_live() -> None:
     attempts = Attempts()
-    attempts.add(request(A))
+    attempts.add(A)
     assert attempts.ask_stop(A) is HeldState.RUNNING
     assert attempts.ask_stop(A) is None
     assert attempts.ask_stop(LATER_A) is None
@@ -41,34 +42,50 @@ def test_a_stop_is_given_once_and_only_to_what_is_live() -> None:
     assert attempts.ask_stop(A) is None
 
 
-def test_a_successor_waits_until_the_dying_attempt_is_gone() -> None:
+def test_a_task_is_blocked_until_its_dying_attempt_is_gone() -> None:
     attempts = Attempts()
-    attempts.add(request(A))
+    attempts.add(A)
     assert attempts.drop(A)
-    assert not attempts.add(request(LATER_A))
-    assert attempts.held() == [HeldAttempt(LATER_A, HeldState.WAITING)]
+    assert attempts.dying["a"].ref == A
+    attempts.add(LATER_A)
     assert attempts.active == 2
     assert not attempts.gone(LATER_A)
     assert attempts.gone(A)
-    assert attempts.begin_waiting("a") == [request(LATER_A)]
-    assert attempts.begin_waiting("a") == []
-    assert (attempts.state(LATER_A), attempts.active) == (HeldState.RUNNING, 1)
+    assert not attempts.dying
+    assert attempts.active == 1
 
 
-def test_of_several_successors_only_the_newest_begins() -> None:
+def test_what_waits_is_begun_once() -> None:
     attempts = Attempts()
-    attempts.add(request(A))
-    attempts.drop(A)
-    attempts.add(request(LATER_A))
-    assert not attempts.drop(LATER_A)
-    attempts.add(request(LATEST_A))
-    attempts.gone(A)
-    assert attempts.begin_waiting("a") == [request(LATEST_A)]
+    attempts.add(A)
+    attempts.wait(request(A), HeldState.WAITING)
+    assert attempts.held() == [HeldAttempt(A, HeldState.WAITING)]
+    assert attempts.take_waiting(A, HeldState.ACCEPTED) is None
+    assert attempts.take_waiting(A, HeldState.WAITING) == request(A)
+    assert attempts.take_waiting(A, HeldState.WAITING) is None
+    assert attempts.state(A) is HeldState.RUNNING
+
+
+def test_what_never_ran_does_not_die_when_it_is_dropped() -> None:
+    attempts = Attempts()
+    attempts.add(A)
+    attempts.wait(request(A), HeldState.ACCEPTED)
+    assert attempts.accepted() == [A]
+    assert not attempts.drop(A)
+    assert not attempts.dying
+    assert attempts.active == 0
+
+
+def test_the_greatest_fence_is_the_newest_whatever_came_last() -> None:
+    attempts = Attempts()
+    attempts.add(LATER_A)
+    attempts.add(A)
+    assert attempts.newest("a") == LATER_A
 
 
 def test_a_dropped_attempt_leaves_nothing_behind() -> None:
     attempts = Attempts()
-    attempts.add(request(A))
+    attempts.add(A)
     attempts.end(A)
     attempts.linger(A)
     assert attempts.lingering == 1

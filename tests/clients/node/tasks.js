@@ -25,7 +25,7 @@ const submit = async (command) => {
   return task.id;
 };
 
-const ENDS = ["completed", "failed", "timeout", "cancelled", "lost"].map((status) => `task.${status}`);
+const ENDS = ["completed", "failed", "timeout", "cancelled", "lost", "skipped"].map((status) => `task.${status}`);
 
 // Tells every event of a task until its end. A stream that is cut is taken up again behind the last bookmark.
 const watch = async (taskId) => {

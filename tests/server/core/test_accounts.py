@@ -12,7 +12,7 @@ from nodelink.errors import StoreUnavailable
 from nodelink.task import Finished, Outcome, TaskStatus
 from nodelink_server.core import accounts as bounds
 from nodelink_server.core.accounts import Accounts
-from nodelink_server.core.assembly import Options, Rooms, assemble
+from nodelink_server.core.assembly import Options, Rooms
 from nodelink_server.core.ports import Batch, Change, EventName
 from nodelink_server.core.statistics import (
     HOUR_MS,
@@ -39,7 +39,7 @@ class Books:
     def __init__(self, database: Database | None = None, *, start_number: int = 1) -> None:
         self.database = database or Database()
         self.clock = ManualClock()
-        self.rooms: Rooms = assemble(self.database.store(), self.clock, lambda: "", Options())
+        self.rooms: Rooms = Rooms(self.database.store(), self.clock, lambda: "", Options())
         self.accounts = self.rooms.accounts
         self.store = self.database.store()
         self.accounts.restore(start_number)

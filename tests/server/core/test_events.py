@@ -102,6 +102,16 @@ async def test_an_agents_listener_hears_its_runs_in_the_agents_words() -> None:
     await stream.aclose()
 
 
+async def test_an_agents_listener_hears_alerts_about_it_and_not_those_about_others() -> None:
+    bus = _bus()
+    stream = await _listening(bus, EventFilter(agent_id="a1", names=frozenset({EventName.ALERT_RAISED})))
+
+    bus.publish([_event(number, EventName.ALERT_RAISED, task_id="", agent_id=f"a{number}") for number in (2, 1, 3)])
+
+    assert [event.agent_id for event in await _next(stream)] == ["a1"]
+    await stream.aclose()
+
+
 async def test_a_listener_that_resumes_misses_nothing_and_hears_nothing_twice() -> None:
     async with running_core() as core:
         await core.submit(*[make_submission() for _ in range(5)])

@@ -7,7 +7,15 @@ import random
 
 from nodelink.task import TaskStatus
 from nodelink_server.core.assembly import Options
-from tests.support.core_parts import Core, Database, eventually, make_session, make_submission, running_core
+from tests.support.core_parts import (
+    Core,
+    Database,
+    eventually,
+    make_session,
+    make_submission,
+    make_task,
+    running_core,
+)
 from tests.support.fake_agent import FakeAgent
 
 LARGE = b'"' + b"x" * 5_000 + b'"'
@@ -171,7 +179,7 @@ async def test_what_was_granted_in_vain_is_taken_back_however_often_the_database
 
         core.database.failing.clear()
         await eventually(lambda: _stored(core, task_id) is TaskStatus.PENDING)
-        assert not core.manager.rooms.grants._vain
+        assert not core.manager.rooms.takebacks
 
 
 async def test_a_queue_that_cannot_be_read_is_read_later() -> None:
@@ -192,11 +200,12 @@ async def test_the_roster_forgets_sessions_that_sleep_no_more() -> None:
     async with running_core() as core:
         has_room = core.manager.scheduler.has_room
         sessions = [make_session(f"a{number}", slots=50, on_room=has_room) for number in range(10)]
+        task = make_task()
         feeders = [asyncio.ensure_future(core.manager.feed(session)) for session in sessions]
         await asyncio.sleep(1)
         for _ in range(2_000):
             session = chance.choice(sessions)
-            session.reserve(1) if session.room > 25 else session.release(1)
+            session.reserve(task) if session.room > 25 else session.release([task])
             has_room(session)
         assert len(core.manager.scheduler._roster["default"]) <= 2 * len(sessions) + 65
         for feeder in feeders:

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from nodelink.errors import AgentNotFound, HandshakeRefused, SessionReplaced, StoreUnavailable
+from nodelink.errors import AgentNotFound, HandshakeRefused, Overloaded, SessionReplaced, StoreUnavailable
+from nodelink.quantities import LARGEST_QUANTITY
 from nodelink.task import (
     Execution,
     Finished,
@@ -19,7 +20,7 @@ from nodelink.task import (
     TaskStatus,
     VerdictAction,
 )
-from nodelink_server.core.reconcile import MOST_LOSSES
+from nodelink_server.core.losses import MOST_LOSSES
 from tests.support.core_parts import COMPLETED, Core, Database, eventually, make_ref, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
 
@@ -79,7 +80,7 @@ async def test_the_same_identity_from_a_second_host_is_refused_while_the_first_o
         with pytest.raises(HandshakeRefused, match="another host"):
             await core.manager.connect(agent.hello(host_id="clone"))
 
-        await agent.hang_up()
+        await agent.hang_up(left=True)
         await core.manager.connect(agent.hello(host_id="clone"))
 
 
@@ -97,6 +98,16 @@ async def test_the_same_identity_from_a_second_host_is_refused_while_the_first_o
         {"remembers_since": 0},
         {"remembers_since": 99},
         {"name": "n" * 201},
+        {"resources": {f"r{n}": 1_000 for n in range(65)}},
+        {"resources": {"": 1_000}},
+        {"resources": {"CPU": 1_000}},
+        {"resources": {"r" * 64: 1_000}},
+        {"resources": {"cpu": LARGEST_QUANTITY + 1}},
+        {"resources": {"cpu": -1}},
+        {"type_limits": {f"type{n}": 1 for n in range(257)}},
+        {"type_limits": {"no type": 1}},
+        {"type_limits": {"shell": 0}},
+        {"type_limits": {"shell": 4_097}},
     ],
 )
 async def test_a_hello_that_says_nonsense_is_refused(wrong: dict[str, object]) -> None:
@@ -104,6 +115,19 @@ async def test_a_hello_that_says_nonsense_is_refused(wrong: dict[str, object]) -
         with pytest.raises(HandshakeRefused):
             await core.manager.connect(FakeAgent(core).hello(**wrong))  # type: ignore[arg-type]  # names of fields
         assert core.manager.agents.views() == []
+
+
+async def test_what_an_agent_offers_is_kept_and_shown_over_a_restart_of_the_server() -> None:
+    most = {"memory": LARGEST_QUANTITY, "r" * 63: 1, "nothing": 0, **{f"r{n}": 1_000 for n in range(61)}}
+    limits = {"shell": 1, "echo": 4_096, **{f"type{n}": 1 for n in range(254)}}
+    database = Database()
+    async with running_core(database) as core:
+        await FakeAgent(core).connect(resources=most, type_limits=limits)
+        view = core.manager.agents.view("a1")
+        assert (view.resources, view.type_limits) == (most, limits)
+    async with running_core(database) as core:
+        view = core.manager.agents.view("a1")
+        assert (view.resources, view.type_limits) == (most, limits)
 
 
 async def test_a_hello_that_cannot_be_made_durable_opens_no_session() -> None:
@@ -213,7 +237,7 @@ async def test_a_replayable_task_that_a_restarted_agent_lacks_runs_again() -> No
         await eventually(lambda: _is(core, task_id, TaskStatus.IN_PROGRESS))
         await agent.hang_up()
 
-        await agent.connect(remembers_since=2)
+        await agent.connect(process_since=2)
 
         again = await agent.task(1)
         assert (again.ref.task_id, again.ref.attempt) == (task_id, 2)
@@ -226,10 +250,11 @@ async def test_a_once_task_that_a_restarted_agent_lacks_is_lost_and_may_have_run
         agent = FakeAgent(core)
         await agent.connect()
         [task_id] = await core.submit(ONCE)
-        await agent.task()
+        agent.say((await agent.task()).ref, Started())
+        await eventually(lambda: _is(core, task_id, TaskStatus.IN_PROGRESS))
         await agent.hang_up()
 
-        await agent.connect(remembers_since=2)
+        await agent.connect(process_since=2)
 
         task = (await core.manager.get(task_id)).task
         assert (task.status, task.reason, task.may_have_run) == (TaskStatus.LOST, Reason.AGENT_LOST, True)
@@ -245,13 +270,81 @@ async def test_a_stop_that_a_restart_left_unanswered_ends_by_the_class(
         agent = FakeAgent(core)
         await agent.connect()
         [task_id] = await core.submit(make_submission(execution=execution))
-        await agent.task()
+        agent.say((await agent.task()).ref, Started())
+        await eventually(lambda: _is(core, task_id, TaskStatus.IN_PROGRESS))
         await agent.hang_up()
         await core.manager.cancel(task_id)
 
-        await agent.connect(remembers_since=2)
+        await agent.connect(process_since=2)
 
         assert await core.status(task_id) is status
+
+
+@pytest.mark.parametrize("execution", list(Execution))
+@pytest.mark.parametrize("elsewhere", [{"remembers_since": 2}, {"host_id": "another"}])
+async def test_what_an_agent_cannot_know_of_is_left_to_its_lease(
+    execution: Execution, elsewhere: dict[str, object]
+) -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        [task_id] = await core.submit(make_submission(execution=execution))
+        agent.say((await agent.task()).ref, Started())
+        await eventually(lambda: _is(core, task_id, TaskStatus.IN_PROGRESS))
+        await agent.hang_up()
+        await asyncio.sleep(20)
+
+        await agent.connect(**elsewhere)  # type: ignore[arg-type]  # names of fields
+
+        assert await core.status(task_id) is TaskStatus.IN_PROGRESS
+
+
+async def test_what_was_granted_on_another_host_is_left_to_its_lease_also_after_a_restart_of_the_server() -> None:
+    database = Database()
+    async with running_core(database) as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        [task_id] = await core.submit(ONCE)
+        await agent.task()
+    async with running_core(database) as core:
+        agent = FakeAgent(core)
+        agent.number = 1
+        await agent.connect(host_id="another")
+        await agent.hang_up()
+        await agent.connect(host_id="another")
+        assert await core.status(task_id) is TaskStatus.SENT
+
+
+async def test_another_host_has_to_wait_until_the_first_one_has_been_silent() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        await agent.hang_up()
+        with pytest.raises(Overloaded) as refused:
+            await core.manager.connect(agent.hello(host_id="another"))
+        assert refused.value.retry_after is not None
+        await asyncio.sleep(refused.value.retry_after)
+        await core.manager.connect(agent.hello(host_id="another"))
+
+
+async def test_another_process_has_to_wait_while_the_first_one_is_connected_and_is_told_of_if_it_goes_on() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect(instance_id="one")
+        before, answers = core.manager.events.newest, []
+        for _ in range(20):
+            agent.beat()
+            with pytest.raises((Overloaded, HandshakeRefused)) as answer:
+                await core.manager.connect(agent.hello(instance_id="two"))
+            answers.append(answer.type)
+            await asyncio.sleep(1)
+        assert answers[0] is Overloaded
+        assert answers.count(HandshakeRefused) == 1
+        told = [event.name for event in await core.database.store().events(before, 100)]
+        assert told == ["agent.error", "alert.raised"]
+
+        await agent.hang_up()
+        await core.manager.connect(agent.hello(instance_id="two"))
 
 
 async def test_a_task_that_is_lost_with_its_agent_again_and_again_fails() -> None:
@@ -261,7 +354,7 @@ async def test_a_task_that_is_lost_with_its_agent_again_and_again_fails() -> Non
         for loss in range(MOST_LOSSES + 1):
             await agent.task(loss)
             await agent.hang_up()
-            await agent.connect(remembers_since=agent.number + 1)
+            await agent.connect(process_since=agent.number + 1)
 
         task = (await core.manager.get(task_id)).task
         assert (task.status, task.reason) == (TaskStatus.FAILED, Reason.INFRASTRUCTURE)
@@ -272,7 +365,7 @@ async def _echo(core: Core, agent: FakeAgent) -> list[str]:
     return await core.submit()
 
 
-async def test_attempts_that_count_no_more_are_to_be_forgotten() -> None:
+async def test_attempts_that_count_no_more_are_to_be_stopped_and_those_of_nobody_forgotten() -> None:
     async with running_core() as core:
         agent = FakeAgent(core)
         await agent.connect()
@@ -283,7 +376,8 @@ async def test_attempts_that_count_no_more_are_to_be_forgotten() -> None:
 
         verdicts = await agent.connect(held=[HeldAttempt(each, HeldState.RUNNING) for each in held], credit=0)
 
-        assert [verdict.action for verdict in verdicts] == [VerdictAction.FORGET] * 3
+        expected = [VerdictAction.FORGET, VerdictAction.STOP, VerdictAction.STOP]
+        assert [verdict.action for verdict in verdicts] == expected
 
 
 async def test_an_attempt_that_ended_and_whose_output_is_owed_is_kept() -> None:
@@ -398,3 +492,19 @@ async def test_agents_are_shown_as_they_stand() -> None:
 
 def _is(core: Core, task_id: str, status: TaskStatus) -> bool:
     return core.database.disk.rows[core.database.disk.keys[task_id]].task.status is status
+
+
+async def test_of_two_hellos_with_one_number_that_come_at_once_only_the_first_is_written_down() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        core.database.hold("apply")
+        first = asyncio.ensure_future(core.manager.connect(agent.hello(host_id="one")))
+        await core.database.until_held("apply")
+        agent.number = 0
+        with pytest.raises(HandshakeRefused) as refused:
+            await core.manager.connect(agent.hello(host_id="two"))
+        core.database.let_go("apply")
+        await first
+
+        assert refused.value.last_session == 1
+        assert core.database.disk.agents["a1"].host_id == "one"

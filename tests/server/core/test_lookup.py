@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from nodelink.errors import AgentNotFound, InvalidTask, LinkLost
-from nodelink.task import Started
+from nodelink.task import Execution, Started
+from nodelink_server.core.assignment import Assignment, Unassigned
 from nodelink_server.core.lookup import SchedulerStatus
 from nodelink_server.core.ports import AgentSessionRecord, TaskQuery
 from tests.support.core_parts import Core, Database, eventually, make_submission, running_core
@@ -158,3 +159,45 @@ async def test_a_session_never_ends_before_it_began_though_the_clock_was_set_bac
 
         session = await until_ended(core, 1)
         assert session.disconnected_at == session.connected_at
+
+
+async def test_a_waiting_task_tells_how_the_tries_to_give_it_away_stand() -> None:
+    async with running_core() as core:
+        [task_id] = await core.submit()
+        ready_at = core.clock.now()
+        first = (await core.manager.get(task_id)).assignment
+        assert first == Assignment(1, ready_at + 10_000, Unassigned.NO_POOL)
+
+        agent = FakeAgent(core, handlers={"shell": Execution.ONCE})
+        await agent.connect()
+        await asyncio.sleep(40)
+        later = (await core.manager.get(task_id)).assignment
+        assert later == Assignment(3, ready_at + 45_000, Unassigned.NO_AGENT_ONLINE)
+
+
+async def test_a_task_with_an_agent_and_one_without_a_slot_tell_so() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core, slots=1)
+        await agent.connect()
+        given, waiting = await core.submit(make_submission(), make_submission())
+        await agent.task()
+
+        assert (await core.manager.get(given)).assignment is None
+        tries = (await core.manager.get(waiting)).assignment
+        assert tries is not None
+        assert tries.reason is Unassigned.NONE_FREE
+
+
+async def test_should_a_wake_up_be_lost_what_waits_is_looked_over() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core, slots=1)
+        await agent.connect()
+        scheduler = core.manager.scheduler
+        wake = scheduler._wake_one
+        scheduler._wake_one = lambda shape: None  # type: ignore[method-assign]
+        await core.submit(make_submission(delay_ms=1_000))
+        await asyncio.sleep(3)
+        assert not agent.tasks
+
+        scheduler._wake_one = wake  # type: ignore[method-assign]
+        await agent.task()

@@ -294,6 +294,18 @@ async def test_a_task_that_changed_meanwhile_is_looked_at_again() -> None:
 # -- the channel ------------------------------------------------------------------------------------------------------
 
 
+async def test_what_has_left_memory_stays_away_when_its_change_is_refused() -> None:
+    """Else it would stay for ever: it was cleaned up before."""
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        [task_id] = await core.submit()
+        await agent.finish((await agent.task()).ref)
+        await eventually(lambda: core.manager.registry.get(task_id) is None)
+        await core.manager.rooms.processor._refresh({task_id})
+        assert core.manager.registry.get(task_id) is None
+
+
 async def test_a_full_channel_gives_no_credit_until_it_has_room() -> None:
     tally, session = Tally(), make_session()
     channel = ResponseChannel(capacity=2, tally=tally)

@@ -12,10 +12,13 @@ import pytest
 from nodelink.task import TaskStatus
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.clock import ControlTime
+from nodelink_server.core.fairness import Fairness
+from nodelink_server.core.limits import Limits
+from nodelink_server.core.needs import place_of
 from nodelink_server.core.ports import Shape
 from nodelink_server.core.ranking import Ranking
 from nodelink_server.core.registry import TaskRegistry
-from nodelink_server.core.scheduler import Scheduler, place_of
+from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Task, granted
 from tests.support.clock import LoopClock, ManualClock
@@ -31,8 +34,15 @@ class Queue:
     def __init__(self, *, window: int = 1_000) -> None:
         self.registry = TaskRegistry()
         self.database = Database()
+        control = ControlTime(LoopClock())
+        self.limits = Limits(control)
         self.scheduler = Scheduler(
-            store=self.database.store(), registry=self.registry, clock=LoopClock(), window=window
+            store=self.database.store(),
+            registry=self.registry,
+            clock=LoopClock(),
+            window=window,
+            limits=self.limits,
+            fairness=Fairness(control),
         )
 
     def admit(self, *tasks: Task) -> None:
@@ -76,13 +86,13 @@ async def test_the_smallest_rank_goes_first_and_ties_go_by_age(queue: Queue) -> 
 async def test_a_critical_task_goes_before_everything_however_long_others_have_waited() -> None:
     clock = ManualClock()
     control = ControlTime(clock)
-    ranking = Ranking(control)
-    old, _ = ranking.of(make_spec(priority=99))
+    ranking = Ranking(control, Fairness(control))
+    old = ranking.of(make_spec(priority=99)).rank
     for _ in range(100_000):
         clock.advance(3)
         control.committed()
-    critical, _ = ranking.of(make_spec(priority=100))
-    high, _ = ranking.of(make_spec(priority=99))
+    critical = ranking.of(make_spec(priority=100)).rank
+    high = ranking.of(make_spec(priority=99)).rank
 
     assert critical < old < high
 
@@ -90,16 +100,16 @@ async def test_a_critical_task_goes_before_everything_however_long_others_have_w
 def test_a_point_of_priority_is_worth_a_minute_of_waiting() -> None:
     clock = ManualClock()
     control = ControlTime(clock)
-    ranking = Ranking(control)
-    earlier, _ = ranking.of(make_spec(priority=50))
+    ranking = Ranking(control, Fairness(control))
+    earlier = ranking.of(make_spec(priority=50)).rank
     for _ in range(59):
         clock.advance(1)
         control.committed()
-    soon, _ = ranking.of(make_spec(priority=51))
+    soon = ranking.of(make_spec(priority=51)).rank
     for _ in range(2):
         clock.advance(1)
         control.committed()
-    late, deadline = ranking.of(make_spec(priority=51, queue_timeout_ms=500))
+    late, deadline, _ = ranking.of(make_spec(priority=51, queue_timeout_ms=500))
 
     assert soon < earlier < late
     assert deadline == control.now() + 500
@@ -127,7 +137,8 @@ async def test_one_order_holds_over_all_types_of_a_session(queue: Queue) -> None
 
 async def test_a_task_wakes_the_least_loaded_session(queue: Queue) -> None:
     busy, idle = queue.session("busy", slots=4), queue.session("idle", slots=4)
-    busy.reserve(2)
+    for task in (make_task("b1"), make_task("b2")):
+        busy.reserve(task)
     async with queue.waiting(busy, idle) as (busy_wait, idle_wait):
         queue.admit(make_task())
         assert await idle_wait == ["t1"]
@@ -143,13 +154,14 @@ async def test_of_two_that_are_equally_loaded_the_longest_idle_is_woken(queue: Q
 
 async def test_a_session_that_sleeps_without_room_is_woken_when_it_has_some(queue: Queue) -> None:
     session = queue.session()
-    session.reserve(1)
+    before = make_task("before")
+    session.reserve(before)
     async with queue.waiting(session) as (wait,):
         queue.admit(make_task())
         await asyncio.sleep(1)
         assert not wait.done()
 
-        session.release(1)
+        session.release([before])
         assert await wait == ["t1"]
 
 
@@ -169,22 +181,22 @@ async def test_what_a_session_leaves_wakes_the_next_one(queue: Queue) -> None:
 async def test_a_submitted_task_is_given_a_slot_only_if_nobody_waits_before_it(queue: Queue) -> None:
     session = queue.session(slots=2)
     async with queue.waiting(session):
-        assert queue.scheduler.choose(ECHO) is session
+        assert queue.scheduler.choose(make_task()) is session
         assert session.room == 1
 
         queue.scheduler.arriving(ECHO, 1)
-        assert queue.scheduler.choose(ECHO) is None
+        assert queue.scheduler.choose(make_task()) is None
         queue.scheduler.arriving(ECHO, -1)
 
-        assert queue.scheduler.choose(ECHO) is session
-        assert queue.scheduler.choose(ECHO) is None
+        assert queue.scheduler.choose(make_task()) is session
+        assert queue.scheduler.choose(make_task()) is None
 
 
 async def test_a_waiting_task_is_not_overtaken_by_a_submission(queue: Queue) -> None:
     async with queue.waiting(queue.session(types=("shell",))):
         queue.admit(make_task(type="echo"))
-        assert queue.scheduler.choose(ECHO) is None
-        assert queue.scheduler.choose(Shape("default", "shell")) is not None
+        assert queue.scheduler.choose(make_task()) is None
+        assert queue.scheduler.choose(make_task(type="shell")) is not None
 
 
 async def test_a_scheduler_that_is_paused_gives_nothing_until_it_resumes(queue: Queue) -> None:
@@ -192,7 +204,7 @@ async def test_a_scheduler_that_is_paused_gives_nothing_until_it_resumes(queue: 
     queue.admit(make_task())
     async with queue.waiting(queue.session()) as (wait,):
         assert not wait.done()
-        assert queue.scheduler.choose(ECHO) is None
+        assert queue.scheduler.choose(make_task()) is None
 
         queue.scheduler.resume()
         assert await wait == ["t1"]
@@ -215,7 +227,7 @@ async def test_a_task_that_is_given_back_keeps_its_place(queue: Queue) -> None:
     assert returned is not None
     queue.scheduler.granted("t1")
     queue.admit(returned)
-    session.release(1)
+    session.release([returned])
 
     assert await queue.lease(session) == ["t1"]
 
@@ -279,7 +291,7 @@ async def test_no_wake_up_is_ever_lost(seed: int) -> None:
                 queue.registry.swap(put=(), drop=[task.id])
                 queue.scheduler.granted(task.id)
             await asyncio.sleep(chance.choice((0, 0, 0.1)))
-            session.release(len(tasks))
+            session.release(tasks)
 
     sessions = [queue.session(f"a{n}", slots=chance.randrange(1, 4)) for n in range(4)]
     loops = [asyncio.ensure_future(work(session)) for session in sessions]

@@ -7,18 +7,35 @@ import asyncio
 import pytest
 
 from nodelink.errors import LinkLost, ProtocolViolation
-from nodelink.task import AckDisposition, CancelCommand, Execution, LogAck, LogStream, ResultAck, TaskRequest
+from nodelink.task import (
+    AckDisposition,
+    AttemptRef,
+    CancelCommand,
+    Execution,
+    ExtendCommand,
+    LogAck,
+    LogStream,
+    ResultAck,
+    TaskRequest,
+)
 from nodelink.v1 import agent_pb2
-from nodelink.wire import put_task_request, spec_bytes
+from nodelink.wire import put_task_request
 from nodelink_server.core.session import (
     LOG_WINDOW_BYTES,
     MOST_BYTES_PER_FRAME,
+    MOST_BYTES_WAITING,
     MOST_TASKS_PER_FRAME,
     RESPONSE_WINDOW_FRAMES,
     AgentSession,
 )
-from nodelink_server.core.validation import MAX_METADATA
-from tests.support.core_parts import make_ref, make_session, make_spec
+from nodelink_server.core.validation import MAX_DELAY_MS, MAX_LOCK_CHARS, MAX_METADATA, MAX_TIMEOUT_MS
+from tests.support.core_parts import make_ref, make_session, make_spec, make_task
+
+LONGEST_LOCK = "\N{LOCK}" * MAX_LOCK_CHARS
+LAST_MOMENT = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+MOST_ATTEMPTS = (1 << 32) - 1
+LAST_NUMBER = (1 << 64) - 1
 
 
 def _request(task_id: str, *, payload: bytes = b"{}") -> TaskRequest:
@@ -26,14 +43,24 @@ def _request(task_id: str, *, payload: bytes = b"{}") -> TaskRequest:
 
 
 def _deliver(session: AgentSession, *requests: TaskRequest) -> None:
-    session.reserve(len(requests))
     for request in requests:
+        session.reserve(make_task(request.ref.task_id))
         session.deliver(request)
+
+
+async def _next_frame(session: AgentSession) -> agent_pb2.ConnectResponse:
+    """The next frame of tasks, as it is sent."""
+    frame = agent_pb2.ConnectResponse()
+    for request in (await session.outgoing()).tasks:
+        put_task_request(frame.tasks.add(), request)
+    return frame
 
 
 async def test_room_is_the_agents_credit_less_what_it_was_given_and_promised() -> None:
     session = make_session(slots=5)
-    session.reserve(2)
+    tasks = [make_task("t1"), make_task("t2")]
+    for task in tasks:
+        session.reserve(task)
     assert session.room == 3
 
     session.deliver(_request("t1"))
@@ -43,7 +70,7 @@ async def test_room_is_the_agents_credit_less_what_it_was_given_and_promised() -
 
     session.credit_given(6)
     assert session.room == 4
-    session.release(1)
+    session.release(tasks[1:])
     assert session.room == 5
 
 
@@ -62,8 +89,8 @@ def test_whoever_waits_for_room_is_told_of_it() -> None:
     told.clear()
 
     session.credit_given(2)
-    session.reserve(1)
-    session.release(1)
+    session.reserve(task := make_task())
+    session.release([task])
     session.heartbeat(1, load=0, draining=False)
 
     assert told == [session] * 3
@@ -137,6 +164,20 @@ async def test_a_stop_never_overtakes_the_task_that_it_is_about() -> None:
     assert second.tasks[-1].ref.task_id == "t299"
 
 
+async def test_an_extension_never_overtakes_the_task_that_it_is_about_and_is_told_once() -> None:
+    session = make_session(slots=1_000)
+    _deliver(session, *[_request(f"t{n}") for n in range(300)])
+    late, early = ExtendCommand(make_ref("t299"), 1, 1_000), ExtendCommand(make_ref("t0"), 1, 1_000)
+    session.extend(late)
+    session.extend(early)
+
+    first, second = await session.outgoing(), await session.outgoing()
+    session.heartbeat(1, load=0, draining=False)
+    third = await session.outgoing()
+
+    assert [first.extends, second.extends, third.extends] == [[early], [late], []]
+
+
 async def test_a_stop_is_repeated_with_every_heartbeat_until_it_is_answered() -> None:
     session = make_session()
     command = CancelCommand(make_ref())
@@ -194,8 +235,54 @@ async def test_a_frame_of_tasks_with_many_short_labels_keeps_to_its_bytes() -> N
         *(TaskRequest(ref=make_ref(f"{n:036}"), spec=spec, payload=payload) for n in range(MOST_TASKS_PER_FRAME)),
     )
 
-    frame = agent_pb2.ConnectResponse()
-    for request in (await session.outgoing()).tasks:
-        put_task_request(frame.tasks.add(), request.ref, spec_bytes(request.spec, request.payload), Execution.ONCE)
+    frame = await _next_frame(session)
     assert len(frame.tasks) > 1
     assert frame.ByteSize() <= MOST_BYTES_PER_FRAME
+
+
+@pytest.mark.parametrize("lock", ["", LONGEST_LOCK], ids=["without a lock", "with the longest lock"])
+async def test_a_frame_of_tasks_that_have_everything_at_its_largest_keeps_to_its_bytes(lock: str) -> None:
+    session = make_session(slots=MOST_TASKS_PER_FRAME)
+    spec = make_spec(
+        "t" * 63,
+        pool="p" * 63,
+        priority=100,
+        timeout_ms=MAX_TIMEOUT_MS - 1,
+        queue_timeout_ms=MAX_TIMEOUT_MS - 1,
+        scheduled_at=LAST_MOMENT,
+        delay_ms=MAX_DELAY_MS - 1,
+        execution=Execution.EXCLUSIVE,
+        lock=lock,
+    )
+    full = [
+        TaskRequest(
+            ref=AttemptRef(f"{number:036}", MOST_ATTEMPTS, LAST_NUMBER),
+            spec=spec,
+            payload=b"x" * 700,
+            execution=Execution.EXCLUSIVE,
+            traceparent="0" * 55,
+            lease_ms=MAX_DELAY_MS - 1,
+            basis=LAST_NUMBER,
+        )
+        for number in range(MOST_TASKS_PER_FRAME)
+    ]
+    _deliver(session, *full)
+
+    frame = await _next_frame(session)
+    assert 1 < len(frame.tasks) < MOST_TASKS_PER_FRAME
+    assert frame.ByteSize() <= MOST_BYTES_PER_FRAME
+
+
+async def test_an_agent_that_reads_nothing_has_no_room_beyond_some_bytes_whatever_its_credit() -> None:
+    heard: list[AgentSession] = []
+    session = make_session(slots=4_096, on_room=heard.append)
+    payload = b"x" * (256 * 1024)
+    while session.room:
+        session.reserve(make_task())
+        session.deliver(_request(f"t{session._bytes_waiting}", payload=payload))
+    assert MOST_BYTES_WAITING <= session._bytes_waiting < MOST_BYTES_WAITING + 300 * 1024
+
+    heard.clear()
+    await session.outgoing()
+    assert heard == [session]
+    assert session.room > 0

@@ -16,6 +16,7 @@ from nodelink.errors import (
 from nodelink.task import Execution, TaskStatus
 from nodelink_server.core import ledger
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.attempt import Hold
 from nodelink_server.core.submissions import Accepted
 from tests.support.core_parts import Database, eventually, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
@@ -51,7 +52,7 @@ async def test_a_task_for_which_a_slot_is_free_is_granted_in_its_own_commit() ->
 async def test_of_a_batch_each_is_answered_by_itself_and_in_order() -> None:
     async with running_core() as core:
         outcomes = await core.manager.submit(
-            [make_submission(), make_submission("nonsense"), make_submission(), make_submission(priority=0)]
+            [make_submission(), make_submission("nonsense"), make_submission(), make_submission(priority=101)]
         )
         assert [type(outcome) for outcome in outcomes] == [Accepted, InvalidTask, Accepted, InvalidTask]
 
@@ -222,3 +223,19 @@ async def test_a_submission_does_not_overtake_what_waits() -> None:
 
         assert [request.ref.task_id for request in agent.tasks] == [*first, last]
         await eventually(lambda: core.manager.scheduler.waiting_front() == 0)
+
+
+async def test_a_task_whose_place_is_anothers_in_the_database_is_accepted_and_waits() -> None:
+    """Whatever the server believed: what it says is accepted is durable."""
+    async with running_core() as core:
+        agent = FakeAgent(core, slots=2)
+        await agent.connect()
+        [other] = await core.submit()
+        await agent.task()
+        await asyncio.sleep(0.1)
+        core.database.disk.holds[Hold("db")] = core.database.disk.keys[other]
+
+        [task_id] = await core.submit(make_submission(lock="db"))
+
+        assert await core.status(task_id) is TaskStatus.PENDING
+        assert (agent.session.room, agent.session._reserved) == (1, 0)

@@ -7,7 +7,7 @@ import pytest
 from nodelink.errors import IllegalTransition
 from nodelink.task import ErrorCategory, Execution, Finished, Outcome, Reason, TaskError, TaskStatus
 from nodelink_server.core import task as moves
-from nodelink_server.core.task import Stop
+from nodelink_server.core.attempt import Stop
 from tests.support.core_parts import STOP, make_task
 
 NOW = 1_800_000_100_000
@@ -64,8 +64,8 @@ def test_what_was_lost_too_often_fails_and_may_have_run() -> None:
 
 
 def test_a_loss_says_whether_a_stop_was_left_unconfirmed() -> None:
-    running = moves.lost(make_task(status=S.IN_PROGRESS, execution=Execution.ONCE), now=NOW)
-    stopping = moves.lost(make_task(status=S.CANCELLING, execution=Execution.ONCE), now=NOW)
+    running = moves.lost(make_task(status=S.IN_PROGRESS, execution=Execution.ONCE), message="gone", now=NOW)
+    stopping = moves.lost(make_task(status=S.CANCELLING, execution=Execution.ONCE), message="gone", now=NOW)
 
     assert (running.status, running.reason, running.may_have_run) == (S.LOST, Reason.AGENT_LOST, True)
     assert (stopping.status, stopping.reason) == (S.LOST, Reason.CANCEL_UNCONFIRMED)

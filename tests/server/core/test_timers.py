@@ -33,6 +33,19 @@ async def test_a_delayed_task_waits_for_its_time_and_then_for_room() -> None:
         assert await core.status(task_id) is TaskStatus.PENDING
 
 
+async def test_of_tasks_that_are_found_due_together_the_earlier_due_goes_first() -> None:
+    async with running_core() as core:
+        late, early = await core.submit(*[make_submission(delay_ms=ms) for ms in (5_400, 5_100)])
+        core.database.failing.add("read")
+        await asyncio.sleep(8)
+        core.database.failing.clear()
+        await asyncio.sleep(3)
+        agent = FakeAgent(core, slots=2)
+        await agent.connect()
+
+        assert [(await agent.task(place)).ref.task_id for place in range(2)] == [early, late]
+
+
 async def test_a_task_for_a_moment_that_has_passed_does_not_wait() -> None:
     async with running_core() as core:
         [task_id] = await core.submit(make_submission(scheduled_at=core.clock.now() - 1))
@@ -183,7 +196,7 @@ async def test_runs_that_have_ended_are_not_remembered_until_they_would_have_bee
         agent, runs = FakeAgent(core), core.manager.rooms.timers
         await agent.connect()
         for place in range(30):
-            runs._most_runs = 10
+            runs._runs._most = 10
             await _run_and_finish(core, agent, place)
         assert len(runs._runs) <= 10
 

@@ -9,6 +9,7 @@ import pytest
 
 from nodelink.errors import InvalidTask, TaskNotFound
 from nodelink.task import TaskStatus
+from nodelink_server.core.changes import cancelled_by_caller
 from nodelink_server.core.ports import Change
 from nodelink_server.core.waiting import MOST_TASKS
 from tests.support.core_parts import Core, eventually, make_submission, running_core
@@ -69,7 +70,8 @@ async def test_an_end_between_the_look_and_the_wait_is_not_missed() -> None:
         core.database.hold("answer")
         waiting = asyncio.ensure_future(waited(core, ids))
         await core.database.until_held("answer")
-        await core.manager.ledger.commit([core.manager._cancel_change(task, "", 0)])
+        end = cancelled_by_caller(task, message="", grace_ms=0, now=core.clock.now())
+        await core.manager.ledger.commit([end])
         core.database.let_go("answer")
 
         assert await waiting == [ids[1]]

@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 
 from nodelink.v1 import admin_pb2
-from tests.support.grpc_door import GrpcDoor, detail, grpc_door, refusal
+from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, detail, grpc_door, refusal
 
 
 @pytest.fixture
@@ -56,6 +56,33 @@ async def test_an_agent_that_does_not_exist_is_not_found(door: GrpcDoor) -> None
     assert detail(status, error_details_pb2.ResourceInfo).resource_type == "agent"
 
 
+async def test_a_cordoned_agent_says_why_and_is_let_have_work_again(door: GrpcDoor) -> None:
+    async with door.agent() as agent:
+        door.manager.agents.cordon("a1", "5 starts failed")
+        cordoned = await door.agents.ListAgents(
+            admin_pb2.ListAgentsRequest(status=admin_pb2.AGENT_STATUS_CORDONED), timeout=WAIT_SECONDS
+        )
+        task_id = await door.submit()
+        request = admin_pb2.UndrainAgentRequest(agent_id="a1")
+        answer = await door.agents.UndrainAgent(request, timeout=WAIT_SECONDS)
+        taken = await agent.take()
+
+    assert [(one.id, one.cordon_reason) for one in cordoned.agents] == [("a1", "5 starts failed")]
+    assert (answer.agent.status, answer.agent.cordon_reason) == (admin_pb2.AGENT_STATUS_ONLINE, "")
+    assert taken.ref.task_id == task_id
+
+
+@pytest.mark.parametrize(
+    "agent_id, code", [("", grpc.StatusCode.INVALID_ARGUMENT), ("nobody", grpc.StatusCode.NOT_FOUND)]
+)
+async def test_only_an_agent_that_is_known_is_let_have_work(
+    door: GrpcDoor, agent_id: str, code: grpc.StatusCode
+) -> None:
+    refused, _ = await refusal(door.agents.UndrainAgent(admin_pb2.UndrainAgentRequest(agent_id=agent_id)))
+
+    assert refused is code
+
+
 async def test_agents_are_found_by_all_of_their_labels(door: GrpcDoor) -> None:
     async with (
         door.agent(labels={"zone": "z1", "disk": "ssd"}),
@@ -74,7 +101,21 @@ async def test_the_free_slots_of_an_agent_are_those_that_no_task_has(door: GrpcD
         await agent.take()
         response = await door.agents.GetAgent(admin_pb2.GetAgentRequest(agent_id="a1"))
 
-    assert (response.agent.slots, response.agent.free_slots) == (4, 3)
+    assert (response.agent.slots, response.agent.used_slots, response.agent.free_slots) == (4, 1, 3)
+
+
+async def test_an_agent_is_shown_with_what_it_has_and_what_of_it_is_taken(door: GrpcDoor) -> None:
+    async with door.agent(resources={"cpu": 4_000, "gpu": 2_000}, type_limits={"shell": 2}) as agent:
+        await door.submit(slots=3, resources={"cpu": 500})
+        await agent.take()
+        (shown,) = (await door.agents.ListAgents(admin_pb2.ListAgentsRequest())).agents
+
+    assert (shown.slots, shown.used_slots, shown.free_slots) == (4, 3, 1)
+    assert {name: (one.total, one.used) for name, one in shown.resources.items()} == {
+        "cpu": (4_000, 500),
+        "gpu": (2_000, 0),
+    }
+    assert dict(shown.type_limits) == {"shell": 2}
 
 
 async def test_the_sessions_of_an_agent_come_a_page_at_a_time_with_the_newest_first(door: GrpcDoor) -> None:

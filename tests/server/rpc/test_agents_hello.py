@@ -11,6 +11,7 @@ import pytest
 
 from nodelink import wire
 from nodelink.errors import StoreUnavailable
+from nodelink.quantities import LARGEST_QUANTITY
 from nodelink.task import Execution, TaskStatus
 from nodelink.v1 import agent_pb2
 from nodelink_server.core.ports import EventName
@@ -43,7 +44,7 @@ async def refusal(door: AgentDoor, **fields: Any) -> End:
 async def test_the_welcome_says_how_to_go_on(door: AgentDoor) -> None:
     async with door.agent(session=7) as agent:
         welcome = agent.welcome
-    assert (welcome.protocol, welcome.session) == (1, 7)
+    assert (welcome.protocol, welcome.session) == (2, 7)
     assert (welcome.server_id, welcome.software_version) == ("server", "1.2.3")
     assert wire.ms_of(welcome.heartbeat_interval) == 5_000
     assert (welcome.max_frame_bytes, welcome.max_log_chunk_bytes) == (1 << 20, 1 << 16)
@@ -56,6 +57,12 @@ async def test_an_agent_is_shown_as_it_has_introduced_itself(door: AgentDoor) ->
         view = door.manager.agents.view("a1")
     assert (view.name, view.pool, view.slots, view.labels) == ("north", "gpu", 3, {"zone": "z"})
     assert (view.status, view.types, view.software_version) == ("online", ["render"], "test")
+
+
+async def test_so_is_what_it_offers(door: AgentDoor) -> None:
+    async with door.agent(resources={"cpu": 3_500, "gpu": 2_000}, type_limits={"shell": 2}):
+        view = door.manager.agents.view("a1")
+    assert (view.resources, view.type_limits) == ({"cpu": 3_500, "gpu": 2_000}, {"shell": 2})
 
 
 async def test_a_session_is_durable_before_it_is_welcomed(door: AgentDoor) -> None:
@@ -159,6 +166,11 @@ async def test_a_session_number_must_be_greater_than_every_one_before(door: Agen
         {"session": 1, "remembers_since": 2},
         {"remembers_since": 0},
         {"session": 1 << 63},
+        {"resources": {f"r{n}": 1 for n in range(65)}},
+        {"resources": {"Cpu": 1}},
+        {"resources": {"cpu": LARGEST_QUANTITY + 1}},
+        {"type_limits": {"shell": 0}},
+        {"type_limits": {"shell": 4_097}},
     ],
     ids=",".join,
 )
@@ -167,7 +179,17 @@ async def test_a_hello_that_makes_no_sense_is_refused(door: AgentDoor, fields: d
     assert door.manager.agents.views() == []
 
 
-@pytest.mark.parametrize("fields", [{"slots": 1}, {"slots": 4_096}, {"session": (1 << 63) - 1}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"slots": 1},
+        {"slots": 4_096},
+        {"session": (1 << 63) - 1},
+        {"resources": {"cpu": LARGEST_QUANTITY, **{f"r{n}": 1 for n in range(63)}}},
+        {"type_limits": {"echo": 1, "shell": 4_096}},
+    ],
+    ids=",".join,
+)
 async def test_a_hello_at_the_limit_is_accepted(door: AgentDoor, fields: dict[str, Any]) -> None:
     async with door.agent(credit=0, **fields) as agent:
         assert agent.welcome.session
@@ -178,16 +200,17 @@ async def test_as_many_handlers_as_are_allowed_are_accepted(door: AgentDoor) -> 
         assert len(door.manager.agents.view("a1").types) == 256
 
 
-@pytest.mark.parametrize("lowest, highest", [(2, 3), (0, 0)])
+@pytest.mark.parametrize("lowest, highest", [(3, 4), (0, 0)])
 async def test_an_agent_without_a_common_protocol_is_refused(door: AgentDoor, lowest: int, highest: int) -> None:
     end = await refusal(door, protocol_min=lowest, protocol_max=highest)
     assert end.code is REFUSED
     assert f"{lowest} to {highest}" in end.details
 
 
-async def test_the_newest_common_protocol_is_spoken(door: AgentDoor) -> None:
-    async with door.agent(protocol_min=1, protocol_max=9) as agent:
-        assert agent.welcome.protocol == 1
+@pytest.mark.parametrize("lowest, highest, spoken", [(1, 1, 1), (1, 2, 2), (2, 2, 2), (1, 9, 2), (0, 1, 1)])
+async def test_the_newest_common_protocol_is_spoken(door: AgentDoor, lowest: int, highest: int, spoken: int) -> None:
+    async with door.agent(protocol_min=lowest, protocol_max=highest) as agent:
+        assert agent.welcome.protocol == spoken
 
 
 async def test_a_handler_without_a_class_is_started_at_most_once(door: AgentDoor) -> None:

@@ -19,8 +19,8 @@ from nodelink.task import (
     Verdict,
     VerdictAction,
 )
+from nodelink_server.core.losses import MOST_LOSSES
 from nodelink_server.core.ports import EventName
-from nodelink_server.core.reconcile import MOST_LOSSES
 from tests.support.agent_door import AgentDoor, agent_door
 from tests.support.wire_agent import held
 
@@ -116,18 +116,18 @@ async def test_a_task_that_shall_stop_is_stopped_at_the_hello(door: AgentDoor) -
         assert await door.status(ref.task_id) == TaskStatus.CANCELLED
 
 
-async def test_attempts_that_count_no_more_are_forgotten(door: AgentDoor) -> None:
+async def test_what_counts_no_more_is_stopped_if_it_runs_and_else_forgotten(door: AgentDoor) -> None:
     ref = await given(door, agent_id="a1")
     unknown = AttemptRef("01900000-0000-7000-8000-00000000ffff", 1, 1)
     superseded = ref._replace(fence=ref.fence - 1)
     async with door.agent(session=2, held=held(unknown, superseded, ref)) as agent:
         assert [verdict.action for verdict in agent.verdicts if verdict] == [
             VerdictAction.FORGET,
-            VerdictAction.FORGET,
+            VerdictAction.STOP,
             VerdictAction.KEEP,
         ]
     async with door.agent(agent_id="a2", held=held(ref), credit=0) as stranger:
-        assert stranger.verdicts == [Verdict(ref, VerdictAction.FORGET)]
+        assert [verdict.action for verdict in stranger.verdicts if verdict] == [VerdictAction.STOP]
     assert await door.status(ref.task_id) == TaskStatus.IN_PROGRESS
 
 
@@ -153,7 +153,7 @@ async def test_what_the_same_process_does_not_know_never_began_and_waits_again(d
 
 async def test_a_replayable_task_that_a_new_process_does_not_know_waits_again(door: AgentDoor) -> None:
     ref = await given(door, started=True)
-    async with door.agent(session=2, remembers_since=2) as agent:
+    async with door.agent(session=2, process_since=2) as agent:
         again = (await agent.take()).ref
     assert (again.task_id, again.attempt) == (ref.task_id, 2)
     assert again.fence > ref.fence
@@ -162,12 +162,9 @@ async def test_a_replayable_task_that_a_new_process_does_not_know_waits_again(do
     assert record.task.losses == 1
 
 
-@pytest.mark.parametrize("started", [True, False])
-async def test_a_task_to_be_started_once_that_a_new_process_does_not_know_is_lost(
-    door: AgentDoor, started: bool
-) -> None:
-    ref = await given(door, "shell", started=started)
-    async with door.agent(session=2, remembers_since=2):
+async def test_a_task_that_has_started_once_and_that_a_new_process_does_not_know_is_lost(door: AgentDoor) -> None:
+    ref = await given(door, "shell", started=True)
+    async with door.agent(session=2, process_since=2):
         task = (await door.stored(ref.task_id)).task
     assert (task.status, task.reason, task.may_have_run) == (TaskStatus.LOST, Reason.AGENT_LOST, True)
 
@@ -175,10 +172,10 @@ async def test_a_task_to_be_started_once_that_a_new_process_does_not_know_is_los
 async def test_a_replayable_task_is_not_lost_with_its_agent_for_ever(door: AgentDoor) -> None:
     ref = await given(door, started=True)
     for session in range(2, MOST_LOSSES + 2):
-        async with door.agent(session=session, remembers_since=session) as agent:
+        async with door.agent(session=session, process_since=session) as agent:
             assert (await agent.take()).ref.attempt == session
     last = MOST_LOSSES + 2
-    async with door.agent(session=last, remembers_since=last):
+    async with door.agent(session=last, process_since=last):
         task = (await door.stored(ref.task_id)).task
     assert (task.status, task.reason, task.may_have_run) == (TaskStatus.FAILED, Reason.INFRASTRUCTURE, True)
 
@@ -188,7 +185,7 @@ async def test_a_stop_that_a_new_process_cannot_confirm_is_shown_as_such(door: A
     replayable = await given(door, started=True, session=2, held=held(once))
     for ref in (once, replayable):
         await door.manager.cancel(ref.task_id)
-    async with door.agent(session=3, remembers_since=3):
+    async with door.agent(session=3, process_since=3):
         task = (await door.stored(once.task_id)).task
         assert (task.status, task.reason) == (TaskStatus.LOST, Reason.CANCEL_UNCONFIRMED)
         assert await door.status(replayable.task_id) == TaskStatus.CANCELLED

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import grpc
 import pytest
 
+from nodelink.taken import NOTHING, Taken
 from nodelink.task import (
     AckDisposition,
     AttemptRef,
@@ -63,6 +65,39 @@ async def test_heartbeats_are_acknowledged_by_number(door: AgentDoor) -> None:
         for number in (1, 2, 7):
             await agent.beat(number)
             assert await agent.beat_acked() == number
+
+
+@pytest.mark.parametrize(
+    "said, counted",
+    [
+        ({}, None),
+        ({"slots_used": 0}, NOTHING),
+        ({"slots_used": 3, "resources_used": {"cpu": 500, "gpu": 0}}, Taken(3, {"cpu": 500})),
+        (
+            {"slots_used": 3, "resources_used": {f"r{n}": 1 for n in range(64)}},
+            Taken(3, {f"r{n}": 1 for n in range(64)}),
+        ),
+        ({"slots_used": 1, "resources_used": {"cpu": (1 << 64) - 1}}, Taken(1, {"cpu": (1 << 63) - 1})),
+    ],
+    ids=["nothing said", "nothing", "something", "most", "too much"],
+)
+async def test_a_heartbeat_tells_what_the_agent_counts_as_taken(
+    door: AgentDoor, said: dict[str, Any], counted: Taken | None
+) -> None:
+    async with door.agent() as agent:
+        await agent.beat(1, **said)
+        await agent.beat_acked()
+        (session,) = door.manager.agents.sessions()
+        assert session.counted == counted
+
+
+@pytest.mark.parametrize("names", [[f"r{n}" for n in range(65)], ["CPU"], [""], ["r" * 64]])
+async def test_a_heartbeat_that_counts_what_no_agent_can_have_ends_the_session(
+    door: AgentDoor, names: list[str]
+) -> None:
+    async with door.agent() as agent:
+        await agent.beat(1, slots_used=1, resources_used=dict.fromkeys(names, 1))
+        assert (await agent.end()).code is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_a_draining_agent_gets_no_more_work_until_it_drains_no_more(door: AgentDoor) -> None:

@@ -131,6 +131,16 @@ def test_what_one_call_accepts_the_next_one_finds(server: FakeServer) -> None:
         ("WaitTasks", {"task_ids": [UNKNOWN_ID]}, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
         ("WaitTasks", {}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID"),
         ("CancelTask", {"task_id": UNKNOWN_ID}, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+        ("AbandonTask", {"task_id": UNKNOWN_ID, "reason": "x"}, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+        ("AbandonTask", {"task_id": UNKNOWN_ID}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID"),
+        ("AbandonTask", {"reason": "x"}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID"),
+        (
+            "ResolveTask",
+            {"task_id": UNKNOWN_ID, "reason": "x", "resolution": task_pb2.RESOLUTION_FAILED},
+            grpc.StatusCode.NOT_FOUND,
+            "NOT_FOUND",
+        ),
+        ("ResolveTask", {"task_id": UNKNOWN_ID, "reason": "x"}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID"),
         ("RetryTask", {"task_id": UNKNOWN_ID}, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
         ("ApproveTask", {"task_id": UNKNOWN_ID}, grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT"),
         ("GetTaskResult", {"task_id": UNKNOWN_ID}, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
@@ -225,6 +235,19 @@ def test_a_finished_task_is_run_again_as_a_new_one(server: FakeServer) -> None:
 
     assert first.task.retry_of == task.id != first.task.id == second.task.id
     assert (first.replayed, second.replayed) == (False, True)
+
+
+def test_a_waiting_task_is_given_up_and_only_what_is_unknown_is_resolved(server: FakeServer) -> None:
+    task = server.submit()
+    resolution = task_pb2.ResolveTaskRequest(task_id=task.id, resolution=task_pb2.RESOLUTION_RERUN, reason="x")
+    _, trailing, code, words = server.unary("ResolveTask", resolution)
+    given_up, _, _, _ = server.unary("AbandonTask", task_pb2.AbandonTaskRequest(task_id=task.id, reason="enough"))
+    _, again, _, _ = server.unary("AbandonTask", task_pb2.AbandonTaskRequest(task_id=task.id, reason="enough"))
+
+    assert (code, told_in(trailing).reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CONFLICT")
+    assert words == "only what is unknown can be resolved; the task is pending"
+    assert (given_up.task.status, given_up.task.reason) == (task_pb2.TASK_STATUS_FAILED, "abandoned")
+    assert told_in(again).reason == "ALREADY_FINISHED"
 
 
 def test_what_is_old_is_removed_when_it_is_asked_for(server: FakeServer) -> None:

@@ -18,6 +18,7 @@ from nodelink_server.rpc.requests import (
     offset_of,
     page_size_of,
     place_of,
+    resolution_of,
     revision_of,
     stream_of,
     token_of,
@@ -59,6 +60,8 @@ def test_a_number_beyond_all_sense_is_refused_by_the_name_of_its_field(
         (page_size_of, 1_001, "page_size"),
         (revision_of, LARGEST_REVISION + 1, "after_revision"),
         (stream_of, 3, "stream"),
+        (resolution_of, 0, "resolution"),
+        (resolution_of, 4, "resolution"),
     ],
 )
 def test_a_number_that_is_not_allowed_names_its_field(read: Callable[[int], Any], value: int, field: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -132,3 +133,28 @@ async def test_a_stopped_server_is_not_reached_any_more() -> None:
         address = door.address
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(*address)
+
+
+async def test_a_connection_that_says_nothing_is_closed() -> None:
+    hurried = [(name, 100 if name == "grpc.server_handshake_timeout_ms" else value) for name, value in OPTIONS]
+    async with agent_door(options=hurried) as door, door.agent() as agent:
+        reader, writer = await asyncio.open_connection(*door.address)
+        async with asyncio.timeout(20):
+            await reader.read()
+        writer.close()
+        await agent.beat(1)
+        assert await agent.beat_acked() == 1
+
+
+@pytest.mark.parametrize("size, code", [(15_000, "INVALID_ARGUMENT"), (17_000, "RESOURCE_EXHAUSTED")])
+async def test_a_call_with_too_much_metadata_is_refused_and_every_other_one_is_not(
+    door: AgentDoor, size: int, code: str
+) -> None:
+    async with grpc.aio.insecure_channel(str(door.address)) as channel:
+        ask: Any = channel.unary_unary("/nodelink.v1.TaskService/GetTask", None, None)
+        codes = set()
+        for _ in range(5):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await ask(b"", metadata=(("long", "x" * size),), timeout=20)
+            codes.add(refused.value.code().name)
+    assert codes == {code}

@@ -186,6 +186,21 @@ async def test_a_task_shows_its_attempt_and_its_progress(door: GrpcDoor) -> None
     assert task.HasField("last_contact")
 
 
+async def test_a_waiting_task_tells_how_the_tries_to_give_it_to_an_agent_stand(door: GrpcDoor) -> None:
+    async with door.agent(slots=1) as agent:
+        given, behind = await door.submit(), await door.submit()
+        await agent.take()
+        page = await door.tasks.ListTasks(task_pb2.ListTasksRequest(), timeout=WAIT_SECONDS)
+        waiting = await _task_that(door, behind, lambda task: task.HasField("assignment"))
+        elsewhere = await _task_that(door, await door.submit(pool="empty"), lambda task: task.HasField("assignment"))
+
+    told = waiting.assignment
+    assert told.tries >= 1
+    assert told.next_at.ToMilliseconds() - waiting.created_at.ToMilliseconds() == told.tries * 10_000
+    assert (told.reason, elsewhere.assignment.reason) == ("none_free", "no_pool")
+    assert {task.id: task.HasField("assignment") for task in page.tasks} == {given: False, behind: True}
+
+
 async def test_pages_of_tasks_go_from_the_newest_to_the_oldest(door: GrpcDoor) -> None:
     ids = [await door.submit() for _ in range(5)]
     seen: list[str] = []

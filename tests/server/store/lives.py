@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from nodelink.task import Execution, Finished, LogStream, Outcome, Reason, TaskSpec
+from nodelink.task import DEFAULT_PRIORITY, Execution, Finished, LogStream, Outcome, Reason, TaskSpec
 from nodelink_server.core import task as moves
+from nodelink_server.core.attempt import Extension, Failure, Hold, Stop, Superseded
 from nodelink_server.core.ports import (
     AgentRecord,
     AgentSessionRecord,
     Batch,
     Change,
     EventName,
+    Evidence,
     IdempotencyKey,
+    RateUse,
     Receipt,
     Store,
 )
-from nodelink_server.core.task import Stop, Superseded, Task, stamp
+from nodelink_server.core.task import Task, stamp
+from nodelink_server.core.task_record import Remark, RemarkKind
 
 E = EventName
 NOW = 1_700_000_000_000
@@ -36,14 +40,27 @@ EXIT_7 = Finished(
 
 def new(task_id: str, *, now: int = NOW, payload: bytes = b'{"a": 1}', **spec: object) -> Task:
     """A task that was just asked for."""
-    asked = TaskSpec(**{"type": "echo", **spec})  # type: ignore[arg-type]
+    asked = TaskSpec(**{"type": "echo", "priority": DEFAULT_PRIORITY, **spec})  # type: ignore[arg-type]
     return Task(id=task_id, spec=asked, execution=Execution.REPLAYABLE, created_at=now, payload=payload)
 
 
-def waiting(task_id: str, *, rank: int = 0, queue_deadline: int | None = None, **how: object) -> Task:
+def waiting(
+    task_id: str, *, rank: int = 0, queue_deadline: int | None = None, fair_tag: int | None = None, **how: object
+) -> Task:
     """A new task that is ready to run."""
     task = new(task_id, **how)  # type: ignore[arg-type]
-    return moves.ready(task, rank=rank, now=task.created_at, queue_deadline=queue_deadline)
+    return moves.ready(task, rank=rank, now=task.created_at, queue_deadline=queue_deadline, fair_tag=fair_tag)
+
+
+def asking(task_id: str, *asked: Mapping[str, object], rank: int = 0) -> Task:
+    """A new task that is ready to run, and asks for all of this."""
+    spec = {name: value for some in asked for name, value in some.items()}
+    return waiting(task_id, rank=rank, **spec)  # type: ignore[arg-type]  # names of fields
+
+
+def exclusive(task_id: str, *, lock: str = "") -> Task:
+    """A new task that needs a lock while it is with an agent: the one that it names, or one of its own."""
+    return replace(waiting(task_id, lock=lock), execution=Execution.EXCLUSIVE)
 
 
 def accept(task: Task, *, idempotency: IdempotencyKey | None = None) -> Change:
@@ -63,10 +80,27 @@ def after(task: Task, to: Task, *events: EventName, **more: object) -> Change:
     return Change(task=to, expected=task.revision, events=events, **more)  # type: ignore[arg-type]
 
 
-def grant(task: Task, *, agent_id: str = AGENT, session: int = 1, fence: int = 100, now: int = NOW + 1) -> Change:
-    """It is handed to an agent."""
-    to = moves.granted(task, agent_id=agent_id, session=session, fence=fence, now=now)
-    return after(task, to, E.TASK_SENT)
+def grant(
+    task: Task,
+    *,
+    agent_id: str = AGENT,
+    session: int = 1,
+    fence: int = 100,
+    now: int = NOW + 1,
+    takes: Sequence[Hold] = (),
+    uses: Sequence[RateUse] = (),
+) -> Change:
+    """It is handed to an agent, with these places."""
+    holds = tuple(takes)
+    to = moves.granted(task, agent_id=agent_id, session=session, fence=fence, now=now, holds=holds)
+    return after(task, to, E.TASK_SENT, takes=holds, uses=tuple(uses))
+
+
+def freeing(change: Change) -> Change:
+    """The same, with which all places of its task's attempt are free."""
+    attempt = change.task.attempt or (change.superseded.attempt if change.superseded is not None else None)
+    assert attempt is not None
+    return replace(change, frees=attempt.holds)
 
 
 def start(task: Task, *, at: int = NOW + 2) -> Change:
@@ -88,6 +122,21 @@ def lose(task: Task, *, now: int = NOW + 3) -> Change:
     return after(task, moves.replayed(task, queue_deadline=None), E.TASK_PENDING, superseded=superseded)
 
 
+def drain(task: Task, *, now: int = NOW + 3) -> Change:
+    """Its agent has stopped it because it is drained, and it waits again."""
+    assert task.attempt is not None
+    end = Failure("drained", "", now, None, 15, "", 4, 0)
+    superseded = Superseded(attempt=task.attempt, state="drained", ended_at=now, failure=end)
+    return after(task, moves.drained(task, queue_deadline=None), E.TASK_PENDING, superseded=superseded)
+
+
+def prioritize(task: Task, priority: int, *, rank: int | None = None, at: int = NOW + 1) -> Change:
+    """A person gives it another priority while it waits."""
+    to = moves.prioritized(task, priority=priority, rank=task.rank if rank is None else rank)
+    text = f"from {task.spec.priority} to {priority}"
+    return after(task, to, remark=Remark(RemarkKind.REPRIORITIZED, at, text, "anna", priority=task.spec.priority))
+
+
 def stop(task: Task, *, now: int = NOW + 3, message: str = "enough") -> Change:
     """Somebody wants it to stop."""
     asked = Stop(reason=Reason.CANCELLED_BY_CALLER, message=message, grace_ms=500, asked_at=now)
@@ -103,9 +152,81 @@ def settle(task: Task, finished: Finished = COMPLETED, *, now: int = NOW + 4, be
     return after(task, moves.settled(task, finished, now=now), *events, finished=finished)
 
 
+def fail(task: Task, finished: Finished = EXIT_7, *, now: int = NOW + 4, wait: int = 50, begun: bool = True) -> Change:
+    """Its attempt fails, and it waits for its next try. `begun` False: that tells of the start as well."""
+    events = [E.TASK_RETRYING] if begun else [E.TASK_STARTED, E.TASK_RETRYING]
+    settled = moves.settled(task, finished, now=now)
+    assert settled.attempt is not None
+    failure = Failure("exit_code", "it failed", now + wait, finished.exit_code, None, "exit_code", 4, 0)
+    superseded = Superseded(attempt=settled.attempt, state="failed", ended_at=now, failure=failure)
+    to = moves.retried(task, retry_at=now - NOW + wait, message="try 1 of 9 failed")
+    return after(task, to, *events, finished=finished, superseded=superseded)
+
+
+def ready_again(task: Task, *, now: int = NOW + 60) -> Change:
+    """Its wait is over."""
+    return after(task, moves.ready(task, rank=7, now=now, queue_deadline=None), E.TASK_PENDING)
+
+
+def remark(
+    kind: RemarkKind, task: Task, *, at: int = NOW + 3, text: str = "the agent is silent", by: str = ""
+) -> Remark:
+    """What happens to a task beside its attempts."""
+    assert task.attempt is not None
+    return Remark(kind, at, text, by, task.attempt.number, task.attempt.agent_id)
+
+
+def doubt(task: Task, *, at: int = NOW + 3) -> Change:
+    """An exclusive task's agent is not heard of."""
+    to = moves.doubted(task, message="the agent is silent")
+    return after(task, to, E.TASK_UNKNOWN, remark=remark(RemarkKind.UNKNOWN, task, at=at))
+
+
+def recover(task: Task, *, at: int = NOW + 4) -> Change:
+    """Its agent has it after all."""
+    to = moves.recovered(task)
+    events = [E.TASK_RECOVERED, *([E.TASK_CANCELLING] if to.stop is not None else [])]
+    return after(task, to, *events, remark=remark(RemarkKind.RECOVERED, task, at=at, text=""))
+
+
+def run_again(task: Task, *, now: int = NOW + 5) -> Change:
+    """A person wants a task in doubt to run again."""
+    assert task.attempt is not None
+    superseded = Superseded(attempt=task.attempt, state="lost", ended_at=now)
+    to = moves.rerun(task, queue_deadline=None)
+    told = remark(RemarkKind.RERUN, task, at=now, text="nothing was changed", by="anna")
+    return after(task, to, E.TASK_PENDING, superseded=superseded, remark=told)
+
+
+def resolve(task: Task, *, completed: bool = True, now: int = NOW + 5) -> Change:
+    """A person knows how a task in doubt ended."""
+    to = moves.resolved(task, completed=completed, message="I looked", now=now)
+    told = remark(RemarkKind.RESOLVED, task, at=now, text="I looked", by="anna")
+    return after(task, to, E.TASK_COMPLETED if completed else E.TASK_FAILED, remark=told)
+
+
+def extend(task: Task, *, at: int = NOW + 3, run_until: int = 9_000, **limits: int) -> Change:
+    """Its attempt is given other limits."""
+    assert task.attempt is not None
+    before = task.attempt.extension or Extension(0)
+    extension = before._replace(number=before.number + 1, run_until=run_until, **limits)
+    to = moves.extended(task, extension=extension, total_deadline=task.total_deadline)
+    return after(task, to, remark=remark(RemarkKind.EXTENDED, task, at=at, text="timeout 9s", by="anna"))
+
+
 def cancel(task: Task, *, now: int = NOW + 1) -> Change:
     """Nobody wants it any more, before it was granted."""
     return after(task, moves.cancelled(task, message="not needed", now=now), E.TASK_CANCELLED)
+
+
+def skip(task: Task, *, now: int = NOW + 60) -> Change:
+    """It is ready, a place that it does not wait for is taken, and that was it."""
+    return after(task, moves.skipped(task, now=now), E.TASK_SKIPPED)
+
+
+def limited(task_id: str, *, deadline: int) -> Task:
+    """A new task that may take only so long in all."""
+    return replace(waiting(task_id, total_timeout_ms=5_000, start_timeout_ms=700), total_deadline=deadline)
 
 
 def agent(agent_id: str = AGENT, *, session: int = 1, **how: object) -> AgentRecord:
@@ -133,9 +254,10 @@ async def put(
     now: int = NOW,
     agents: Sequence[AgentRecord] = (),
     sessions: Sequence[AgentSessionRecord] = (),
+    evidence: Sequence[Evidence] = (),
 ) -> Receipt:
     """Commit changes, and stamp what was accepted."""
-    batch = Batch(now=now, control_ms=now - NOW, changes=changes, agents=agents, sessions=sessions)
+    batch = Batch(now=now, control_ms=now - NOW, changes=changes, agents=agents, sessions=sessions, evidence=evidence)
     receipt = await store.apply(batch)
     for change, revision, key in zip(changes, receipt.revisions, receipt.keys, strict=True):
         if revision:

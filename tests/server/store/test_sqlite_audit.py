@@ -5,13 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from nodelink_server.core.ports import Batch
 from nodelink_server.store.audit import audit_hash
 from nodelink_server.store.opening import NO_AUDIT
 from nodelink_server.store.sql import open_store
-from tests.server.store.lives import AGENT, NOW, accept, agent, grant, put, waiting
+from tests.server.store.lives import (
+    AGENT,
+    NOW,
+    accept,
+    agent,
+    doubt,
+    exclusive,
+    grant,
+    live,
+    put,
+    resolve,
+    run_again,
+    step,
+    waiting,
+)
 
 Record = tuple[int, int, bytes, bytes, str]
 
@@ -51,15 +68,51 @@ async def test_each_commit_that_does_something_leaves_a_record(tmp_path: Path) -
     ]
 
 
+async def test_what_a_person_decided_is_recorded_in_full(tmp_path: Path) -> None:
+    path = tmp_path / "nodelink.db"
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        tasks = [
+            await step(store, doubt(await step(store, grant(await live(store, exclusive(name)))))) for name in "ab"
+        ]
+        await put(store, resolve(tasks[0]), run_again(tasks[1]))
+
+    entries = [json.loads(record[4]) for record in records(path)]
+
+    assert entries[-1] == {
+        "task.completed": [1, digest("a 1")],
+        "task.pending": [1, digest("b 0")],
+        "decisions": [["resolved", "anna", "I looked", "a"], ["rerun", "anna", "nothing was changed", "b"]],
+    }
+    assert all("decisions" not in entry for entry in entries[:-1])
+    assert_is_whole(path)
+
+
+async def test_a_decision_cannot_be_changed_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "nodelink.db"
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        await step(
+            store, resolve(await step(store, doubt(await step(store, grant(await live(store, exclusive("a")))))))
+        )
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE audit SET entries = replace(entries, 'anna', 'otto')")
+
+    with pytest.raises(AssertionError):
+        assert_is_whole(path)
+
+
 async def test_each_record_covers_the_one_before_it(tmp_path: Path) -> None:
     await committed(tmp_path / "nodelink.db")
-    previous = NO_AUDIT
 
-    for sequence, time, before, stored, entries in records(tmp_path / "nodelink.db"):
+    assert_is_whole(tmp_path / "nodelink.db")
+
+
+def assert_is_whole(path: Path) -> None:
+    """See that every record covers the one before it."""
+    previous = NO_AUDIT
+    for sequence, time, before, stored, entries in records(path):
         assert before == previous
         assert stored == audit_hash(previous=previous, sequence=sequence, time=time, entries=entries)
         previous = stored
-
     assert previous != NO_AUDIT
 
 

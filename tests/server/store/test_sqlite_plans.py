@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from nodelink.task import LogStream, TaskStatus
-from nodelink_server.core.ports import Batch, Change, Place, Shape, TaskQuery
-from nodelink_server.store import listing, output, queries, sessions, spans, sweeping
+from nodelink.task import LogStream, Rate, TaskStatus
+from nodelink_server.core import task as moves
+from nodelink_server.core.attempt import Hold
+from nodelink_server.core.ports import Batch, Change, Evidence, Place, RateUse, Shape, TaskQuery
+from nodelink_server.core.task_record import LateResult
+from nodelink_server.store import holds, listing, output, queries, rates, sessions, spans, sweeping, unique, workspaces
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import writing_engine
 from nodelink_server.store.numbering import Counters
 from nodelink_server.store.schema import LOGS, TASKS, bring_up
 from nodelink_server.store.tables import meta
-from tests.server.store.lives import NOW, accept, grant, waiting
+from tests.server.store.lives import NOW, accept, asking, doubt, exclusive, grant, run_again, settle, start, waiting
 
 SHAPE = Shape("default", "echo")
 PLACE = Place(5, 5)
-SMALL = {"meta", "agents", "alembic_version", "task_spans", "spans", "some"}
-"""Tables (and `some` of a table) that are small, and may be walked."""
+SMALL = {"meta", "agents", "alembic_version", "task_spans", "spans", "some", "holds", "limits", "freed", "late"}
+"""Tables (and `some` of a table) that are small, and may be walked; `freed`, `late`: what a statement brings itself."""
 
 
 class Watched:
@@ -35,7 +39,7 @@ class Watched:
         event.listen(connection, "before_cursor_execute", self._explain)
 
     def _explain(self, connection: Connection, cursor: object, statement: str, parameters: object, *_: object) -> None:
-        if not re.match(r"SELECT|UPDATE|DELETE|INSERT", statement):
+        if not re.match(r"SELECT|UPDATE|DELETE|INSERT|WITH", statement):
             return
         driver = connection.connection.driver_connection
         assert driver is not None
@@ -87,18 +91,72 @@ def test_waiting_tasks_come_along_their_index(tasks: Watched) -> None:
     assert uses(tasks, "ix_tasks_waiting")
 
 
+@pytest.mark.parametrize(
+    "asked, index",
+    [({"lock": "k"}, "INDEX ix_tasks_lock (lock=?"), ({"limits": {"k": 2}}, "PRIMARY KEY (key=?")],
+)
+def test_those_that_name_a_key_come_along_their_index(tasks: Watched, asked: Mapping[str, object], index: str) -> None:
+    """From each shape the next is found, and of each its first, behind a place if there is one."""
+    counters = commit(tasks, accept(asking("t1", {"type": "a"}, asked)))
+    counters = commit(tasks, accept(asking("t2", {"type": "b"}, asked)), counters=counters)
+    commit(tasks, accept(asking("t3", {"type": "b"}, asked)), counters=counters)
+    tasks.plans.clear()
+
+    found = queries.waiting_on(tasks.connection, "k", {Shape("default", "b"): Place(0, 2)}, 5)
+
+    assert [task.id for task in found] == ["t1", "t3"]
+    assert list(tasks.bad()) == []
+    along = [re.sub(r"rowid|task_key", "key", plan[0].partition(index)[2]) for _, plan in tasks.plans]
+    next_shape, of_shape = " AND (pool,type,needs)>(?,?,?))", " AND pool=? AND type=? AND needs=?"
+    behind = [f"{of_shape} AND rank=? AND key>?)", f"{of_shape} AND rank>?)"]
+    assert [plan for plan in along if plan not in ("", ")")] == [f"{of_shape})", next_shape, *behind, next_shape]
+    [read] = [plan for statement, plan in tasks.plans if "payload" in statement]
+    assert "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)" in read
+
+
+def test_lines_are_read_along_their_index(tasks: Watched) -> None:
+    commit(tasks, accept(waiting("t1", fairness_key="k", fair_tag=5)))
+    tasks.plans.clear()
+
+    assert queries.lines(tasks.connection) == {("default", "k"): (5, 5)}
+
+    assert list(tasks.bad()) == []
+    assert uses(tasks, "COVERING INDEX ix_tasks_fair")
+
+
+def test_rates_are_read_and_forgotten_along_their_index(tasks: Watched) -> None:
+    use = RateUse("r", 0, 0, 1)
+    counters = commit(tasks, accept(waiting("t1")))
+    (stored,) = queries.find(tasks.connection, ["t1"])
+    commit(tasks, grant(stored, uses=[use]), counters=counters)
+    tasks.connection.execute(meta.update().values(control_ms=1))
+    tasks.plans.clear()
+
+    assert rates.ahead(tasks.connection, 1) == {}
+    assert rates.taken(tasks.connection, ["r", "s"]) == {Hold("r", 0): 1}
+    assert rates.forget(tasks.connection) == 1
+
+    assert list(tasks.bad()) == []
+    plans = [plan[0] for _, plan in tasks.plans]
+    assert ["ix_rates_until (until>?)" in plans[0], "PRIMARY KEY (key=?)" in plans[1]] == [True, True]
+    assert ["ix_rates_until (until<?)" in plans[2], "PRIMARY KEY (key=? AND place=?)" in plans[3]] == [True, True]
+
+
 def test_a_later_page_begins_at_its_place(tasks: Watched) -> None:
     """Not only in order, but from there on: or the last page would pass all before it."""
     queries.waiting(tasks.connection, SHAPE, PLACE, 10)
     queries.due(tasks.connection, PLACE, 10)
     queries.expiring(tasks.connection, PLACE, 10)
+    queries.retrying(tasks.connection, PLACE, 10)
+    queries.limited(tasks.connection, PLACE, 10)
 
     plans = [plan[0] for _, plan in tasks.plans]
 
-    assert all(re.search(r"(rank|due_at|queue_deadline)(>\?\)|=\? AND (key|rowid)>\?\))", plan) for plan in plans), (
-        plans
-    )
-    assert len(plans) == 6
+    assert all(
+        re.search(r"(rank|due_at|queue_deadline|retry_at|total_deadline)(>\?\)|=\? AND (key|rowid)>\?\))", plan)
+        for plan in plans
+    ), plans
+    assert len(plans) == 10
 
 
 def test_moments_come_along_their_indexes(tasks: Watched) -> None:
@@ -109,6 +167,21 @@ def test_moments_come_along_their_indexes(tasks: Watched) -> None:
     for after in (None, PLACE):
         queries.expiring(tasks.connection, after, 10)
     assert uses(tasks, "ix_tasks_expiring")
+    tasks.plans.clear()
+    for after in (None, PLACE):
+        queries.retrying(tasks.connection, after, 10)
+    assert uses(tasks, "ix_tasks_retrying")
+    tasks.plans.clear()
+    for after in (None, PLACE):
+        queries.limited(tasks.connection, after, 10)
+    assert uses(tasks, "ix_tasks_limited")
+    assert list(tasks.bad()) == []
+
+
+def test_what_goes_before_a_task_is_counted_along_the_queue(tasks: Watched) -> None:
+    assert queries.count_before(tasks.connection, SHAPE, PLACE, 10) == 0
+    [(_, plan)] = tasks.plans
+    assert "ix_tasks_waiting (status=? AND pool=? AND type=? AND needs=? AND rank<?)" in plan[1]
     assert list(tasks.bad()) == []
 
 
@@ -117,6 +190,8 @@ def test_a_start_reads_ranges(tasks: Watched) -> None:
     assert uses(tasks, "ix_tasks_status")
     queries.shapes(tasks.connection)
     queries.all_agents(tasks.connection)
+    holds.all_holders(tasks.connection)
+    queries.all_limits(tasks.connection)
 
     assert list(tasks.bad()) == []
 
@@ -151,6 +226,7 @@ def test_no_list_walks_the_table_or_sorts(tasks: Watched, statuses: tuple[str, .
         (TaskQuery(type="x"), "ix_tasks_type"),
         (TaskQuery(q="xyz"), "ix_tasks_type"),
         (TaskQuery(pool="x"), "ix_tasks_pool"),
+        (TaskQuery(workspace="x"), "ix_tasks_workspace"),
         (TaskQuery(agent_id="x"), "ix_tasks_agent"),
         (TaskQuery(statuses=frozenset({TaskStatus.FAILED})), "ix_tasks_status"),
         (TaskQuery(labels=frozenset({("k", "v")})), "PRIMARY KEY (name=? AND value=?"),
@@ -164,11 +240,25 @@ def test_each_filter_has_its_index_and_begins_at_its_place_in_it(tasks: Watched,
     assert re.search(rf"{re.escape(index)}.*(key|rowid)>\? AND (task_)?(key|rowid)<\?", plan[0]), plan
 
 
+def test_named_tasks_are_found_by_their_ids(tasks: Watched) -> None:
+    commit(tasks, *[accept(waiting(f"t{n}", type="x")) for n in range(9)])
+    tasks.plans.clear()
+    named = TaskQuery(ids=frozenset({"t1", "t2"}), page_size=1)
+    for query in (named, replace(named, type="x"), replace(named, statuses=frozenset({TaskStatus.PENDING}))):
+        listing.listed(tasks.connection, query)
+
+        (led,) = [plan for statement, plan in tasks.plans if "ORDER BY" in statement]
+        assert "(id=? AND rowid>? AND rowid<?)" in led[0]  # they are few, so they are sorted
+        tasks.plans.clear()
+
+
 def test_the_rarest_of_several_filters_leads(tasks: Watched) -> None:
     counters = NO_COUNTERS
     for number in range(30):
         type_, pool = ("rare" if number == 3 else "usual"), ("far" if number == 5 else "near")
-        counters = commit(tasks, accept(waiting(f"t{number}", type=type_, pool=pool, metadata={"k": "v"})), counters)
+        counters = commit(
+            tasks, accept(waiting(f"t{number}", type=type_, pool=pool, metadata={"k": "v"})), counters=counters
+        )
     labels, statuses = frozenset({("k", "v")}), frozenset({TaskStatus.PENDING})
     for query, found, index in (
         (TaskQuery(pool="near", type="rare"), "t3", "ix_tasks_type"),
@@ -237,19 +327,96 @@ def test_sweeping_reads_ranges(tasks: Watched) -> None:
 NO_COUNTERS = Counters(revision=0, last_key=0, commits=0, audits=0, audit_hash=b"")
 
 
-def commit(tasks: Watched, change: Change, counters: Counters = NO_COUNTERS) -> Counters:
-    return Commit(tasks.connection, Batch(now=NOW, control_ms=0, changes=[change]), counters).run()[1]
+def commit(
+    tasks: Watched, *changes: Change, counters: Counters = NO_COUNTERS, evidence: Sequence[Evidence] = ()
+) -> Counters:
+    batch = Batch(now=NOW, control_ms=0, changes=changes, evidence=evidence)
+    return Commit(tasks.connection, batch, counters).run()[1]
 
 
 def test_a_commit_touches_rows_by_their_keys(tasks: Watched) -> None:
     counters = commit(tasks, accept(waiting("t1")))
     (stored,) = queries.find(tasks.connection, ["t1"])
-    commit(tasks, grant(stored), counters)
+    commit(tasks, grant(stored), counters=counters)
 
     assert list(tasks.bad()) == []
     updates = [plan for statement, plan in tasks.plans if statement.startswith("UPDATE tasks")]
     assert updates
     assert all(any("INTEGER PRIMARY KEY" in line for line in plan) for plan in updates)
+
+
+def test_locks_and_what_comes_with_them_are_written_by_their_keys(tasks: Watched) -> None:
+    accepted = [accept(exclusive(name)) for name in ("t1", "t2")]
+    counters = commit(tasks, *accepted)
+    first, second = sorted(queries.find(tasks.connection, ["t1", "t2"]), key=lambda task: task.id)
+    counters = commit(tasks, grant(first, takes=[Hold("k")]), counters=counters)
+    (first,) = queries.find(tasks.connection, ["t1"])
+    counters = commit(tasks, doubt(first), counters=counters)
+    (first,) = queries.find(tasks.connection, ["t1"])
+    freed = replace(run_again(first), frees=(Hold("k"),))
+    late = Evidence(first.key, LateResult(1, 1, "a", NOW, "gone"))
+    commit(tasks, freed, grant(second, takes=[Hold("k")]), counters=counters, evidence=[late])
+    holds.holders(tasks.connection, ["k", "l"])
+
+    assert list(tasks.bad()) == []
+    (ended,) = [plan for statement, plan in tasks.plans if "DELETE FROM holds" in statement]
+    assert "SEARCH holds USING COVERING INDEX ix_holds_task_key (task_key=?)" in ended
+
+
+def test_a_batch_of_the_usual_kind_has_no_statement_for_what_is_rare(tasks: Watched) -> None:
+    counters = commit(tasks, accept(waiting("t1")), accept(waiting("t2")))
+    (stored,) = queries.find(tasks.connection, ["t1"])
+    tasks.plans.clear()
+    commit(tasks, grant(stored), accept(waiting("t3")), counters=counters)
+
+    touched = [re.search(r"(?:INTO|UPDATE|FROM) (\w+)", statement) for statement, _ in tasks.plans]
+    assert [found[1] for found in touched if found] == ["tasks", "task_specs", "tasks", "events", "audit", "meta"]
+
+
+def test_keys_that_tasks_share_are_written_by_the_keys_of_their_tasks(tasks: Watched) -> None:
+    counters = commit(tasks, accept(waiting("t1", limits={"k": 2}, rates={"r": Rate(1, 1)})))
+    (stored,) = queries.find(tasks.connection, ["t1"])
+    tasks.plans.clear()
+    commit(tasks, grant(stored), counters=counters)
+
+    assert list(tasks.bad()) == []
+    (left,) = [plan for statement, plan in tasks.plans if "DELETE FROM task_keys" in statement]
+    assert "ix_task_keys_task_key (task_key=?)" in left[0]
+
+
+def test_the_life_of_a_usual_task_costs_no_statement_more_than_it_must(tasks: Watched) -> None:
+    """Submission, grant, start and end: what limits, rates, needs and lines cost is paid by who asks for them."""
+    counters = commit(tasks, accept(waiting("t1")))
+    for move in (grant, start, settle):
+        (stored,) = queries.find(tasks.connection, ["t1"])
+        tasks.plans.clear()
+        counters = commit(tasks, move(stored), counters=counters)
+        touched = [re.search(r"(?:INTO|UPDATE|FROM) (\w+)", statement) for statement, _ in tasks.plans]
+        ended = ["task_results"] if move is settle else []
+        assert [found[1] for found in touched if found] == ["tasks", *ended, "events", "audit", "meta"]
+
+
+def test_unique_keys_are_handed_on_by_the_keys_of_their_tasks(tasks: Watched) -> None:
+    counters = commit(tasks, accept(waiting("t1", unique_key="u")))
+    (stored,) = queries.find(tasks.connection, ["t1"])
+    tasks.plans.clear()
+    commit(
+        tasks,
+        Change(task=moves.key_given_up(stored), expected=stored.revision, events=()),
+        accept(waiting("t2", unique_key="u")),
+        counters=counters,
+    )
+    assert unique.owners(tasks.connection, ["u", "v"]) == {"u": "t2"}
+
+    assert list(tasks.bad()) == []
+    assert any("uq_tasks_unique (unique_key=?)" in " ".join(plan) for _, plan in tasks.plans)
+
+
+def test_whether_a_workspace_has_live_tasks_is_seen_in_its_index(tasks: Watched) -> None:
+    assert workspaces.remove(tasks.connection, "site")
+
+    assert list(tasks.bad()) == []
+    assert uses(tasks, "ix_tasks_at_work (workspace=?)")
 
 
 def test_output_is_read_along_its_indexes(logs: Watched) -> None:

@@ -7,10 +7,31 @@ from contextlib import closing
 from pathlib import Path
 
 from nodelink.task import LogStream
-from nodelink_server.core.ports import IdempotencyKey, LogRow, Store
+from nodelink_server.core.attempt import Hold
+from nodelink_server.core.ports import Evidence, IdempotencyKey, LogRow, Store
+from nodelink_server.core.task_record import LateResult
+from nodelink_server.store import rates
 from nodelink_server.store.sql import open_store
 from nodelink_server.store.tables import KEYS_IN_SPAN
-from tests.server.store.lives import NOW, accept, cancel, give_back, grant, live, put, settle, step, waiting
+from tests.server.store.lives import (
+    NOW,
+    accept,
+    cancel,
+    doubt,
+    exclusive,
+    give_back,
+    grant,
+    live,
+    put,
+    resolve,
+    settle,
+    step,
+    waiting,
+)
+
+OF_TASKS = (
+    "tasks", "task_specs", "task_labels", "task_results", "attempts", "task_remarks", "late_results", "holds",
+)  # fmt: skip
 
 
 def rows_in(path: Path, table: str) -> int:
@@ -28,17 +49,22 @@ async def test_nothing_of_a_swept_task_stays_behind(tmp_path: Path) -> None:
             store, give_back(await step(store, grant(await live(store, waiting("t1", metadata={"a": "b"})))))
         )
         await step(store, settle(await step(store, grant(task)), begun=False))
+        doubted = await step(
+            store, doubt(await step(store, grant(await live(store, exclusive("t2")), takes=[Hold("k")])))
+        )
+        await step(store, resolve(doubted))
+        late = Evidence(doubted.key, LateResult(1, 1, "a", NOW, "gone"))
+        await put(store, evidence=[late])
         await store.append_logs([LogRow(task.key, 1, LogStream.STDOUT, 0, 0, b"said")])
-        before = [
-            rows_in(tmp_path / "nodelink.db", table) for table in ("tasks", "task_results", "attempts", "task_labels")
-        ]
+        before = [rows_in(tmp_path / "nodelink.db", table) for table in OF_TASKS]
 
         await sweep(store)
+        await put(store, evidence=[late])
 
-    for table in ("tasks", "task_specs", "task_labels", "task_results", "attempts", "events"):
+    for table in (*OF_TASKS, "events"):
         assert rows_in(tmp_path / "nodelink.db", table) == 0
     assert rows_in(tmp_path / "logs.db", "log_chunks") == 0
-    assert before == [1, 1, 1, 1]
+    assert all(before)
 
 
 async def test_output_that_came_just_behind_a_sweep_goes_with_the_next_one(tmp_path: Path) -> None:
@@ -86,3 +112,16 @@ async def test_old_idempotency_keys_go_however_many_there_are(tmp_path: Path) ->
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(idempotency_key) FROM tasks").fetchone() == (0,)
+
+
+async def test_places_under_rates_that_are_free_again_go_however_many_there_are(tmp_path: Path) -> None:
+    path, many = tmp_path / "nodelink.db", 2 * rates.MOST_FORGOTTEN + 1
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            places = [("mail", place, 0, 99) for place in range(many)]
+            connection.executemany("INSERT INTO rates VALUES (?, ?, ?, ?)", places)
+            connection.execute("INSERT INTO rates VALUES ('mail', ?, 0, 100)", (many,))
+        await put(store, now=NOW + 99)
+        await sweep(store)
+
+    assert rows_in(path, "rates") == 1

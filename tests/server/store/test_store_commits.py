@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from nodelink.task import Execution, Reason, TaskStatus
 from nodelink_server.core import task as moves
+from nodelink_server.core.attempt import Extension, Stop, Superseded
 from nodelink_server.core.ports import Batch, Change, EventName, IdempotencyKey, Notice, Replay, Store
 from nodelink_server.core.task import Task
+from nodelink_server.core.task_record import RemarkKind
 from tests.server.store.lives import (
     AGENT,
     COMPLETED,
@@ -17,6 +19,10 @@ from tests.server.store.lives import (
     after,
     agent,
     cancel,
+    doubt,
+    drain,
+    exclusive,
+    extend,
     give_back,
     grant,
     live,
@@ -29,6 +35,8 @@ from tests.server.store.lives import (
     stop,
     waiting,
 )
+
+STOP = Stop(reason=Reason.CANCELLED_BY_CALLER, message="enough", grace_ms=500, asked_at=NOW + 4)
 
 
 def named(key: str, digest: bytes = b"body", caller: str = "local") -> IdempotencyKey:
@@ -53,6 +61,7 @@ async def test_an_accepted_task_is_read_back_as_it_was_given(store: Store) -> No
         delay_ms=0,
         execution=Execution.ONCE,
         metadata={"owner": 'an "odd" näme'},
+        lock="a löck",
     )
     task = moves.scheduled(replace(given, caller="someone", message="soon"), due_at=NOW + 9)
 
@@ -93,6 +102,88 @@ async def test_a_task_may_be_granted_in_the_commit_that_accepts_it(store: Store)
 
     assert await stored(store, "t1") == replace(task, payload=None)
     assert await store.payloads([task.key]) == {task.key: b'{"a": 1}'}
+
+
+async def test_the_lease_of_an_attempt_is_kept_with_it(store: Store) -> None:
+    def leased(task: Task, lease_ms: int) -> Task:
+        assert task.attempt is not None
+        return replace(task, attempt=replace(task.attempt, lease_ms=lease_ms))
+
+    task = leased(moves.granted(waiting("t1"), agent_id=AGENT, session=3, fence=7, now=NOW), 600_000)
+    await put(store, accept(task))
+    assert await stored(store, "t1") == replace(task, payload=None)
+    task = await step(store, start(task))
+    assert await stored(store, "t1") == replace(task, payload=None)
+    task = await step(store, lose(task))
+    again = grant(task, fence=8)
+    task = await step(store, replace(again, task=leased(again.task, 30_000)))
+
+    record = await store.read("t1")
+
+    assert record is not None
+    assert record.task == replace(task, payload=None)
+    assert [one.attempt.lease_ms for one in record.earlier] == [600_000]
+
+
+async def test_other_limits_are_kept_with_their_attempt_and_go_with_it(store: Store) -> None:
+    task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
+    task = await step(store, extend(task, heartbeat_timeout_ms=1_000, heard=1))
+    assert await stored(store, "t1") == replace(task, payload=None)
+    task = await step(store, extend(task, run_until=10_000))
+    kept = await stored(store, "t1")
+    assert kept == replace(task, payload=None)
+    assert kept.attempt is not None
+    assert kept.attempt.extension == Extension(2, 10_000, 1_000, 1)
+    [shown] = (await store.boot(NOW)).granted
+    assert shown.attempt == kept.attempt
+
+    await step(store, lose(task))
+
+    record = await store.read("t1")
+    assert record is not None
+    assert record.task.attempt is None
+    assert [past.attempt.extension for past in record.earlier] == [None]
+    assert [remark.kind for remark in record.remarks] == [RemarkKind.EXTENDED] * 2
+
+
+async def test_other_limits_may_come_in_the_commit_that_tells_of_a_start(store: Store) -> None:
+    task = await step(store, grant(await live(store, waiting("t1"))))
+    begun = start(task).task
+    change = replace(extend(begun), expected=task.revision, events=(EventName.TASK_STARTED,))
+    task = await step(store, change)
+    assert await stored(store, "t1") == replace(task, payload=None)
+
+
+async def test_a_change_without_events_keeps_all_of_it(store: Store) -> None:
+    task = await step(store, grant(await live(store, exclusive("t1"))))
+    task = await step(store, after(task, moves.granted_again(task, session=9)))
+    assert await stored(store, "t1") == replace(task, payload=None)
+    task = await step(store, doubt(await step(store, start(task))))
+    task = await step(store, after(task, moves.stop_wanted(task, stop=STOP)))
+    assert await stored(store, "t1") == replace(task, payload=None)
+    assert (await stored(store, "t1")).stop == STOP
+
+
+async def test_the_agents_that_died_of_a_task_are_counted(store: Store) -> None:
+    task = await step(store, grant(await live(store, waiting("t1"))))
+    left = Superseded(attempt=task.attempt, state="lost", ended_at=NOW) if task.attempt else None
+    died = moves.replayed(task, queue_deadline=None, died=True)
+    task = await step(store, after(task, died, EventName.TASK_PENDING, superseded=left))
+    assert await stored(store, "t1") == replace(task, payload=None)
+
+    task = await step(store, grant(task, fence=101))
+    await step(store, after(task, moves.poisoned(task, now=NOW + 9), EventName.TASK_FAILED))
+
+    found = await stored(store, "t1")
+    assert (found.status, found.reason, found.deaths, found.losses) == (TaskStatus.FAILED, Reason.POISON, 2, 1)
+
+
+async def test_a_new_task_may_tell_of_deaths(store: Store) -> None:
+    task = replace(waiting("t1"), deaths=1)
+
+    await put(store, accept(task))
+
+    assert (await stored(store, "t1")).deaths == 1
 
 
 async def test_a_task_may_have_ended_in_the_commit_that_accepts_it(store: Store) -> None:
@@ -215,6 +306,20 @@ async def test_an_attempt_that_was_left_behind_is_kept_with_its_end(store: Store
     assert (record.task.grants, record.task.losses, record.task.attempt) == (2, 1, None)
 
 
+async def test_an_attempt_that_was_stopped_by_a_drain_is_kept_with_what_it_printed(store: Store) -> None:
+    task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
+    left = drain(task)
+    await step(store, left)
+
+    record = await store.read("t1")
+
+    assert record is not None
+    assert record.earlier == (left.superseded,)
+    assert record.earlier[0].failure is not None
+    assert record.earlier[0].failure.stdout_total == 4
+    assert (record.task.failures, record.task.losses, record.task.attempt) == (0, 0, None)
+
+
 async def test_the_same_request_under_a_key_is_the_same_task(store: Store) -> None:
     await put(store, accept(waiting("t1"), idempotency=named("k")))
 
@@ -273,6 +378,36 @@ async def test_an_agent_is_kept_and_a_newer_session_replaces_it(store: Store) ->
 
     assert receipt.refused_agents == frozenset()
     assert list((await store.boot(NOW)).agents) == [agent(session=2, name="renamed", left=True)]
+
+
+async def test_an_agent_is_kept_from_work_until_it_is_not(store: Store) -> None:
+    await put(store, agents=[agent(session=1, cordon="its starts fail")])
+    assert [one.cordon for one in (await store.boot(NOW)).agents] == ["its starts fail"]
+
+    await put(store, agents=[agent(session=1)])
+
+    assert [one.cordon for one in (await store.boot(NOW)).agents] == [""]
+
+
+async def test_what_an_agent_has_and_how_it_is_drained_is_kept(store: Store) -> None:
+    having = agent(session=1, resources={"cpu": 4_000, "ключ": 1}, type_limits={"deploy": 1, "echo": 0})
+    await put(store, agents=[having])
+    assert list((await store.boot(NOW)).agents) == [having]
+
+    drained = replace(having, resources={}, drained_at=NOW, drain_deadline=2**40, drain_note='a "new" disk')
+    await put(store, agents=[drained, agent("agent-b")])
+    kept = {record.id: record for record in (await store.boot(NOW)).agents}
+    assert kept == {AGENT: drained, "agent-b": agent("agent-b")}
+    assert (kept["agent-b"].drained_at, kept["agent-b"].drain_deadline) == (None, None)
+
+    await put(store, agents=[having])
+    assert {record.id: record for record in (await store.boot(NOW)).agents}[AGENT] == having
+
+
+async def test_what_an_agent_knows_is_kept(store: Store) -> None:
+    knowing = agent(session=1, features=frozenset({"extend", "another"}))
+    await put(store, agents=[knowing])
+    assert list((await store.boot(NOW)).agents) == [knowing]
 
 
 async def test_an_older_session_of_an_agent_is_refused(store: Store) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from nodelink.task import Outcome, Reason
 from nodelink_server.core import task as moves
+from nodelink_server.core.attempt import Stop, Superseded
 from nodelink_server.core.ports import Change, EventName, Store, TaskEvent
-from nodelink_server.core.task import Superseded
+from nodelink_server.core.task import Task
 from tests.server.store.lives import (
     AGENT,
     COMPLETED,
@@ -18,13 +19,24 @@ from tests.server.store.lives import (
     accept,
     after,
     cancel,
+    doubt,
+    drain,
+    exclusive,
+    extend,
+    fail,
     give_back,
     grant,
     live,
     lose,
     new,
+    prioritize,
     put,
+    ready_again,
+    recover,
+    resolve,
+    run_again,
     settle,
+    skip,
     start,
     step,
     stop,
@@ -147,6 +159,35 @@ async def is_lost_and_returned_and_run_again(store: Store) -> None:
     await step(store, settle(task, now=NOW + 12))
 
 
+async def is_drained_and_lost_and_drained_again(store: Store) -> None:
+    task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
+    task = await step(store, drain(task))
+    task = await step(store, lose(await step(store, grant(task, agent_id="b", now=NOW + 5)), now=NOW + 6))
+    task = await step(store, drain(await step(store, grant(task, agent_id="c", now=NOW + 7)), now=NOW + 8))
+    await step(store, settle(await step(store, grant(task, agent_id="d", now=NOW + 9)), begun=False))
+
+
+async def is_drained_in_the_commit_that_tells_of_its_start(store: Store) -> None:
+    task = await step(store, grant(await live(store, waiting("t1"))))
+    gone = drain(start(task).task)
+    both = (EventName.TASK_STARTED, EventName.TASK_PENDING)
+    await step(store, replace(gone, expected=task.revision, events=both))
+
+
+async def gets_other_priorities_on_its_way(store: Store) -> None:
+    task = await step(store, prioritize(await live(store, moves.scheduled(new("t1"), due_at=NOW + 5)), 10))
+    task = await step(store, prioritize(task, 20))
+    task = await step(store, prioritize(await step(store, ready_again(task)), 30, rank=-5))
+    task = await step(store, lose(await step(store, start(await step(store, grant(task))))))
+    task = await step(store, prioritize(task, 1))
+    await step(store, settle(await step(store, grant(task, fence=2, now=NOW + 9)), begun=False))
+
+
+async def gets_another_priority_before_its_next_try(store: Store) -> None:
+    task = await step(store, prioritize(await step(store, fail(await runs(store))), 100))
+    await step(store, cancel(await step(store, prioritize(await step(store, ready_again(task)), 50))))
+
+
 async def is_returned_and_granted_in_one_commit(store: Store) -> None:
     task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
     assert task.attempt is not None
@@ -158,13 +199,111 @@ async def is_returned_and_granted_in_one_commit(store: Store) -> None:
 
 async def is_lost_for_good(store: Store) -> None:
     task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
-    await step(store, after(task, moves.lost(task, now=NOW + 5), EventName.TASK_LOST))
+    await step(store, after(task, moves.lost(task, message="it is gone", now=NOW + 5), EventName.TASK_LOST))
+
+
+async def runs(store: Store) -> Task:
+    return await step(store, start(await step(store, grant(await live(store, exclusive("t1"))))))
+
+
+async def is_in_doubt(store: Store) -> None:
+    await step(store, doubt(await runs(store)))
+
+
+async def is_in_doubt_twice_and_completes(store: Store) -> None:
+    task = await step(store, recover(await step(store, doubt(await runs(store), at=NOW + 3)), at=NOW + 4))
+    task = await step(store, recover(await step(store, doubt(task, at=NOW + 5)), at=NOW + 6))
+    await step(store, settle(task, now=NOW + 7))
+
+
+async def is_in_doubt_before_it_begins(store: Store) -> None:
+    task = await step(store, grant(await live(store, exclusive("t1"))))
+    await step(store, settle(await step(store, doubt(task)), begun=False))
+
+
+async def is_stopped_and_in_doubt_and_stopped_again(store: Store) -> None:
+    task = await step(store, stop(await runs(store)))
+    task = await step(store, recover(await step(store, doubt(task)), at=NOW + 4))
+    await step(store, settle(task, replace(COMPLETED, outcome=Outcome.CANCELLED)))
+
+
+async def is_to_be_stopped_while_it_is_in_doubt(store: Store) -> None:
+    task = await step(store, doubt(await step(store, grant(await live(store, exclusive("t1"))))))
+    asked = Stop(reason=Reason.CANCELLED_BY_CALLER, message="enough", grace_ms=500, asked_at=NOW + 4)
+    task = await step(store, after(task, moves.stop_wanted(task, stop=asked)))
+    task = await step(store, recover(task, at=NOW + 5))
+    await step(store, settle(await step(store, start(task, at=NOW + 6)), now=NOW + 7))
+
+
+async def is_found_again_in_its_stop(store: Store) -> None:
+    """Its agent has it, and is stopping it already: nothing tells of the stop once more."""
+    task = await step(store, doubt(await step(store, stop(await runs(store)))))
+    found = recover(task)
+    await step(store, replace(found, events=(EventName.TASK_RECOVERED,)))
+
+
+async def is_found_again_and_completes_in_one_commit(store: Store) -> None:
+    task = await step(store, doubt(await runs(store)))
+    found = recover(task)
+    events = (EventName.TASK_RECOVERED, EventName.TASK_COMPLETED)
+    ended = moves.settled(found.task, COMPLETED, now=NOW + 5)
+    await step(store, replace(found, task=ended, events=events, finished=COMPLETED))
+
+
+async def is_resolved_by_a_person(store: Store) -> None:
+    await step(store, resolve(await step(store, doubt(await runs(store)))))
+
+
+async def is_extended_while_it_runs(store: Store) -> None:
+    task = await step(store, extend(await step(store, extend(await runs(store)))))
+    await step(store, settle(task))
+
+
+async def begins_and_is_extended_in_one_commit(store: Store) -> None:
+    task = await step(store, grant(await live(store, waiting("t1"))))
+    change = replace(extend(start(task).task), expected=task.revision, events=(EventName.TASK_STARTED,))
+    await step(store, settle(await step(store, change)))
+
+
+async def is_extended_and_ends_in_one_commit(store: Store) -> None:
+    task = await runs(store)
+    ended = replace(settle(extend(task).task), expected=task.revision, remark=extend(task).remark)
+    await step(store, ended)
+
+
+async def is_stopped_and_run_again_by_a_person(store: Store) -> None:
+    task = await step(store, run_again(await step(store, doubt(await step(store, stop(await runs(store)))))))
+    task = await step(store, start(await step(store, grant(task, fence=2, now=NOW + 6)), at=NOW + 7))
+    await step(store, stop(task, now=NOW + 8, message="no, not again"))
+
+
+async def begins_in_its_stop_and_is_run_again(store: Store) -> None:
+    task = await step(store, stop(await step(store, grant(await live(store, exclusive("t1"))))))
+    task = await step(store, doubt(await step(store, start(task))))
+    task = await step(store, run_again(task))
+    for number in (2, 3):
+        task = await step(store, start(await step(store, grant(task, fence=number, now=NOW + 6)), at=NOW + 7))
+        task = await step(store, run_again(await step(store, doubt(task, at=NOW + 8)), now=NOW + 9))
+    await step(store, settle(await step(store, grant(task, fence=4, now=NOW + 10)), begun=False))
 
 
 async def waits_too_long(store: Store) -> None:
     task = await live(store, waiting("t1", queue_deadline=5))
     gone = moves.expired(task, reason=Reason.QUEUE_TIMEOUT, message="no agent", now=NOW + 5)
     await step(store, after(task, gone, EventName.TASK_TIMEOUT))
+
+
+async def is_skipped_when_it_comes(store: Store) -> None:
+    task = moves.skipped(new("t1", limits={"k": 1}), now=NOW)
+    await put(store, Change(task=task, expected=0, events=(EventName.TASK_CREATED, EventName.TASK_SKIPPED)))
+
+
+async def is_skipped_when_it_is_due(store: Store) -> None:
+    await step(store, skip(await live(store, moves.scheduled(new("t1"), due_at=NOW + 5))))
+
+
+async def is_skipped_when_it_is_to_be_tried_again(store: Store) -> None:
+    await step(store, skip(await step(store, fail(await runs(store)))))
 
 
 LIVES = [
@@ -178,9 +317,29 @@ LIVES = [
     ends_without_a_word_while_it_is_being_stopped,
     is_stopped_in_the_commit_that_tells_of_its_start,
     is_lost_and_returned_and_run_again,
+    is_drained_and_lost_and_drained_again,
+    is_drained_in_the_commit_that_tells_of_its_start,
+    gets_other_priorities_on_its_way,
+    gets_another_priority_before_its_next_try,
     is_returned_and_granted_in_one_commit,
     is_lost_for_good,
+    is_in_doubt,
+    is_in_doubt_twice_and_completes,
+    is_in_doubt_before_it_begins,
+    is_stopped_and_in_doubt_and_stopped_again,
+    is_to_be_stopped_while_it_is_in_doubt,
+    is_found_again_in_its_stop,
+    is_found_again_and_completes_in_one_commit,
+    is_resolved_by_a_person,
+    is_extended_while_it_runs,
+    begins_and_is_extended_in_one_commit,
+    is_extended_and_ends_in_one_commit,
+    is_stopped_and_run_again_by_a_person,
+    begins_in_its_stop_and_is_run_again,
     waits_too_long,
+    is_skipped_when_it_comes,
+    is_skipped_when_it_is_due,
+    is_skipped_when_it_is_to_be_tried_again,
 ]
 
 
@@ -216,6 +375,41 @@ async def test_what_is_swept_is_not_mistaken_for_what_never_was(store: Store) ->
     assert [event.revision for event in await store.events(0, 100)] == [3, 4]
     await store.sweep(finished_before=0, events_before=NOW + 50, keys_before=0, sessions_before=0, limit=10)
     assert await store.oldest_revision() == 4
+
+
+async def test_a_doubt_and_its_end_say_when_and_where_and_why(store: Store) -> None:
+    task = await step(store, grant(await live(store, exclusive("t1"))))
+    doubted = await put(store, doubt(task))
+    (task,) = await store.find(["t1"])
+
+    recovered = await put(store, recover(task))
+
+    told = [*doubted.events, *recovered.events]
+    assert told == [
+        TaskEvent(
+            4,
+            "task.unknown",
+            NOW + 3,
+            "t1",
+            AGENT,
+            "unknown",
+            "agent_lost",
+            50,
+            "echo",
+            "default",
+            1,
+            {"message": "the agent is silent"},
+        ),
+        TaskEvent(5, "task.recovered", NOW + 4, "t1", AGENT, "in_progress", "", 50, "echo", "default", 1, None),
+    ]
+
+
+async def test_a_task_found_again_that_is_being_stopped_says_so(store: Store) -> None:
+    await is_found_again_in_its_stop(store)
+
+    found = (await store.events(0, 100))[-1]
+
+    assert (found.name, found.status, found.reason) == ("task.recovered", "cancelling", "cancelled_by_caller")
 
 
 async def test_the_task_of_a_stopped_start_keeps_its_status(store: Store) -> None:

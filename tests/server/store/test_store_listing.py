@@ -64,12 +64,33 @@ async def labelled(store: Store) -> None:
         (TaskQuery(q="a", pool="gpu"), "a3"),
         (TaskQuery(q="a", statuses=frozenset({S.CANCELLED})), "a4"),
         (TaskQuery(q=" beef "), "a4"),
+        (TaskQuery(ids=frozenset({"a0", "a3", "a4", "nothing"})), "a4 a3 a0"),
+        (TaskQuery(ids=frozenset({"a0", "a3"}), before_key=4), "a0"),
+        (TaskQuery(ids=frozenset({"a0", "a3", "a4"}), page_size=2), "a4 a3"),
+        (TaskQuery(ids=frozenset({"a0", "a3", "a4"}), statuses=frozenset({S.PENDING}), pool="default"), "a0"),
+        (TaskQuery(ids=frozenset({"a0", "a3"}), labels=frozenset({("team", "red")})), "a3"),
+        (TaskQuery(ids=frozenset({"a0", "a3"}), q="env=prod", page_size=1), "a3"),
+        (TaskQuery(ids=frozenset({"nothing"})), ""),
     ],
 )
 async def test_tasks_are_found_by_their_metadata_and_by_a_search(store: Store, query: TaskQuery, expected: str) -> None:
     await labelled(store)
 
     assert " ".join(await ids(store, query)) == expected
+
+
+async def test_a_selection_is_the_same_tasks_in_pages_that_no_payload_bounds(store: Store) -> None:
+    for part in range(3):
+        await put(store, *[accept(waiting(f"b{n}-{part}", payload=b"x" * LARGEST)) for n in range(15)])
+    large = TaskQuery(statuses=frozenset({S.PENDING}), page_size=44)
+
+    first = await store.select(large)
+    rest = await store.select(replace(large, before_key=first.next_key))
+
+    assert (len(first.tasks), len(rest.tasks), rest.next_key) == (44, 1, 0)
+    assert {task.id: task for task in first.tasks} == {t.id: t for t in await store.find([t.id for t in first.tasks])}
+    assert [task.id for task in first.tasks[:2]] == ["b14-2", "b13-2"]
+    assert (await store.select(TaskQuery(type="shell"))).tasks == []
 
 
 async def test_what_a_search_can_mean_in_two_ways_is_listed_once(store: Store) -> None:

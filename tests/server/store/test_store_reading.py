@@ -15,6 +15,8 @@ from tests.server.store.lives import (
     accept,
     agent,
     cancel,
+    doubt,
+    exclusive,
     grant,
     live,
     new,
@@ -207,6 +209,17 @@ async def test_a_start_finds_what_was_left(database: Database) -> None:
     assert all(task.payload is None for task in boot.granted)
     assert list(boot.agents) == [agent("a", session=4)]
     assert list(boot.shapes) == [Shape("default", "echo"), Shape("gpu", "shell")]
+
+
+async def test_a_start_finds_tasks_in_doubt_among_those_that_agents_hold(database: Database) -> None:
+    async with database.open() as store:
+        await store.boot(NOW)
+        doubted = await step(store, doubt(await step(store, grant(await live(store, exclusive("t1"))))))
+
+    async with database.open() as store:
+        boot = await store.boot(NOW)
+
+    assert list(boot.granted) == [replace(doubted, payload=None)]
 
 
 async def test_numbers_go_on_after_a_restart(database: Database) -> None:

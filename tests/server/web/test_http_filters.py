@@ -103,6 +103,22 @@ async def test_one_agent_is_shown_with_what_it_is() -> None:
         shown: dict[str, Any] = (await door.http.get(f"{AGENTS}/a1")).json()
         assert (shown["name"], shown["status"], shown["labels"]) == ("agent a1", "online", {"zone": "z1"})
         assert (shown["slots"], shown["free_slots"], shown["current_tasks"]) == (4, 3, [task_id])
+        assert (shown["used_slots"], shown["resources"], shown["type_limits"]) == (1, {}, {})
+
+
+async def test_an_agent_is_shown_with_what_it_has_and_what_of_it_is_taken() -> None:
+    has = {"cpu": 4_000, "memory": 8 * 1024**3 * 1000, "gpu": 1_000}
+    async with app_door() as door, door.agent(resources=has, type_limits={"shell": 2}) as agent:
+        await door.submit(slots=3, resources={"cpu": "500m", "memory": "512MiB"})
+        await agent.take()
+        shown: dict[str, Any] = (await door.http.get(f"{AGENTS}/a1")).json()
+        assert (shown["slots"], shown["used_slots"], shown["free_slots"]) == (4, 3, 1)
+        assert shown["resources"] == {
+            "cpu": {"total": 4, "used": 0.5},
+            "memory": {"total": 8 * 1024**3, "used": 512 * 1024**2},
+            "gpu": {"total": 1, "used": 0},
+        }
+        assert shown["type_limits"] == {"shell": 2}
 
 
 async def test_the_tasks_of_an_agent_are_those_of_its_attempts() -> None:

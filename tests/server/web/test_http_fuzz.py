@@ -21,20 +21,28 @@ from tests.support.http_door import Door, ManualAgent, http_door
 
 EXAMPLES = 6
 BEAT_SECONDS = 1.0
-SECONDS = 240
+SECONDS = 480
 """A backstop: it takes a fraction of this."""
 
 SHORT = "^[1-9][0-9]{0,2}ms$"
-DURATIONS = {"delay", "timeout", "queue_timeout", "grace", "older_than"}
+LONGER = "^[1-9][0-9]?s$"
+AMOUNT = "^[1-9][0-9]{0,2}(m|GiB)?$"
+RATE = "^[1-9][0-9]{0,2}/[1-9][0-9]?m$"
+SOME_SECONDS = {"heartbeat_timeout"}
+DURATIONS = {"delay", "timeout", "queue_timeout", "start_timeout", "total_timeout", "grace", "older_than", "deadline"}
 LEFT_OUT = {"tail", "limit", "Range", "attempt"}
 """Some are refused beside another, and which attempts there are is up to the task. test_http_logs.py has them all."""
+WORKSPACE = "site"
 CONFIGURATION = """
 [checks.negative_data_rejection]  # a wrong parameter may be too long to be read at all
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 422, 431]
+
+[phases.stateful.generation]  # what it means to be wrong there can be right, and is called wrong all the same
+mode = "positive"
 """
 NARROW: dict[str, Any] = {
     "page_token": {"enum": [""]},  # any other is one that the server gave
-    "wait": {"type": "string", "pattern": SHORT},  # a longer one would be waited for
+    "wait": {"type": "string", "pattern": "^(0|[1-9][0-9]{0,2}ms)$"},  # a longer one would be waited for
     "from": {"type": "string", "pattern": "^2025-0[1-9]-0[1-9]T00:00:00Z$"},  # before `to`
     "to": {"type": "string", "pattern": "^2026-0[1-9]-0[1-9]T00:00:00Z$"},
     "step": {"type": "string", "pattern": "^[1-9]d$"},  # whole minutes, and not too many steps
@@ -88,15 +96,31 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     document["paths"].pop("/debug/profile", None)  # each answer takes a second at least
     schemas = document["components"]["schemas"]
     schemas["NewTask"]["properties"]["type"] = {"enum": ["echo"]}  # which types there are is up to the agents
-    for name in ("NewTask", "NewShellTask", "Cancellation", "CleanUp"):
+    for name in ("NewTask", "NewShellTask", "TaskExtension", "Cancellation", "CleanUp", "Drain"):
         narrow_durations(schemas[name]["properties"])
+    for name in ("NewTask", "NewShellTask"):
+        narrow_placing(schemas[name]["properties"])
+    narrow_bulk(schemas)
+    schemas["WorkspaceChange"]["properties"]["name"] = {"enum": [WORKSPACE, None]}
+    for name, pattern in {"initial": SHORT, "max": LONGER}.items():  # `max` is no shorter than `initial`
+        schemas["RetryFields"]["properties"][name] = {"type": ["string", "null"], "pattern": pattern}
     for methods in document["paths"].values():
         for operation in methods.values():
             parameters = operation.get("parameters", [])
             operation["parameters"] = [one for one in parameters if one["name"] not in LEFT_OUT]
             for one in operation["parameters"]:
                 one["schema"] = NARROW.get(one["name"], one["schema"])
+                if (one["in"], one["name"]) == ("path", "name"):  # the same as in the body, if it is there
+                    one["schema"] = {"enum": [WORKSPACE]}
     return document
+
+
+def narrow_bulk(schemas: dict[str, Any]) -> None:
+    """Each action has fields of its own, a token is one that the server gave, and a search has a form."""
+    narrow_durations(schemas["NewBulk"]["properties"])
+    fields = {"action": {"enum": ["cancel"]}, "priority": {"type": "null"}, "page_token": {"enum": [""]}}
+    schemas["NewBulk"]["properties"].update(fields)
+    schemas["BulkFilter"]["properties"]["q"] = {"type": "string", "pattern": "^[a-z]{1,9}$"}
 
 
 def narrow_durations(properties: dict[str, Any]) -> None:
@@ -104,6 +128,17 @@ def narrow_durations(properties: dict[str, Any]) -> None:
     for name in DURATIONS & properties.keys():
         kinds = ["string"] if name == "older_than" else ["string", "null"]
         properties[name] = {"type": kinds, "pattern": SHORT}
+    for name in SOME_SECONDS & properties.keys():
+        properties[name] = {"type": ["string", "null"], "pattern": LONGER}
+
+
+def narrow_placing(properties: dict[str, Any]) -> None:
+    """Some need another field, as a weight needs a key; a workspace must be there, and texts with units have bounds."""
+    properties["workspace"] = {"type": "null"}
+    for name in ("when_taken", "on_conflict", "fairness_weight"):
+        properties[name] = {"enum": [properties[name]["default"]]}
+    properties["resources"]["additionalProperties"] = {"type": "string", "pattern": AMOUNT}
+    properties["rate"]["additionalProperties"] = {"type": "string", "pattern": RATE}
 
 
 @asynccontextmanager

@@ -9,10 +9,12 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from nodelink.errors import StoreUnavailable
-from nodelink.task import Execution, Outcome
+from nodelink.taken import Taken
+from nodelink.task import Execution, Gone, Outcome
 from nodelink_server import series
-from nodelink_server.core.agents import Hello
+from nodelink_server.core.handshake import Hello
 from nodelink_server.core.tally import MOST_KINDS, Buckets
+from tests.support.core_parts import eventually
 from tests.support.http_door import VERSION, Door, app_door
 
 GONE = Hello(
@@ -45,12 +47,18 @@ COUNTERS = {
     "nodelink_cleanup_removed",
     "nodelink_cleanup_runs",
     "nodelink_task_retries",
+    "nodelink_offers",
+    "nodelink_leases_expired",
+    "nodelink_late_results",
+    "nodelink_agent_use_differs",
+    "nodelink_hellos_refused",
 }
 GAUGES = {
     "nodelink_build_info",
     "nodelink_insecure",
     "nodelink_tasks_live",
     "nodelink_agents_connected",
+    "nodelink_agents_cordoned",
     "nodelink_agent_slots",
     "nodelink_response_channel_depth",
     "nodelink_response_channel_capacity",
@@ -101,6 +109,29 @@ async def test_metrics_count_what_happens() -> None:
         assert samples["nodelink_store_commit_seconds_count"] >= 5
 
 
+async def test_slots_are_counted_by_what_tasks_take_of_them() -> None:
+    async with app_door() as door, door.agent(slots=5) as agent:
+        await door.submit(slots=3)
+        await door.submit()
+        requests = [await agent.take() for _ in range(2)]
+        busy = await read_samples(door)
+        for request in requests:
+            agent.finish(request.ref)
+            await door.http.get(f"/api/v1/tasks/{request.ref.task_id}/result?wait=10s")
+        idle = await read_samples(door)
+        taken, free = (f'nodelink_agent_slots{{pool="default",state="{state}"}}' for state in ("taken", "free"))
+        assert [(samples[taken], samples[free]) for samples in (busy, idle)] == [(4, 1), (0, 5)]
+
+
+async def test_agents_that_go_on_to_count_otherwise_are_counted() -> None:
+    async with app_door() as door, door.agent(pool="q") as agent:
+        agent.session.period = 0.0
+        for number in range(5):
+            agent.session.heartbeat(number + 1, load=0.0, draining=False, counted=Taken(1, {}))
+        samples = await read_samples(door)
+        assert samples['nodelink_agent_use_differs_total{pool="q"}'] == 1
+
+
 async def test_the_buckets_of_a_histogram_only_grow() -> None:
     async with app_door() as door:
         for _ in range(5):
@@ -137,6 +168,40 @@ async def test_an_agent_whose_stream_broke_is_not_connected_and_has_no_slots() -
         assert samples['nodelink_agents_connected{pool="default"}'] == 1
         assert samples['nodelink_agent_slots{pool="default",state="free"}'] == 4
         assert samples['nodelink_agent_slots{pool="default",state="taken"}'] == 0
+
+
+async def test_an_agent_that_is_kept_from_new_work_is_connected_and_told_as_cordoned() -> None:
+    async with app_door() as door, door.agent(slots=4), door.agent(agent_id="a2", pool="p"):
+        door.manager.agents.cordon("a1", "its disk is full")
+        samples = await read_samples(door)
+
+    assert samples['nodelink_agents_connected{pool="default"}'] == 1
+    assert samples['nodelink_agents_cordoned{pool="default"}'] == 1
+    assert samples['nodelink_agents_cordoned{pool="p"}'] == 0
+    assert samples['nodelink_agent_slots{pool="default",state="free"}'] == 0
+
+
+async def test_a_task_in_doubt_is_told_by_its_status() -> None:
+    async with app_door() as door, door.agent() as agent:
+        task_id = (await door.submit(execution="exclusive", lock="site"))["id"]
+        agent.say((await agent.take()).ref, Gone(message="its machine was restarted"))
+        await eventually(lambda: says(door, task_id, "status", "unknown"))
+        samples = await read_samples(door)
+
+    assert samples['nodelink_tasks_live{pool="default",status="unknown"}'] == 1
+    assert samples['nodelink_offers_total{outcome="accepted"}'] == 1
+
+
+async def test_a_result_of_an_attempt_that_counts_no_more_is_counted_as_late() -> None:
+    async with app_door() as door, door.agent() as agent:
+        task_id = (await door.submit())["id"]
+        ref = (await agent.take()).ref
+        await door.http.post(f"/api/v1/tasks/{task_id}/abandon", json={"reason": "its machine is gone"})
+        assert (await read_samples(door))["nodelink_late_results_total"] == 0
+
+        agent.finish(ref)
+        await eventually(lambda: says(door, task_id, "late_results"))
+        assert (await read_samples(door))["nodelink_late_results_total"] == 1
 
 
 async def test_what_waits_is_told_by_pool_and_band_and_for_how_long() -> None:
@@ -202,6 +267,12 @@ async def test_callers_cannot_make_series_without_end() -> None:
     assert (len(submitted), sum(submitted.values())) == (min(MOST_KINDS + 1, series.MOST_SERIES), 600)
     assert (len(live), sum(live.values())) == (series.MOST_SERIES, 600)
     assert submitted['nodelink_tasks_submitted_total{pool="other",type="other"}'] >= 100
+
+
+async def says(door: Door, task_id: str, field: str, value: str = "") -> bool:
+    """Whether a task is shown with this value, or with any."""
+    found = (await door.get(task_id))[field]
+    return found == value if value else bool(found)
 
 
 async def read_samples(door: Door) -> dict[str, float]:

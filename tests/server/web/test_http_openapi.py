@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from nodelink.errors import ErrorCode
-from nodelink_server.web import bodies, scheduler, shapes, stats
+from nodelink_server.web import bodies, bulk, limits, scheduler, shapes, stats, workspaces
 from nodelink_server.web.catalogue import OPERATIONS
 from nodelink_server.web.errors import HTTP_CODES, STATUSES
 from nodelink_server.web.openapi import TAGS, operations, resolved
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 DOCUMENT: Json = json.loads(openapi_text())
 MODELS: dict[str, type[BaseModel]] = {
     name: model
-    for module in (bodies, scheduler, shapes, stats)
+    for module in (bodies, bulk, limits, scheduler, shapes, stats, workspaces)
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
 }
@@ -37,6 +37,7 @@ BUILT = {
     "get /api/v1/agents/{agent_id}",
     "get /api/v1/agents/{agent_id}/sessions",
     "get /api/v1/agents/{agent_id}/tasks",
+    "get /api/v1/agents/{agent_id}/why",
     "get /api/v1/events",
     "get /api/v1/scheduler/status",
     "get /api/v1/stats",
@@ -45,6 +46,7 @@ BUILT = {
     "get /api/v1/tasks/{task_id}/events",
     "get /api/v1/tasks/{task_id}/logs",
     "get /api/v1/tasks/{task_id}/result",
+    "get /api/v1/tasks/{task_id}/why",
     "get /healthz",
     "get /metrics",
     "get /readyz",
@@ -52,8 +54,22 @@ BUILT = {
     "post /api/v1/tasks/batch",
     "post /api/v1/tasks/cleanup",
     "post /api/v1/tasks/shell",
+    "post /api/v1/agents/{agent_id}/undrain",
+    "post /api/v1/tasks/{task_id}/abandon",
     "post /api/v1/tasks/{task_id}/cancel",
+    "post /api/v1/agents/{agent_id}/drain",
+    "post /api/v1/tasks/bulk",
+    "post /api/v1/tasks/{task_id}/extend",
+    "post /api/v1/tasks/{task_id}/resolve",
     "post /api/v1/tasks/{task_id}/retry",
+    "delete /api/v1/limits/{limit_name}",
+    "delete /api/v1/workspaces/{name}",
+    "get /api/v1/limits",
+    "get /api/v1/workspaces",
+    "get /api/v1/workspaces/{name}",
+    "post /api/v1/workspaces",
+    "put /api/v1/limits/{limit_name}",
+    "put /api/v1/workspaces/{name}",
 }
 MAY_BE_THERE = {"get /debug/profile"}
 
@@ -155,10 +171,10 @@ def test_every_example_has_the_shape_that_is_described(name: str) -> None:
 def test_every_body_has_an_example() -> None:
     bodies = {name for name in OPERATION_IDS if "requestBody" in operation_of(name)}
     shown = {name for name in bodies if "example" in operation_of(name)["requestBody"]["content"]["application/json"]}
-    assert bodies - shown == {"retry_task"}  # it says nothing
+    assert bodies - shown == {"retry_task", "undrain_agent"}  # they say nothing
 
 
-@pytest.mark.parametrize("name", ["submit_task", "submit_shell_task", "submit_batch"])
+@pytest.mark.parametrize("name", ["submit_task", "submit_shell_task", "submit_batch", "create_workspace", "bulk_tasks"])
 async def test_the_examples_of_bodies_are_accepted(name: str) -> None:
     method, path = next((m, p) for m, p, operation in operations(DOCUMENT) if operation["operationId"] == name)
     body = operation_of(name)["requestBody"]["content"]["application/json"]["example"]
@@ -175,6 +191,8 @@ async def test_the_answers_have_the_fields_that_are_described() -> None:
             ("/api/v1/agents/a1/sessions", "SessionPage"),
             ("/api/v1/scheduler/status", "SchedulerJson"),
             ("/api/v1/stats", "StatsJson"),
+            ("/api/v1/workspaces", "WorkspaceList"),
+            ("/api/v1/limits", "LimitList"),
         ):
             shown = (await door.http.get(path)).json()
             assert set(shown) == set(DOCUMENT["components"]["schemas"][shape]["properties"])

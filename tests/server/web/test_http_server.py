@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import socket
 
 import pytest
 
 from nodelink.address import Address
 from nodelink.errors import CannotListen
 from nodelink_server.web.protocol import MOST_TURNED_AWAY, ConnectionLimits
-from nodelink_server.web.server import _within_files, http_server
+from nodelink_server.web.server import _listen, _within_files, http_server
 from tests.support.http_door import VERSION, Door, http_door
 
 SECONDS = 30
@@ -46,6 +47,14 @@ async def test_two_servers_can_follow_each_other_on_one_port() -> None:
             pass
         async with http_server(door.manager, address, version=VERSION) as again:
             assert again == address
+
+
+async def test_an_answer_never_waits_for_the_acknowledgement_of_its_beginning() -> None:
+    listening = await _listen(Address("127.0.0.1", 0))
+    with listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_signals_are_left_to_the_caller() -> None:

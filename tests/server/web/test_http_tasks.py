@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,15 +29,25 @@ async def test_every_field_that_was_given_is_shown_again() -> None:
             "priority": "HIGH",
             "timeout": "1h30m",
             "queue_timeout": "500ms",
+            "start_timeout": "2s",
+            "total_timeout": "1d",
             "scheduled_at": "2099-01-31T09:30:00+01:00",
             "execution": "once",
+            "lock": "deploy eu-1",
+            "retry": {
+                "max_attempts": 5,
+                "initial": "0s",
+                "max": "1d",
+                "multiplier": 1.5,
+                "on": ["signal"],
+            },
             "metadata": {"ticket": "4711"},
         }
         shown = await door.get((await door.submit(**given))["id"])
         expected = given | {"priority": 75, "scheduled_at": "2099-01-31T08:30:00.000Z", "status": "scheduled"}
         assert {name: shown[name] for name in expected} == expected
         assert shown["attempts"] == []
-        assert shown["workspace"] is shown["lease_until"] is shown["retry"] is None
+        assert shown["workspace"] is shown["labels"] is shown["retry_at"] is None
 
 
 async def test_a_waiting_task_says_why_it_waits() -> None:
@@ -44,6 +55,21 @@ async def test_a_waiting_task_says_why_it_waits() -> None:
         shown = await door.get((await door.submit(pool="empty"))["id"])
         assert shown["reason"] == "agent"
         assert "empty" in shown["message"]
+
+
+async def test_a_waiting_task_tells_how_the_tries_to_give_it_to_an_agent_stand() -> None:
+    async with app_door() as door, door.agent(slots=1) as agent:
+        given, behind, later = [(await door.submit(**fields))["id"] for fields in ({}, {}, {"delay": "1h"})]
+        await agent.take()
+        shown = await door.get(behind)
+        listed = (await door.http.get("/api/v1/tasks")).json()["tasks"]
+        elsewhere = await door.get((await door.submit(pool="empty"))["id"])
+
+        tries, next_at = shown["assignment"]["tries"], datetime.fromisoformat(shown["assignment"]["next_at"])
+        assert shown["assignment"].keys() == {"tries", "next_at", "reason"}
+        assert next_at - datetime.fromisoformat(shown["created_at"]) == tries * timedelta(seconds=10)
+        assert (shown["assignment"]["reason"], elsewhere["assignment"]["reason"]) == ("none_free", "no_pool")
+        assert {task["id"]: task["assignment"] is None for task in listed} == {given: True, behind: False, later: True}
 
 
 async def test_a_running_task_shows_its_attempt_and_its_progress() -> None:
@@ -102,7 +128,7 @@ async def test_each_task_of_a_batch_is_judged_by_itself() -> None:
             {"type": "echo", "payload": 1},
             {"type": "nonsense"},
             {"type": "echo", "timeout": "-1s"},
-            {"type": "echo", "lock": "l"},
+            {"type": "echo", "depends_on": []},
             7,
             {"type": "shell", "payload": {"command": "true"}},
         ]

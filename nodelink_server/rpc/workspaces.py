@@ -1,0 +1,83 @@
+"""WorkspaceService over the core's workspaces. What it raises, `EveryCall` turns into a status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from nodelink.errors import FieldError, InvalidTask
+from nodelink.task import DEFAULT_POOL
+from nodelink.v1 import admin_pb2, admin_pb2_grpc
+from nodelink.wire import put_ms
+from nodelink_server.core.manager import TaskManager
+from nodelink_server.core.ports import Workspace, WorkspaceMode
+from nodelink_server.rpc.interceptors import Context
+from nodelink_server.rpc.requests import id_of, required
+
+_MODES: Mapping[int, WorkspaceMode] = {
+    admin_pb2.WORKSPACE_MODE_UNSPECIFIED: WorkspaceMode.AGENT,
+    admin_pb2.WORKSPACE_MODE_LOCAL: WorkspaceMode.LOCAL,
+    admin_pb2.WORKSPACE_MODE_AGENT: WorkspaceMode.AGENT,
+    admin_pb2.WORKSPACE_MODE_KUBERNETES: WorkspaceMode.KUBERNETES,
+}
+_NUMBERS: Mapping[WorkspaceMode, admin_pb2.WorkspaceMode] = {
+    WorkspaceMode.LOCAL: admin_pb2.WORKSPACE_MODE_LOCAL,
+    WorkspaceMode.AGENT: admin_pb2.WORKSPACE_MODE_AGENT,
+    WorkspaceMode.KUBERNETES: admin_pb2.WORKSPACE_MODE_KUBERNETES,
+}
+
+
+class WorkspaceService(admin_pb2_grpc.WorkspaceServiceServicer):
+    """Keeps workspaces."""
+
+    def __init__(self, manager: TaskManager) -> None:
+        self._workspaces = manager.workspaces
+
+    async def CreateWorkspace(  # noqa: N802 - the name of the call, here and below
+        self, request: admin_pb2.CreateWorkspaceRequest, context: Context
+    ) -> admin_pb2.CreateWorkspaceResponse:
+        """A new workspace."""
+        name, pool, mode = _read(required(request, "workspace"))
+        made = await self._workspaces.create(name, pool=pool, mode=mode)
+        return admin_pb2.CreateWorkspaceResponse(workspace=_message(made))
+
+    async def GetWorkspace(  # noqa: N802
+        self, request: admin_pb2.GetWorkspaceRequest, context: Context
+    ) -> admin_pb2.GetWorkspaceResponse:
+        """One workspace."""
+        found = self._workspaces.get(id_of(request.name, "name"))
+        return admin_pb2.GetWorkspaceResponse(workspace=_message(found))
+
+    async def ListWorkspaces(  # noqa: N802
+        self, request: admin_pb2.ListWorkspacesRequest, context: Context
+    ) -> admin_pb2.ListWorkspacesResponse:
+        """Every workspace, by name."""
+        return admin_pb2.ListWorkspacesResponse(workspaces=map(_message, self._workspaces.all()))
+
+    async def UpdateWorkspace(  # noqa: N802
+        self, request: admin_pb2.UpdateWorkspaceRequest, context: Context
+    ) -> admin_pb2.UpdateWorkspaceResponse:
+        """A workspace whose tasks are to run elsewhere."""
+        name, pool, mode = _read(required(request, "workspace"))
+        changed = await self._workspaces.change(name, pool=pool, mode=mode)
+        return admin_pb2.UpdateWorkspaceResponse(workspace=_message(changed))
+
+    async def DeleteWorkspace(  # noqa: N802
+        self, request: admin_pb2.DeleteWorkspaceRequest, context: Context
+    ) -> admin_pb2.DeleteWorkspaceResponse:
+        """A workspace that is not needed any more."""
+        removed = await self._workspaces.remove(id_of(request.name, "name"))
+        return admin_pb2.DeleteWorkspaceResponse(workspace=_message(removed))
+
+
+def _read(pb: admin_pb2.Workspace) -> tuple[str, str, WorkspaceMode]:
+    """Its name, its pool and its mode, with what is by default. Raises `InvalidTask` for a mode that is none."""
+    mode = _MODES.get(pb.mode)
+    if mode is None:
+        raise InvalidTask(FieldError("mode", f"{pb.mode} is not known"))
+    return pb.name, pb.pool or DEFAULT_POOL, mode
+
+
+def _message(workspace: Workspace) -> admin_pb2.Workspace:
+    pb = admin_pb2.Workspace(name=workspace.name, pool=workspace.pool, mode=_NUMBERS[workspace.mode])
+    put_ms(pb.created_at, workspace.created_at)
+    return pb

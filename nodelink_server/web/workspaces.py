@@ -1,0 +1,111 @@
+"""`/workspaces`: where the tasks of each run, one at a time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema
+
+from nodelink.errors import FieldError, InvalidTask
+from nodelink.task import DEFAULT_POOL
+from nodelink_server.core.ports import Workspace, WorkspaceMode
+from nodelink_server.core.workspaces import LOCAL_LABEL, MODES
+from nodelink_server.web.times import moment
+from nodelink_server.web.values import POOL, Pool
+from nodelink_server.web.wiring import Manager, no_parameters
+
+router = APIRouter(tags=["workspaces"], dependencies=[Depends(no_parameters)])
+
+_WHERE = f"agent: on any agent of the pool; local: on those that have the label {LOCAL_LABEL}, on the server's machine"
+
+
+def _name(value: Any) -> Any:
+    """A text; whether it is a name, the core says."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError("write a text")
+    return value
+
+
+Mode = Annotated[StrictStr, WithJsonSchema({"enum": [mode.value for mode in MODES]})]
+Name = Annotated[StrictStr, WithJsonSchema({"type": "string", "pattern": POOL})]
+SameName = Annotated[str | None, BeforeValidator(_name), WithJsonSchema({"type": ["string", "null"], "pattern": POOL})]
+
+
+class WorkspaceFields(BaseModel):
+    """Where the tasks of a workspace run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pool: Pool = Field(default=DEFAULT_POOL, description="the pool of its tasks")
+    mode: Mode = Field(default=WorkspaceMode.AGENT.value, description=_WHERE)
+
+
+class NewWorkspace(WorkspaceFields):
+    """A workspace that is not there yet."""
+
+    name: Name = Field(description="by which tasks name it")
+
+
+class WorkspaceChange(WorkspaceFields):
+    """A workspace as it is to be: what is left out is as by default."""
+
+    name: SameName = Field(default=None, description="if it is given, the name in the path")
+
+
+class WorkspaceJson(BaseModel):
+    """Where its tasks run, one at a time."""
+
+    name: str
+    pool: str
+    mode: Literal["local", "agent", "kubernetes"] = Field(description=_WHERE)
+    created_at: str
+
+
+class WorkspaceList(BaseModel):
+    """Every workspace, by name."""
+
+    workspaces: list[WorkspaceJson]
+
+
+@router.post("/workspaces", status_code=201)
+async def create_workspace(body: NewWorkspace, manager: Manager, response: Response) -> WorkspaceJson:
+    """Keep a new workspace. 201: it is durable, and `Location` names it."""
+    made = await manager.workspaces.create(body.name, pool=body.pool, mode=body.mode)
+    response.headers["location"] = f"/api/v1/workspaces/{made.name}"
+    return _json(made)
+
+
+@router.get("/workspaces")
+async def list_workspaces(manager: Manager) -> WorkspaceList:
+    """List every workspace, by name."""
+    return WorkspaceList(workspaces=list(map(_json, manager.workspaces.all())))
+
+
+@router.get("/workspaces/{name}")
+async def get_workspace(name: str, manager: Manager) -> WorkspaceJson:
+    """Show one workspace."""
+    return _json(manager.workspaces.get(name))
+
+
+@router.put("/workspaces/{name}")
+async def change_workspace(name: str, body: WorkspaceChange, manager: Manager) -> WorkspaceJson:
+    """Let the tasks that come in from now on run elsewhere. What has come in already stays where it is."""
+    if body.name not in {None, name}:
+        raise InvalidTask(FieldError("name", f"must be {name[:64]!r}, as in the path, or be left out"))
+    return _json(await manager.workspaces.change(name, pool=body.pool, mode=body.mode))
+
+
+@router.delete("/workspaces/{name}")
+async def remove_workspace(name: str, manager: Manager) -> WorkspaceJson:
+    """Let there be no such workspace any more, and tell what it was. 409 while a live task names it."""
+    return _json(await manager.workspaces.remove(name))
+
+
+def _json(workspace: Workspace) -> WorkspaceJson:
+    return WorkspaceJson(
+        name=workspace.name,
+        pool=workspace.pool,
+        mode=workspace.mode.value,
+        created_at=moment(workspace.created_at),
+    )

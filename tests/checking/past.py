@@ -1,0 +1,90 @@
+"""The past of each task, read from its events: what it was when, and which attempt counted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tests.checking.history import Commit, History
+
+ENDS = frozenset({"task.completed", "task.failed", "task.timeout", "task.cancelled", "task.lost", "task.skipped"})
+GIVEN_BACK = frozenset({"task.pending", "task.retrying"})
+"""After these a task has no attempt, and may have another one."""
+OFFER_SECONDS = 35.0
+"""A machine may have died after it had accepted what was granted to it so much later."""
+BY_PEOPLE = frozenset({"abandoned", "resolved"})
+"""The reasons of ends that people decided about work of which nobody could tell whether it had ended."""
+
+
+class Grant(NamedTuple):
+    """One attempt as the database saw it.
+
+    `until` None: it counts still, or counted to the end of its task. `over` names the event that ended it, `reason`
+    says why, and `before` is the status in which that found the task.
+    """
+
+    task_id: str
+    attempt: int
+    agent_id: str
+    since: float
+    until: float | None = None
+    over: str = ""
+    reason: str = ""
+    before: str = ""
+    doubts: tuple[float, ...] = ()
+
+    @property
+    def is_decided_by_people(self) -> bool:
+        """Whether a person ended it, knowing more than the server, or not caring."""
+        return self.reason in BY_PEOPLE or (self.over == "task.pending" and self.before == "unknown")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was given up without a word of how its work ended."""
+        if self.over == "task.failed":
+            return self.reason in {"infrastructure", "poison"}
+        return self.over in {"task.pending", "task.lost"} and not self.is_decided_by_people
+
+
+def commits_by_task(history: History) -> Mapping[str, Sequence[Commit]]:
+    """The events of each task, in order."""
+    by_task: dict[str, list[Commit]] = defaultdict(list)
+    for commit in history.commits:
+        if commit.event.task_id:
+            by_task[commit.event.task_id].append(commit)
+    return by_task
+
+
+def grants_of(history: History) -> Mapping[tuple[str, int], Grant]:
+    """Every grant that was ever committed, by task and attempt."""
+    found: dict[tuple[str, int], Grant] = {}
+    for task_id, commits in commits_by_task(history).items():
+        for grant in _grants(task_id, commits):
+            found[task_id, grant.attempt] = grant
+    return found
+
+
+def _grants(task_id: str, commits: Sequence[Commit]) -> Sequence[Grant]:
+    grants: list[Grant] = []
+    current: Grant | None = None
+    before = ""
+    for at, event in commits:
+        if event.name == "task.sent":
+            current = Grant(task_id, event.attempt, event.agent_id, at)
+        elif current is not None and event.name == "task.unknown":
+            current = current._replace(doubts=(*current.doubts, at))
+        elif current is not None and (event.name in ENDS or event.name in GIVEN_BACK):
+            grants.append(current._replace(until=at, over=event.name, reason=event.reason, before=before))
+            current = None
+        before = event.status
+    return grants if current is None else [*grants, current]
+
+
+def ends_of(history: History) -> Mapping[str, Commit]:
+    """The first end of each task that has ended."""
+    ends: dict[str, Commit] = {}
+    for commit in history.commits:
+        if commit.event.name in ENDS:
+            ends.setdefault(commit.event.task_id, commit)
+    return ends

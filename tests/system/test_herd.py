@@ -1,0 +1,28 @@
+"""A thousand agents lose their server at once, and come back to the next one with what they have to deliver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.herd import MIB, RETURN_SECONDS, come_back
+from tests.support.processes import Services
+
+AGENTS = 1_000
+MOST_GROWN = 1.5
+ROOM = 64 * MIB
+"""For the allocator, beside what a server with as many agents had before."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+async def test_a_thousand_agents_are_back_within_a_minute_and_all_their_results_are_final(
+    services: Services, tmp_path: Path
+) -> None:
+    report = await come_back(services, tmp_path, AGENTS)
+
+    assert report.unfinished == 0
+    assert max(report.back_seconds, report.delivered_seconds, report.final_seconds) < RETURN_SECONDS
+    assert report.memory_most < MOST_GROWN * report.memory_before + ROOM
+    assert report.reads > 0
