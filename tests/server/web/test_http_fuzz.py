@@ -32,7 +32,6 @@ SOME_SECONDS = {"heartbeat_timeout"}
 DURATIONS = {"delay", "timeout", "queue_timeout", "start_timeout", "total_timeout", "grace", "older_than", "deadline"}
 LEFT_OUT = {"tail", "limit", "Range", "attempt"}
 """Some are refused beside another, and which attempts there are is up to the task. test_http_logs.py has them all."""
-WORKSPACE = "site"
 CONFIGURATION = """
 [checks.negative_data_rejection]  # a wrong parameter may be too long to be read at all
 expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 422, 431]
@@ -101,7 +100,7 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     for name in ("NewTask", "NewShellTask"):
         narrow_placing(schemas[name]["properties"])
     narrow_bulk(schemas)
-    schemas["WorkspaceChange"]["properties"]["name"] = {"enum": [WORKSPACE, None]}
+    schemas["WorkspaceChange"]["properties"]["name"] = {"type": "null"}  # if it is given, the one in the path
     for name, pattern in {"initial": SHORT, "max": LONGER}.items():  # `max` is no shorter than `initial`
         schemas["RetryFields"]["properties"][name] = {"type": ["string", "null"], "pattern": pattern}
     for methods in document["paths"].values():
@@ -110,8 +109,6 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
             operation["parameters"] = [one for one in parameters if one["name"] not in LEFT_OUT]
             for one in operation["parameters"]:
                 one["schema"] = NARROW.get(one["name"], one["schema"])
-                if (one["in"], one["name"]) == ("path", "name"):  # the same as in the body, if it is there
-                    one["schema"] = {"enum": [WORKSPACE]}
     return document
 
 
