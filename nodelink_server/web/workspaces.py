@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema
 
 from nodelink.errors import FieldError, InvalidTask
@@ -83,13 +83,13 @@ async def list_workspaces(manager: Manager) -> WorkspaceList:
 
 
 @router.get("/workspaces/{name}")
-async def get_workspace(name: str, manager: Manager) -> WorkspaceJson:
+async def get_workspace(name: Annotated[Name, Path()], manager: Manager) -> WorkspaceJson:
     """Show one workspace."""
     return _json(manager.workspaces.get(name))
 
 
 @router.put("/workspaces/{name}")
-async def change_workspace(name: str, body: WorkspaceChange, manager: Manager) -> WorkspaceJson:
+async def change_workspace(name: Annotated[Name, Path()], body: WorkspaceChange, manager: Manager) -> WorkspaceJson:
     """Let the tasks that come in from now on run elsewhere. What has come in already stays where it is."""
     if body.name not in {None, name}:
         raise InvalidTask(FieldError("name", f"must be {name[:64]!r}, as in the path, or be left out"))
@@ -97,7 +97,7 @@ async def change_workspace(name: str, body: WorkspaceChange, manager: Manager) -
 
 
 @router.delete("/workspaces/{name}")
-async def remove_workspace(name: str, manager: Manager) -> WorkspaceJson:
+async def remove_workspace(name: Annotated[Name, Path()], manager: Manager) -> WorkspaceJson:
     """Let there be no such workspace any more, and tell what it was. 409 while a live task names it."""
     return _json(await manager.workspaces.remove(name))
 
