@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StrictStr, WithJsonSchema
 
-from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import DEFAULT_POOL
 from nodelink_server.core.ports import Workspace, WorkspaceMode
 from nodelink_server.core.workspaces import LOCAL_LABEL, MODES
@@ -20,16 +19,8 @@ router = APIRouter(tags=["workspaces"], dependencies=[Depends(no_parameters)])
 _WHERE = f"agent: on any agent of the pool; local: on those that have the label {LOCAL_LABEL}, on the server's machine"
 
 
-def _name(value: Any) -> Any:
-    """A text; whether it is a name, the core says."""
-    if value is not None and not isinstance(value, str):
-        raise ValueError("write a text")
-    return value
-
-
 Mode = Annotated[StrictStr, WithJsonSchema({"enum": [mode.value for mode in MODES]})]
 Name = Annotated[StrictStr, WithJsonSchema({"type": "string", "pattern": POOL})]
-SameName = Annotated[str | None, BeforeValidator(_name), WithJsonSchema({"type": ["string", "null"], "pattern": POOL})]
 
 
 class WorkspaceFields(BaseModel):
@@ -48,9 +39,7 @@ class NewWorkspace(WorkspaceFields):
 
 
 class WorkspaceChange(WorkspaceFields):
-    """A workspace as it is to be: what is left out is as by default."""
-
-    name: SameName = Field(default=None, description="if it is given, the name in the path")
+    """A workspace as it is to be, but for its name: what is left out is as by default."""
 
 
 class WorkspaceJson(BaseModel):
@@ -91,8 +80,6 @@ async def get_workspace(name: Annotated[Name, Path()], manager: Manager) -> Work
 @router.put("/workspaces/{name}")
 async def change_workspace(name: Annotated[Name, Path()], body: WorkspaceChange, manager: Manager) -> WorkspaceJson:
     """Let the tasks that come in from now on run elsewhere. What has come in already stays where it is."""
-    if body.name not in {None, name}:
-        raise InvalidTask(FieldError("name", f"must be {name[:64]!r}, as in the path, or be left out"))
     return _json(await manager.workspaces.change(name, pool=body.pool, mode=body.mode))
 
 

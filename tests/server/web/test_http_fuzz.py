@@ -100,7 +100,6 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     for name in ("NewTask", "NewShellTask"):
         narrow_placing(schemas[name]["properties"])
     narrow_bulk(schemas)
-    schemas["WorkspaceChange"]["properties"]["name"] = {"type": "null"}  # if it is given, the one in the path
     for name, pattern in {"initial": SHORT, "max": LONGER}.items():  # `max` is no shorter than `initial`
         schemas["RetryFields"]["properties"][name] = {"type": ["string", "null"], "pattern": pattern}
     for methods in document["paths"].values():
