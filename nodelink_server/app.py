@@ -33,6 +33,7 @@ from nodelink_server.loop_errors import LoopErrors
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.settings import ServerSettings
 from nodelink_server.store.errors import DatabaseHeld
+from nodelink_server.store.files import unwritable
 from nodelink_server.store.sql import open_store
 from nodelink_server.web.server import http_server
 
@@ -167,11 +168,14 @@ def _spare_the_collector() -> None:
 
 @contextmanager
 def _addresses(data_dir: Path, grpc: Address, http: Address) -> Iterator[None]:
-    """Let others on this machine find the server while it is ready."""
+    """Let others on this machine find the server while it is ready. Raises what `unwritable` says."""
     path = data_dir / "addresses.json"
     written = path.with_suffix(".tmp")
-    written.write_text(json.dumps({"grpc": str(grpc), "http": f"http://{http}", "pid": os.getpid()}) + "\n")
-    written.replace(path)
+    try:
+        written.write_text(json.dumps({"grpc": str(grpc), "http": f"http://{http}", "pid": os.getpid()}) + "\n")
+        written.replace(path)
+    except OSError as error:
+        raise unwritable(str(path), error) from error
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ and closed while a connection to it is open: that would drop the locks that SQLi
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -14,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nodelink.errors import StoreError, StoreUnavailable
 from nodelink_server.store.errors import DatabaseDamaged, DatabaseHeld, DatabaseNotBuilt, DatabaseUnwritable
 
 SQLITE_HEADER = b"SQLite format 3\x00"
 LOGS_NAME = "logs.db"
+HOLDER_BYTES = 32
+"""The first bytes of a lock file name the process that holds it."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,14 @@ def held(files: Files) -> Iterator[None]:
                 stack.enter_context(_locked(path))
                 _prepare(path)
         except OSError as error:
-            message = f"the database {files.tasks} cannot be written: {error.strerror or error}"
-            raise DatabaseUnwritable(message) from error
+            raise unwritable(f"the database {files.tasks}", error) from error
         yield
+
+
+def unwritable(what: str, error: OSError) -> StoreError:
+    """Why a file cannot be written: for now, because the disk is full, or until somebody sees to it."""
+    kind = StoreUnavailable if error.errno in FULL else DatabaseUnwritable
+    return kind(f"{what} cannot be written: {error.strerror or error}")
 
 
 @contextmanager
@@ -71,10 +81,10 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = os.pread(descriptor, HOLDER_BYTES, 0).decode("ascii", "replace").strip() or "unknown"
             raise DatabaseHeld(f"the database {path} is used by another server (process {holder})") from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        # Over what is there: a file cut to nothing may find no room to grow again.
+        os.pwrite(descriptor, f"{os.getpid()}\n".ljust(HOLDER_BYTES).encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)

@@ -69,6 +69,18 @@ async def test_a_data_directory_on_a_file_system_that_takes_nothing_is_refused()
     assert "/proc/nodelink" in words
 
 
+@pytest.mark.parametrize("written, expected", [("/dev/full", IN_USE), ("/proc/nodelink", NOT_RIGHT)])
+async def test_a_server_that_cannot_say_where_it_is_does_not_begin(
+    tmp_path: Path, written: str, expected: int
+) -> None:
+    (tmp_path / "addresses.tmp").symlink_to(written)
+    code, words = await server_refusal(tmp_path)
+
+    assert code == expected
+    assert f"{tmp_path / 'addresses.json'} cannot be written" in words
+    assert "Traceback" not in words
+
+
 async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     database = tmp_path / "nodelink.db"
     database.write_text("a letter to a friend")
