@@ -78,6 +78,8 @@ class Options:
     max_running: int = 0
     priority_rules: Mapping[str, int] = field(default_factory=dict)
     max_listeners: int = 5_000
+    look: float = 1.0
+    """From one look at whether everything still turns to the next."""
 
 
 class Rooms:
@@ -293,6 +295,7 @@ class Rooms:
     def vitals(self) -> Vitals:
         return Vitals(
             clock=self._clock,
+            look=self._options.look,
             writer=self.ledger,
             dispatch={
                 "the scheduler": self.scheduler,

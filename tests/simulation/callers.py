@@ -72,6 +72,7 @@ class Caller:
         history: History,
         chance: random.Random,
         machines: Sequence[AgentHost],
+        crowd: float,
     ) -> None:
         self._name = name
         self._batches = batches
@@ -80,6 +81,7 @@ class Caller:
         self._chance = chance
         self._loop = asyncio.get_running_loop()
         self._machines = machines
+        self._crowd = crowd
         self._count = 0
 
     async def run(self, *, seconds: float, rounds: int) -> None:
@@ -121,7 +123,7 @@ class Caller:
             is_watched=silence_ms is not None,
         )
         self._history.requests.append(request)
-        place = draw_placing(random.Random(f"{drawn}/placing"), request, self._machines)
+        place = draw_placing(random.Random(f"{drawn}/placing"), request, self._machines, self._crowd)
         spec = TaskSpec(
             type=type,
             priority=chance.choice(PRIORITIES),

@@ -37,7 +37,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._chance = chance
         self._ready: list[asyncio.Handle] = []
-        self._scheduled: list[asyncio.TimerHandle] = []
+        self._due: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers = 0
         self._parked: dict[str, list[asyncio.Handle]] = {}
         self.steps = 0
         self.problems: list[BaseException] = []
@@ -80,6 +81,34 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """The same as `call_soon`: there is one thread."""
         return self.call_soon(callback, *args, context=context)
 
+    # What `BaseEventLoop` does here in debug mode, and for other threads, is left out: a run consists of little else.
+
+    def call_soon(
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Have something called as soon as its turn comes."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Have something called after so many virtual seconds."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Have something called at a virtual moment."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers += 1
+        heapq.heappush(self._due, (when, self._timers, timer))
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It is passed over when its time comes."""
+
     def _run_once(self) -> None:
         """Run everything that is ready, and what becomes ready by it, before time goes on."""
         ready, chance = self._ready, self._chance
@@ -109,16 +138,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _jump(self) -> None:
         """Go to the next timer, and make everything ready that is due then."""
-        scheduled = self._scheduled
-        while scheduled and scheduled[0].cancelled():
-            heapq.heappop(scheduled)
-        if not scheduled:
+        due = self._due
+        while due and due[0][2]._cancelled:
+            heapq.heappop(due)
+        if not due:
             raise Deadlock(f"nobody is ready at {self._now:.3f} s, and nothing is timed")
-        self._now = max(self._now, scheduled[0].when())
-        while scheduled and scheduled[0].when() <= self._now:
-            handle = heapq.heappop(scheduled)
-            if not handle.cancelled():
-                self._ready.append(handle)
+        self._now = now = max(self._now, due[0][0])
+        while due and due[0][0] <= now:
+            timer = heapq.heappop(due)[2]
+            if not timer._cancelled:
+                self._ready.append(timer)
 
 
 def process_context(name: str) -> Context:

@@ -20,7 +20,14 @@ CONFLICTS = (OnConflict.FAIL, OnConflict.REPLACE)
 """Not `use_existing`: its answers name tasks of others, which a caller of the simulation takes for a mistake."""
 
 
-def draw_placing(chance: random.Random, request: Request, machines: Sequence[AgentHost]) -> dict[str, object]:
+def draw_crowd(chance: random.Random) -> float:
+    """How many of the tasks of a world share limited places: few, or in some worlds nearly all."""
+    return 0.9 if chance.random() < 0.15 else 0.2
+
+
+def draw_placing(
+    chance: random.Random, request: Request, machines: Sequence[AgentHost], crowd: float
+) -> dict[str, object]:
     """Fields of a task, most of them mostly as by default; what the checker is to know of them is noted."""
     fields: dict[str, object] = {}
     if chance.random() < 0.15:
@@ -31,7 +38,7 @@ def draw_placing(chance: random.Random, request: Request, machines: Sequence[Age
         fields["slots"] = request.slots
     if chance.random() < 0.1:
         fields["resources"], request.alone = {"key": 1_000}, True
-    if chance.random() < 0.25:
+    if chance.random() < crowd:
         request.limits = chance.choice(LIMITS)
         fields["limits"] = request.limits
     if chance.random() < 0.07:

@@ -30,7 +30,7 @@ from tests.simulation.mishaps import Mishaps
 from tests.simulation.outages import Outages
 from tests.simulation.people import Person
 from tests.simulation.pipes import Wire
-from tests.simulation.placing import SIDES
+from tests.simulation.placing import SIDES, draw_crowd
 from tests.simulation.servers import ServerHost
 from tests.simulation.weather import Weather, draw_faults
 from tests.support.clock import LoopClock
@@ -74,6 +74,7 @@ def draw_scale(chance: random.Random) -> Scale:
             channel_size=chance.choice((1, 2, 100)),
             window=chance.choice((1, 2, 5, 1_000)),
             heartbeat=chance.choice((2.0, 5.0)),
+            look=chance.choice((1.0, 6.0, 6.0, 6.0)),
             patience=draw_patience(chance),
         ),
     )
@@ -158,6 +159,7 @@ class World:
 
     async def _busy_time(self) -> None:
         scale = self.scale
+        crowd = draw_crowd(self._chance("crowd"))
         async with asyncio.TaskGroup() as group:
             for number in range(scale.callers):
                 name = f"caller{number}"
@@ -168,6 +170,7 @@ class World:
                     history=self.history,
                     chance=self._chance(name),
                     machines=self.agents,
+                    crowd=crowd,
                 )
                 group.create_task(caller.run(seconds=scale.seconds, rounds=scale.rounds))
             group.create_task(self._person.meddle(seconds=scale.seconds))

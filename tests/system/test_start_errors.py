@@ -70,9 +70,7 @@ async def test_a_data_directory_on_a_file_system_that_takes_nothing_is_refused()
 
 
 @pytest.mark.parametrize("written, expected", [("/dev/full", IN_USE), ("/proc/nodelink", NOT_RIGHT)])
-async def test_a_server_that_cannot_say_where_it_is_does_not_begin(
-    tmp_path: Path, written: str, expected: int
-) -> None:
+async def test_a_server_that_cannot_say_where_it_is_does_not_begin(tmp_path: Path, written: str, expected: int) -> None:
     (tmp_path / "addresses.tmp").symlink_to(written)
     code, words = await server_refusal(tmp_path)
 
