@@ -16,7 +16,7 @@ from nodelink_server.core.characters import NAME, is_key
 from nodelink_server.core.errands import Errands
 from nodelink_server.core.limits import RUNNING, Limits, key_of, name_of
 from nodelink_server.core.placing_checks import AGENT_ID
-from nodelink_server.core.ports import Clock, Store
+from nodelink_server.core.ports import Clock, Deed, Store
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.states import GRANTED
 
@@ -94,7 +94,7 @@ class LimitViews:
             return self._view(name, {})
         return self._view(name, next((places for held, places in self._limits.held() if held == key), {}))
 
-    async def set(self, name: str, most: int) -> LimitView:
+    async def set(self, name: str, most: int, *, by: str = "local") -> LimitView:
         """Let at most so many tasks be with agents at a time; 0: nothing more starts.
 
         Raises `InvalidTask`, `StoreUnavailable`.
@@ -102,15 +102,17 @@ class LimitViews:
         check_name(name)
         if not 0 <= most <= MAX_LIMIT:
             raise InvalidTask(FieldError("most", f"{most} is not from 0 to {MAX_LIMIT:,}"))
-        return await self._errands.do(partial(self._set, name, most))
+        return await self._errands.do(partial(self._set, name, most, by))
 
-    async def remove(self, name: str) -> LimitView:
+    async def remove(self, name: str, *, by: str = "local") -> LimitView:
         """Let there be no such limit any more, if there was one. Raises `InvalidTask`, `StoreUnavailable`."""
         check_name(name)
-        return await self._errands.do(partial(self._set, name, None))
+        return await self._errands.do(partial(self._set, name, None, by))
 
-    async def _set(self, name: str, most: int | None) -> LimitView:
-        await self._store.set_limit(name, most, self._clock.now())
+    async def _set(self, name: str, most: int | None, by: str) -> LimitView:
+        now, before = self._clock.now(), self._limits.all_set().get(name)
+        kind = "limit_removed" if most is None else "limit_set"
+        await self._store.set_limit(name, most, now, Deed(kind, by, name, now, _told(before), _told(most)))
         self._limits.set(name, most)
         self._limits.adopt(task for task in self._registry if task.status in GRANTED)
         log.info("limit_set", name=name, most=most)
@@ -145,6 +147,10 @@ def check_name(name: str) -> None:
         is_right = name == RUNNING and not colon
     if not is_right:
         raise InvalidTask(FieldError("name", f"{name[:64]!r} is no limit; write {RIGHT_NAME}"))
+
+
+def _told(most: int | None) -> Mapping[str, object] | None:
+    return None if most is None else {"most": most}
 
 
 def _is_gate(name: str) -> bool:

@@ -248,16 +248,18 @@ class TaskManager:
         await self.rooms.decisions.resolve(task_id, resolution=resolution, reason=reason, by=by)
         return await self.get(task_id)
 
-    async def drain_agent(self, agent_id: str, *, note: str = "", deadline_ms: int | None = None) -> AgentView:
+    async def drain_agent(
+        self, agent_id: str, *, note: str = "", deadline_ms: int | None = None, by: str = "local"
+    ) -> AgentView:
         """Have an agent become empty: it gets nothing new, and what still runs there after so long is stopped.
 
         Raises `InvalidTask`, `AgentNotFound`, `StoreUnavailable`.
         """
-        return await self.rooms.drains.drain(agent_id, note=note, deadline_ms=deadline_ms)
+        return await self.rooms.drains.drain(agent_id, note=note, deadline_ms=deadline_ms, by=by)
 
-    async def undrain(self, agent_id: str) -> AgentView:
+    async def undrain(self, agent_id: str, *, by: str = "local") -> AgentView:
         """Let an agent that is kept from new work have new work again. Raises `AgentNotFound`."""
-        return await self.rooms.drains.undrain(agent_id)
+        return await self.rooms.drains.undrain(agent_id, by=by)
 
     def contact(self, task: Task) -> TaskContact | None:
         """How an agent is heard of that has a task; None: none has it."""

@@ -167,6 +167,20 @@ class Notice(NamedTuple):
     data: Mapping[str, object] | None = None
 
 
+class Deed(NamedTuple):
+    """What somebody has changed that is no task, to be audited in full: who, `about` what, and how it was and is.
+
+    `about` names it as people do: `pool:default`, `workspace:site`, `agent:ID`. None: there is no such thing.
+    """
+
+    kind: str
+    by: str
+    about: str
+    at: int
+    before: Mapping[str, object] | None = None
+    after: Mapping[str, object] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
     """An agent as the database keeps it. `left`: its last session ended with a goodbye.
@@ -250,7 +264,7 @@ class Batch:
     `agents` are upserted: a record whose session is not greater than the stored one is refused, except that an equal
     session updates the other columns. `sessions` are begun or ended: none of a refused agent is begun, and what has
     ended stays as it is. `control_ms` is control time (`core/clock.py`). `statistics` are written over older values of
-    the same rows.
+    the same rows. `deeds` are only audited: none about a refused agent, and none that changed nothing.
     """
 
     now: int
@@ -261,6 +275,7 @@ class Batch:
     sessions: Sequence[AgentSessionRecord] = ()
     statistics: Sequence[StatsRow] = ()
     evidence: Sequence[Evidence] = ()
+    deeds: Sequence[Deed] = ()
 
 
 class Replay(NamedTuple):
@@ -426,17 +441,17 @@ class Store(Protocol):
         behind the place given for it; payloads as in `find`.
         """
 
-    async def set_limit(self, name: str, most: int | None, now: int) -> None:
-        """Set a limit, by the name that people call it, or (None) let there be none."""
+    async def set_limit(self, name: str, most: int | None, now: int, deed: Deed | None = None) -> None:
+        """Set a limit, by the name that people call it, or (None) let there be none. The deed is audited with it."""
 
-    async def create_workspace(self, workspace: Workspace) -> bool:
-        """Keep a new workspace. False: there is one of its name."""
+    async def create_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
+        """Keep a new workspace, and audit the deed. False: there is one of its name."""
 
-    async def change_workspace(self, workspace: Workspace) -> bool:
-        """Give a workspace another pool and mode. False: there is none of its name."""
+    async def change_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
+        """Give a workspace another pool and mode, and audit the deed. False: there is none of its name."""
 
-    async def remove_workspace(self, name: str) -> bool:
-        """Let there be no workspace of this name. False: a live task names it."""
+    async def remove_workspace(self, name: str, deed: Deed | None = None) -> bool:
+        """Let there be no workspace of this name, and audit the deed. False: a live task names it."""
 
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place: place and id."""

@@ -19,6 +19,7 @@ from nodelink_server.core.ports import (
     AgentSessionRecord,
     Batch,
     Boot,
+    Deed,
     LiveCounts,
     LogEnds,
     LogRow,
@@ -147,33 +148,38 @@ class MemoryStore:
                 first[shape].append(row)
         return [_at_hand(row) for shape in sorted(first) for row in first[shape]]
 
-    async def set_limit(self, name: str, most: int | None, now: int) -> None:
+    async def set_limit(self, name: str, most: int | None, now: int, deed: Deed | None = None) -> None:
         """Set a limit, or (None) let there be none."""
         await self._begin("apply")
+        self._disk.audit(deed)
         if most is None:
             self._disk.limits.pop(name, None)
         else:
             self._disk.limits[name] = most
 
-    async def create_workspace(self, workspace: Workspace) -> bool:
+    async def create_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
         """Keep a new workspace, if there is none of its name."""
         await self._begin("apply")
-        return self._disk.workspaces.setdefault(workspace.name, workspace) is workspace
+        is_new = self._disk.workspaces.setdefault(workspace.name, workspace) is workspace
+        self._disk.audit(deed if is_new else None)
+        return is_new
 
-    async def change_workspace(self, workspace: Workspace) -> bool:
+    async def change_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
         """Give a workspace another pool and mode, if there is one of its name."""
         await self._begin("apply")
         kept = self._disk.workspaces.get(workspace.name)
         if kept is not None:
             self._disk.workspaces[workspace.name] = replace(workspace, created_at=kept.created_at)
+            self._disk.audit(deed)
         return kept is not None
 
-    async def remove_workspace(self, name: str) -> bool:
+    async def remove_workspace(self, name: str, deed: Deed | None = None) -> bool:
         """Let there be no workspace of this name, if no live task names it."""
         await self._begin("apply")
         is_used = any(row.task.spec.workspace == name for row in self._disk.live.values())
         if not is_used:
             self._disk.workspaces.pop(name, None)
+            self._disk.audit(deed)
         return not is_used
 
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
