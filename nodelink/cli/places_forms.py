@@ -17,6 +17,7 @@ def workspace_form(workspace: Workspace) -> Form:
         "name": workspace.name,
         "pool": workspace.pool,
         "mode": workspace.mode,
+        "execution": workspace.execution.value if workspace.execution is not None else None,
         "created_at": moment(workspace.created_at),
     }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nodelink.task import Execution
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
@@ -14,6 +16,8 @@ class Workspace:
     pool: str
     mode: str
     created_at: int
+    execution: Execution | None = None
+    """The class of those of its tasks that name none; None: that of their type."""
 
 
 @dataclass(frozen=True, slots=True)

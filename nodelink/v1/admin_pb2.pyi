@@ -344,16 +344,18 @@ class StatsLevels(_message.Message):
     def __init__(self, live: _Optional[_Mapping[str, int]] = ..., response_channel_depth: _Optional[int] = ..., response_channel_capacity: _Optional[int] = ..., response_channel_full: _Optional[int] = ..., cleanup_runs: _Optional[int] = ..., cleanup_removed: _Optional[int] = ...) -> None: ...
 
 class Workspace(_message.Message):
-    __slots__ = ("name", "pool", "mode", "created_at")
+    __slots__ = ("name", "pool", "mode", "created_at", "execution")
     NAME_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     pool: str
     mode: WorkspaceMode
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., pool: _Optional[str] = ..., mode: _Optional[_Union[WorkspaceMode, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    execution: _task_pb2.Execution
+    def __init__(self, name: _Optional[str] = ..., pool: _Optional[str] = ..., mode: _Optional[_Union[WorkspaceMode, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[_Union[_task_pb2.Execution, str]] = ...) -> None: ...
 
 class CreateWorkspaceRequest(_message.Message):
     __slots__ = ("workspace",)

@@ -224,12 +224,16 @@ class WorkspaceMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Where its tasks run, one at a time: in a pool, and there, if it is local, on the server's own machine."""
+    """Where its tasks run, one at a time: in a pool, and there, if it is local, on the server's own machine.
+
+    `execution`: the class of those that name none; None: that of their type.
+    """
 
     name: str
     pool: str
     mode: WorkspaceMode
     created_at: int
+    execution: Execution | None = None
 
 
 class SessionEnding(StrEnum):
@@ -448,7 +452,7 @@ class Store(Protocol):
         """Keep a new workspace, and audit the deed. False: there is one of its name."""
 
     async def change_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
-        """Give a workspace another pool and mode, and audit the deed. False: there is none of its name."""
+        """Give a workspace another pool, mode and class, and audit the deed. False: there is none of its name."""
 
     async def remove_workspace(self, name: str, deed: Deed | None = None) -> bool:
         """Let there be no workspace of this name, and audit the deed. False: a live task names it."""

@@ -365,7 +365,7 @@ SCHEDULER: Json = {
     "queue_by_priority": {"CRITICAL": 1, "HIGH": 2, "NORMAL": 9, "LOW": 0},
     "last_checkpoint_at": None,
 }
-NEW_WORKSPACE: Json = {"name": "site", "pool": "web", "mode": "agent"}
+NEW_WORKSPACE: Json = {"name": "site", "pool": "web", "mode": "agent", "execution": "exclusive"}
 WORKSPACE: Json = {**NEW_WORKSPACE, "created_at": "2026-01-31T09:00:00.000Z"}
 LIMIT: Json = {
     "name": "pool:default",

@@ -44,6 +44,16 @@ async def test_workspaces_are_made_listed_shown_changed_and_deleted(shell: Shell
     assert (await shell("workspaces", "list", "-o", "id")).out == b"lab\n"
 
 
+async def test_a_workspace_has_a_class_that_can_be_changed_and_taken_back(shell: Shell) -> None:
+    async def execution(*arguments: str) -> object:
+        return json.loads((await shell("workspaces", *arguments, "-o", "json")).out)["execution"]
+
+    assert await execution("create", "site", "--execution", "exclusive") == "exclusive"
+    assert await execution("update", "site", "--pool", "web") == "exclusive"
+    assert await execution("update", "site", "--execution", "once") == "once"
+    assert await execution("update", "site", "--execution", "by-type") is None
+
+
 @pytest.mark.parametrize(
     "arguments, code, words",
     [
