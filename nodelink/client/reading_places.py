@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from nodelink.client.asking import execution_of
 from nodelink.client.checks import text_of
-from nodelink.client.places import Limit, LimitHolder, LimitList, Workspace
+from nodelink.client.places import Limit, LimitHolder, LimitList, LimitWaiter, Workspace
 from nodelink.client.reading import moment_of
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import Execution
@@ -56,6 +56,8 @@ def limit_of(pb: admin_pb2.Limit) -> Limit:
         settings_most=pb.settings_most if pb.HasField("settings_most") else None,
         taken=pb.taken,
         holders=tuple(LimitHolder(one.task_id, one.agent_id, moment_of(one, "since")) for one in pb.holders),
+        waiting=tuple(LimitWaiter(one.task_id, one.priority, ms_of(one.since)) for one in pb.waiting),
+        waiting_more=pb.waiting_more,
     )
 
 

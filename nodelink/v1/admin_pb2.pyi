@@ -416,18 +416,32 @@ class DeleteWorkspaceResponse(_message.Message):
     def __init__(self, workspace: _Optional[_Union[Workspace, _Mapping]] = ...) -> None: ...
 
 class Limit(_message.Message):
-    __slots__ = ("name", "most", "settings_most", "taken", "holders")
+    __slots__ = ("name", "most", "settings_most", "taken", "holders", "waiting", "waiting_more")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MOST_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_MOST_FIELD_NUMBER: _ClassVar[int]
     TAKEN_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_MORE_FIELD_NUMBER: _ClassVar[int]
     name: str
     most: int
     settings_most: int
     taken: int
     holders: _containers.RepeatedCompositeFieldContainer[LimitHolder]
-    def __init__(self, name: _Optional[str] = ..., most: _Optional[int] = ..., settings_most: _Optional[int] = ..., taken: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[LimitHolder, _Mapping]]] = ...) -> None: ...
+    waiting: _containers.RepeatedCompositeFieldContainer[LimitWaiter]
+    waiting_more: int
+    def __init__(self, name: _Optional[str] = ..., most: _Optional[int] = ..., settings_most: _Optional[int] = ..., taken: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[LimitHolder, _Mapping]]] = ..., waiting: _Optional[_Iterable[_Union[LimitWaiter, _Mapping]]] = ..., waiting_more: _Optional[int] = ...) -> None: ...
+
+class LimitWaiter(_message.Message):
+    __slots__ = ("task_id", "priority", "since")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    priority: int
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, task_id: _Optional[str] = ..., priority: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class LimitHolder(_message.Message):
     __slots__ = ("task_id", "agent_id", "since")

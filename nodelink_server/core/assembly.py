@@ -355,6 +355,7 @@ class Rooms:
             errands=self.errands,
             clock=self._clock,
             max_running=self._options.max_running,
+            scheduler=self.scheduler,
         )
 
     @cached_property

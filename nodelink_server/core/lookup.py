@@ -20,6 +20,7 @@ from nodelink_server.core.states import GRANTED
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import MAX_METADATA
+from nodelink_server.core.waiters import in_force
 
 MOST_SESSIONS = 1_000
 
@@ -64,7 +65,7 @@ class Lookup:
         record = await self._store.read(task_id)
         if record is None:
             raise TaskNotFound(f"there is no task {task_id[:64]}")
-        return self._explained(record)
+        return self._told(record)
 
     def contact(self, task: Task) -> TaskContact | None:
         """How an agent is heard of that has a task; None: none has it."""
@@ -84,7 +85,7 @@ class Lookup:
         if query.q:
             search_of(query.q)
         page = await self._store.list(query)
-        return TaskPage([self._explained(record) for record in page], page.next_key)
+        return TaskPage([self._told(record) for record in page], page.next_key)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many live tasks there are by (status, pool), as of a moment ago."""
@@ -113,6 +114,11 @@ class Lookup:
         """The sessions of an agent with a number below `before` (0: any), newest first. Raises `AgentNotFound`."""
         self._agents.view(agent_id)
         return await self._store.agent_sessions(agent_id, before, max(1, min(limit, MOST_SESSIONS)))
+
+    def _told(self, record: TaskRecord) -> TaskRecord:
+        """What is stored of a task, with what is known of it now."""
+        limits = in_force(record.task, self._limits)
+        return self._explained(replace(record, in_force=limits) if limits else record)
 
     def _explained(self, record: TaskRecord) -> TaskRecord:
         task = record.task

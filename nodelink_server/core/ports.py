@@ -100,6 +100,21 @@ class Place(NamedTuple):
     key: int
 
 
+class Waiter(NamedTuple):
+    """A task that waits for a place under a limit, and since when."""
+
+    task_id: str
+    priority: int
+    since: int
+
+
+class Waiters(NamedTuple):
+    """The first of those who wait, in their order, and how many more: at most so many as were to be counted."""
+
+    first: Sequence[Waiter] = ()
+    more: int = 0
+
+
 @value
 class IdempotencyKey:
     """A caller's own name for a request, and the digest of what was asked under it."""
@@ -443,6 +458,11 @@ class Store(Protocol):
     async def waiting_on(self, key: str, after: Mapping[Shape, Place], most: int) -> Sequence[Task]:
         """Of the pending tasks that name a key, by a lock or otherwise, the first `most` of each shape by (rank, key),
         behind the place given for it; payloads as in `find`.
+        """
+
+    async def waiters(self, keys: Sequence[str], most_keys: int, few: int, most: int) -> Mapping[str, Waiters]:
+        """Of the first of these keys that pending tasks name, by a lock or otherwise: the first few of those tasks, and
+        how many more there are: at most so many are counted.
         """
 
     async def set_limit(self, name: str, most: int | None, now: int, deed: Deed | None = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, count
 from typing import TypeVar
 
@@ -168,6 +168,17 @@ class Scheduler:
     def waiting_for(self, session: AgentSession) -> int:
         """How many waiting tasks memory holds that a session could run, by their shape."""
         return sum(len(self._fronts[shape]) for shape in self._shapes_of(session) if self._trim(shape) is not None)
+
+    def first_waiting(self, is_meant: Callable[[Shape], bool], most: int) -> Sequence[Task]:
+        """Of the waiting tasks of some shapes that memory holds, the first, in their order."""
+        found: dict[str, Task] = {}
+        for place, task_id in heapq.merge(*(f.in_order() for shape, f in self._fronts.items() if is_meant(shape))):
+            task = self._registry.get(task_id)
+            if task is not None and self._waits_at(task, place):
+                found[task_id] = task
+            if len(found) >= most:
+                break
+        return list(found.values())
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -373,12 +384,11 @@ class Scheduler:
 
     def _is_waiting(self, front: Front[str]) -> bool:
         task = self._registry.get(front.peek())
-        return (
-            task is not None
-            and task.status is TaskStatus.PENDING
-            and task.id not in self._granting
-            and place_of(task) == front.first
-        )
+        return task is not None and self._waits_at(task, front.first)
+
+    def _waits_at(self, task: Task, place: Place | None) -> bool:
+        is_free = task.status is TaskStatus.PENDING and task.id not in self._granting
+        return is_free and place_of(task) == place
 
     def nudge(self) -> None:
         """Have the fronts looked over."""

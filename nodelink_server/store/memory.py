@@ -31,6 +31,7 @@ from nodelink_server.core.ports import (
     TaskEvent,
     TaskPage,
     TaskQuery,
+    Waiters,
     Workspace,
 )
 from nodelink_server.core.ranking import band_of
@@ -38,6 +39,7 @@ from nodelink_server.core.states import GRANTED
 from nodelink_server.core.statistics import HOUR_MS, MINUTE_MS, Counts, StatsKey, StatsRange
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.waiters import waiter_of
 from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
 from nodelink_server.store.gathering import gather, hour_of
@@ -147,6 +149,14 @@ class MemoryStore:
             if _waits_for(row.task, key) and is_behind and len(first[shape]) < most:
                 first[shape].append(row)
         return [_at_hand(row) for shape in sorted(first) for row in first[shape]]
+
+    async def waiters(self, keys: Sequence[str], most_keys: int, few: int, most: int) -> Mapping[str, Waiters]:
+        """By key, who waits and names it."""
+        await self._begin("read")
+        in_line = sorted((row.task for row in self._disk.live.values()), key=place_of)
+        named = {key: [waiter_of(task) for task in in_line if _waits_for(task, key)] for key in keys}
+        waited_for = [(key, some) for key, some in named.items() if some][:most_keys]
+        return {key: Waiters(tuple(some[:few]), min(most, len(some[few:]))) for key, some in waited_for}
 
     async def set_limit(self, name: str, most: int | None, now: int, deed: Deed | None = None) -> None:
         """Set a limit, or (None) let there be none."""

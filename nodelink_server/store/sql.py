@@ -27,6 +27,7 @@ from nodelink_server.core.ports import (
     TaskEvent,
     TaskPage,
     TaskQuery,
+    Waiters,
     Workspace,
 )
 from nodelink_server.core.statistics import Counts, StatsRange
@@ -53,6 +54,7 @@ from nodelink_server.store.numbering import Counters
 from nodelink_server.store.opening import prepare
 from nodelink_server.store.readers import Readers
 from nodelink_server.store.tables import meta
+from nodelink_server.store.waiters import waiters
 from nodelink_server.store.writer import Work, Writer
 
 PAGE_BYTES = 4096
@@ -135,6 +137,10 @@ class SqlStore:
     async def waiting_on(self, key: str, after: Mapping[Shape, Place], most: int) -> Sequence[Task]:
         """Of the pending tasks that name a key, the first of each shape, behind the place given for it."""
         return await self._readers.read(lambda connection: queries.waiting_on(connection, key, after, most))
+
+    async def waiters(self, keys: Sequence[str], most_keys: int, few: int, most: int) -> Mapping[str, Waiters]:
+        """By key, who waits and names it."""
+        return await self._readers.read(lambda connection: waiters(connection, keys, most_keys, few, most))
 
     async def set_limit(self, name: str, most: int | None, now: int, deed: Deed | None = None) -> None:
         """Set a limit, or (None) let there be none."""

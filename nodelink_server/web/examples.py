@@ -46,6 +46,7 @@ _EMPTY: Json = {
     "fairness_key": None,
     "fairness_weight": 1,
     "assignment": None,
+    "in_force": [],
 }
 
 PENDING: Json = {
@@ -373,6 +374,8 @@ LIMIT: Json = {
     "settings_most": None,
     "taken": 1,
     "holders": [{"task_id": TASK_ID, "agent_id": AGENT_ID, "since": "2026-01-31T09:30:00.252Z"}],
+    "waiting": [],
+    "waiting_more": 0,
 }
 NO_LIMIT: Json = {**LIMIT, "most": None}
 _DURATIONS: Json = {"count": 60, "mean": 0.4, "p50": 0.25, "p99": 2.1}

@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from nodelink.client import AsyncClient, Client, LimitHolder, LimitList, Task, TaskFilter, Workspace, new_task
+from nodelink.client import (
+    AsyncClient,
+    Client,
+    LimitHolder,
+    LimitInForce,
+    LimitList,
+    LimitWaiter,
+    Task,
+    TaskFilter,
+    Workspace,
+    new_task,
+)
 from nodelink.errors import InvalidTask, NotBuilt, UniqueKeyTaken, WorkspaceConflict, WorkspaceNotFound
 from nodelink.task import Execution, Reason, TaskStatus
 from tests.support.grpc_door import GrpcDoor, grpc_door
@@ -92,6 +103,7 @@ async def test_limits_are_set_shown_listed_and_removed(door: GrpcDoor, ask: Ask)
         await agent.take()
         limit = await ask("set_limit", "pool:default", 0)
         assert (limit.name, limit.most, limit.settings_most, limit.taken) == ("pool:default", 0, None, 1)
+        behind = await door.submit(lock="db", priority=80)
         listed = await ask("limits")
     assert isinstance(listed, LimitList)
     assert ([one.name for one in listed.limits], listed.total) == (["pool:default", "key:db"], 2)
@@ -100,6 +112,10 @@ async def test_limits_are_set_shown_listed_and_removed(door: GrpcDoor, ask: Ask)
     [holder] = held.holders
     assert holder == LimitHolder(task_id, "a1", holder.since)
     assert holder.since is not None
+    waiting = await ask("get", behind)
+    assert held.waiting == (LimitWaiter(behind, 80, waiting.created_at),)
+    assert held.waiting_more == 0
+    assert set(waiting.in_force) == {LimitInForce("key:db", 1, 1), LimitInForce("pool:default", 0, 1)}
 
     assert (await ask("remove_limit", "pool:default")).most is None
     assert [one.name for one in (await ask("limits")).limits] == ["key:db"]
