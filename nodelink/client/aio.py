@@ -266,8 +266,9 @@ class AsyncClient:
 
         At least one part of the filter, or `ids`, must be given. Without statuses and ids it is done to those that it
         can be done to; a retry, to what has failed, timed out or was lost. `dry_run`: only tell what would be done.
+        Called again with the same `idempotency_key` within a day, it tells what the first call did.
         """
-        order = Bulk(action, wanted, **how)
+        order = Bulk(action, wanted, new_key=self._sender.new_key, **how)
         while await self._calls.ask(asks.bulk(order)):
             pass
         return order.result

@@ -147,7 +147,7 @@ def resolve(task_id: str, *, as_: str, reason: str) -> Ask[Task]:
 
 def bulk(order: Bulk) -> Ask[bool]:
     """Do one thing to many. Tells whether there is more to do."""
-    return _ask(lambda on: on.tasks.BulkTasks, order.request, order.take, safe=False)
+    return _ask(lambda on: on.tasks.BulkTasks, order.request, order.take)
 
 
 def retry(task_id: str, *, key: str) -> Ask[Task]:

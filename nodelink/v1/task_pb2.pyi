@@ -791,7 +791,7 @@ class BulkFilter(_message.Message):
     def __init__(self, statuses: _Optional[_Iterable[_Union[TaskStatus, str]]] = ..., type: _Optional[str] = ..., pool: _Optional[str] = ..., agent_id: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., q: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., workspace: _Optional[str] = ...) -> None: ...
 
 class BulkTasksRequest(_message.Message):
-    __slots__ = ("filter", "action", "reason", "grace", "priority", "dry_run", "page_token")
+    __slots__ = ("filter", "action", "reason", "grace", "priority", "dry_run", "page_token", "idempotency_key")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -799,6 +799,7 @@ class BulkTasksRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     filter: BulkFilter
     action: BulkAction
     reason: str
@@ -806,10 +807,11 @@ class BulkTasksRequest(_message.Message):
     priority: int
     dry_run: bool
     page_token: str
-    def __init__(self, filter: _Optional[_Union[BulkFilter, _Mapping]] = ..., action: _Optional[_Union[BulkAction, str]] = ..., reason: _Optional[str] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., dry_run: _Optional[bool] = ..., page_token: _Optional[str] = ...) -> None: ...
+    idempotency_key: str
+    def __init__(self, filter: _Optional[_Union[BulkFilter, _Mapping]] = ..., action: _Optional[_Union[BulkAction, str]] = ..., reason: _Optional[str] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., dry_run: _Optional[bool] = ..., page_token: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class BulkTasksResponse(_message.Message):
-    __slots__ = ("matched", "done", "skipped", "ids", "more", "next_page_token")
+    __slots__ = ("matched", "done", "skipped", "ids", "more", "next_page_token", "replayed")
     class SkippedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -823,13 +825,15 @@ class BulkTasksResponse(_message.Message):
     IDS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
     matched: int
     done: int
     skipped: _containers.ScalarMap[str, int]
     ids: _containers.RepeatedScalarFieldContainer[str]
     more: bool
     next_page_token: str
-    def __init__(self, matched: _Optional[int] = ..., done: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., ids: _Optional[_Iterable[str]] = ..., more: _Optional[bool] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    replayed: bool
+    def __init__(self, matched: _Optional[int] = ..., done: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., ids: _Optional[_Iterable[str]] = ..., more: _Optional[bool] = ..., next_page_token: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class ApproveTaskRequest(_message.Message):
     __slots__ = ("task_id", "plan_sha256")

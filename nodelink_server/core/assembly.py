@@ -12,6 +12,7 @@ from nodelink.task import DEFAULT_GRACE_MS, Finished
 from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.admission import Admission
 from nodelink_server.core.agents import AgentRegistry
+from nodelink_server.core.answers import Answers
 from nodelink_server.core.archive import Archive
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.bulk import Bulk
@@ -376,6 +377,10 @@ class Rooms:
         return Extensions(
             store=self._store, ledger=self.ledger, clock=self._clock, control=self.control, knows=self.agents.knows
         )
+
+    @cached_property
+    def answers(self) -> Answers:
+        return Answers(store=self._store, clock=self._clock)
 
     @cached_property
     def bulk(self) -> Bulk:

@@ -124,6 +124,14 @@ class IdempotencyKey:
     digest: bytes
 
 
+class Answer(NamedTuple):
+    """What was answered to a call that is carried out once under a key."""
+
+    key: IdempotencyKey
+    answer: str
+    at: int
+
+
 class RateUse(NamedTuple):
     """A place under a rate, taken by a start `since` a moment of control time, and free again when its time is over."""
 
@@ -477,6 +485,12 @@ class Store(Protocol):
     async def remove_workspace(self, name: str, deed: Deed | None = None) -> bool:
         """Let there be no workspace of this name, and audit the deed. False: a live task names it."""
 
+    async def answer(self, caller: str, key: str) -> Answer | None:
+        """What was answered to a caller's call under a key, unless it is forgotten."""
+
+    async def keep_answer(self, answer: Answer) -> None:
+        """Keep an answer under its key. One that is there already stays."""
+
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place: place and id."""
 
@@ -534,7 +548,7 @@ class Store(Protocol):
         self, *, finished_before: int, events_before: int, keys_before: int, sessions_before: int, limit: int
     ) -> int:
         """Delete up to `limit` tasks that finished before a moment, with all that hangs on them, old events, and
-        sessions that ended long ago; forget old idempotency keys. Returns how many tasks were deleted.
+        sessions that ended long ago; forget old idempotency keys and answers. Returns how many tasks were deleted.
         """
 
     async def statistics(self, wanted: StatsRange) -> Mapping[tuple[int, str], Counts]:

@@ -9,6 +9,7 @@ from nodelink_server.core.attempt import Hold
 from nodelink_server.core.ports import (
     AgentRecord,
     AgentSessionRecord,
+    Answer,
     Batch,
     Change,
     Deed,
@@ -85,6 +86,7 @@ class Disk:
     output: dict[tuple[int, int], dict[int, LogRow]] = field(default_factory=dict)
     minutes: dict[StatsKey, Counts] = field(default_factory=dict)
     hours: dict[StatsKey, Counts] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     deeds: list[Deed] = field(default_factory=list)
 
     def audit(self, deed: Deed | None) -> None:

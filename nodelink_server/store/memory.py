@@ -17,6 +17,7 @@ from nodelink.task import LogStream, TaskStatus
 from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import (
     AgentSessionRecord,
+    Answer,
     Batch,
     Boot,
     Deed,
@@ -192,6 +193,16 @@ class MemoryStore:
             self._disk.audit(deed)
         return not is_used
 
+    async def answer(self, caller: str, key: str) -> Answer | None:
+        """What was answered under a key."""
+        await self._begin("read")
+        return self._disk.answers.get((caller, key))
+
+    async def keep_answer(self, answer: Answer) -> None:
+        """Keep an answer under its key."""
+        await self._begin("apply")
+        self._disk.answers.setdefault((answer.key.caller, answer.key.key), answer)
+
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place."""
         return await self._by_moment(_due_at, after, limit)
@@ -354,6 +365,9 @@ class MemoryStore:
         kept = self._disk.idempotency
         for name in [name for name, entry in kept.items() if entry.at < before]:
             del kept[name]
+        answers = self._disk.answers
+        for name in [name for name, answer in answers.items() if answer.at < before]:
+            del answers[name]
 
     def _forget_sessions(self, before: int) -> None:
         kept = self._disk.sessions

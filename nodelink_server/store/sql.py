@@ -14,6 +14,7 @@ from nodelink.failpoints import hit
 from nodelink.task import LogStream
 from nodelink_server.core.ports import (
     AgentSessionRecord,
+    Answer,
     Batch,
     Boot,
     Deed,
@@ -34,6 +35,7 @@ from nodelink_server.core.statistics import Counts, StatsRange
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.store import (
+    answers,
     audit,
     holds,
     listing,
@@ -179,6 +181,16 @@ class SqlStore:
         is_done, _ = await self._writer.write(Work(audited, is_audited, self._count_on))
         return is_done
 
+    async def answer(self, caller: str, key: str) -> Answer | None:
+        """What was answered under a key."""
+        return await self._readers.read(lambda connection: answers.find(connection, caller, key))
+
+    async def keep_answer(self, answer: Answer) -> None:
+        """Keep an answer under its key."""
+        caller, key = answer.key.caller, answer.key.key
+        do = partial(answers.keep, answer=answer)
+        await self._writer.write(Work(do, lambda connection, _: answers.find(connection, caller, key) is not None))
+
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place."""
         return await self._readers.read(lambda connection: queries.due(connection, after, limit))
@@ -260,6 +272,7 @@ class SqlStore:
     ) -> int:
         """Delete what is old; how many tasks that were."""
         await self._in_portions(partial(sweeping.forget_idempotency, before=keys_before), sweeping.MOST_KEYS)
+        await self._in_portions(partial(answers.forget, before=keys_before), answers.MOST_FORGOTTEN)
         await self._in_portions(partial(sessions.forget, before=sessions_before), sessions.MOST_FORGOTTEN)
         await self._in_portions(partial(sweeping.forget_events, before=events_before), sweeping.MOST_BLOCKS)
         await self._swept(spans.forget)
