@@ -16,6 +16,7 @@ _UNASSIGNED = {
     "no_pool": "no agent of its pool is known",
     "no_agent_online": "no agent that fits is online",
     "none_free": "no agent that fits is free",
+    "send_failed": "it could not be sent to an agent",
 }
 
 

@@ -179,6 +179,7 @@ class AgentRegistry:
         unsent = session.close(end)
         if self._sessions.get(session.agent_id) is session:
             del self._sessions[session.agent_id]
+        self._scheduler.send_failed([ref.task_id for ref in unsent], session.agent_id)
         self._take_back(session.number, unsent)
         self._ended(session)
         self._note_end(session, end, left)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from nodelink.errors import FieldError, InvalidTask, TaskNotFound
 from nodelink.task import PRIORITIES, Reason, TaskStatus
 from nodelink_server.core.agents import AgentRegistry
-from nodelink_server.core.assignment import assignment_since
+from nodelink_server.core.assignment import Assignment, AssignmentDelays, Unassigned, assignment_since
 from nodelink_server.core.leases import Leases, TaskContact
 from nodelink_server.core.levels import Levels
 from nodelink_server.core.limits import OURS, RUNNING, Limits
@@ -16,6 +16,7 @@ from nodelink_server.core.needs import shape_of
 from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPage, TaskQuery
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.search import search_of
+from nodelink_server.core.sends import Sends
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
@@ -51,7 +52,11 @@ class Lookup:
         limits: Limits,
         leases: Leases,
         clock: Clock,
+        sends: Sends,
+        delays: AssignmentDelays,
     ) -> None:
+        self._sends = sends
+        self._delays = delays
         self._store = store
         self._limits = limits
         self._leases = leases
@@ -130,6 +135,12 @@ class Lookup:
         if lacking is not None:
             reason, why = lacking
             return replace(record, task=replace(task, reason=reason, message=f"waits: {why}"))
+        failed = self._sends.rest_of(task.id)
+        if failed is not None:
+            resting = Assignment(failed.times, self._clock.now() + self._sends.left_ms(failed), Unassigned.SEND_FAILED)
+            message = f"it could not be sent to agent {failed.agent_id}, and nobody else has room"
+            return replace(record, task=replace(task, message=message), assignment=resting)
         shape = shape_of(task)
-        tries = assignment_since(task.ready_at or task.created_at, self._clock.now(), self._agents.unassigned(shape))
+        since, why = task.ready_at or task.created_at, self._agents.unassigned(shape)
+        tries = assignment_since(since, self._clock.now(), why, self._delays)
         return replace(record, task=replace(task, message=self._agents.why_nobody(shape)), assignment=tries)
