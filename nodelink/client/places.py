@@ -44,7 +44,7 @@ class Limit:
 
     `settings_most`: how many the server's settings allow, whatever is set. `taken`: how many places are, of which the
     first 100 `holders` are shown. `waiting`: the first 10 of those who wait for one, and how many more do, of whom at
-    most 100 are counted. In a list, only for the first 100 limits or so that any wait for.
+    most 100 are counted. In a list, only for the first 20 limits or so that any wait for.
     """
 
     name: str

@@ -14,7 +14,7 @@ MOST_WAITERS = 10
 """So many of those who wait for a limit are shown."""
 MOST_COUNTED = 100
 """Up to so many more are counted."""
-MOST_WAITED_FOR = 100
+MOST_WAITED_FOR = 20
 """In a list, so many limits that tasks name show who waits for them, and so many others."""
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from nodelink.task import Execution
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.limit_views import LimitView
 from nodelink_server.core.task_record import InForce
-from nodelink_server.core.waiters import MOST_COUNTED, MOST_WAITERS
+from nodelink_server.core.waiters import MOST_COUNTED, MOST_WAITED_FOR, MOST_WAITERS
 from tests.support.core_parts import Core, Database, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
 
@@ -98,6 +100,19 @@ async def test_so_many_are_shown_and_so_many_more_counted() -> None:
             await core.submit(*[make_submission(lock="db") for _ in range(made)])
             views = [await core.manager.limits.shown(name) for name in ("running", "key:db")]
             assert [(len(view.waiting), view.waiting_more) for view in views] == [(MOST_WAITERS, more)] * 2
+
+
+@pytest.mark.parametrize("kind", ["key", "pool"])
+async def test_in_a_list_so_many_show_who_waits_and_each_by_its_name(kind: str) -> None:
+    async with running_core() as core:
+        names = [f"{kind}:n{number:02}" for number in range(MOST_WAITED_FOR + 1)]
+        for name in names:
+            await core.manager.limits.set(name, 0)
+            what = name.partition(":")[2]
+            await core.submit(make_submission(lock=what) if kind == "key" else make_submission(pool=what))
+        listed = (await core.manager.limits.listed()).limits
+        assert [view.name for view in listed if view.waiting] == names[:MOST_WAITED_FOR]
+        assert (await core.manager.limits.shown(names[-1])).waiting
 
 
 async def test_who_waits_is_known_after_a_restart() -> None:
