@@ -202,6 +202,7 @@ def _options(settings: ServerSettings) -> Options:
         max_live_tasks=settings.max_live_tasks,
         max_running=settings.max_running,
         priority_rules=settings.priority_rules,
+        assignment=settings.assignment,
     )
 
 

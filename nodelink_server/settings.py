@@ -9,6 +9,8 @@ from pathlib import Path
 from nodelink.address import Address, parse_address
 from nodelink.otlp import parse_otlp_endpoint
 from nodelink.settings import SettingError, one_of, read_settings, seconds, setting, whole_number, yes_or_no
+from nodelink_server.assignment_settings import parse_assignment
+from nodelink_server.core.assignment import AssignmentDelays
 from nodelink_server.priority_rules import parse_priority_rules
 
 INSECURE_FLAG = "--insecure-i-accept-remote-code-execution"
@@ -186,6 +188,13 @@ class ServerSettings:
         parse=parse_priority_rules,
         table=True,
         default_factory=dict,
+    )
+    assignment: AssignmentDelays = setting(  # noqa: RUF009 - it is frozen
+        "in the file, the table `[assignment]`: how far apart the tries to give a waiting task to an agent are at most:"
+        " `no_pool`, `no_agent_online`, `none_free`, and a list, `send_failed`",
+        parse=parse_assignment,
+        table=True,
+        default_factory=AssignmentDelays,
     )
     otlp_endpoint: str = setting(
         "where spans are sent by OTLP over gRPC, as http://host:4317; none if not given",

@@ -71,6 +71,7 @@ def task_form(task: Task) -> Form:
         "revision": task.revision,
         **_placing_form(spec),
         "assignment": _assignment_form(task.assignment) if task.assignment else None,
+        "in_force": [{"name": one.name, "most": one.most, "taken": one.taken} for one in task.in_force],
     }
 
 

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from nodelink.client import AsyncClient
 
 NAMES = "running, pool:NAME, type:NAME, agent:ID, workspace:NAME or key:NAME"
+MOST_COUNTED = 100
+"""So many are counted of those who wait and are not shown."""
 SET = (Exit.OK, Exit.USAGE, Exit.UNREACHABLE)
 
 
 def _most_cell(form: Form, _now: int) -> str:
     return "not set" if form["most"] is None else str(form["most"])
+
+
+def _waiting_cell(form: Form, _now: int) -> str:
+    count = len(form["waiting"]) + form["waiting_more"]
+    return f"{count} or more" if form["waiting_more"] >= MOST_COUNTED else str(count)
 
 
 def _first_cell(form: Form, _now: int) -> str:
@@ -32,6 +39,7 @@ COLUMNS = (
     key("name", "LIMIT"),
     Column(title="MOST", cell=_most_cell, weight=90, may_shorten=False),
     field("taken", weight=95),
+    Column(title="WAITING", cell=_waiting_cell, weight=85, may_shorten=False),
     Column(title="FIRST HOLDER", cell=_first_cell, weight=40),
 )
 

@@ -17,6 +17,7 @@ def workspace_form(workspace: Workspace) -> Form:
         "name": workspace.name,
         "pool": workspace.pool,
         "mode": workspace.mode,
+        "execution": workspace.execution.value if workspace.execution is not None else None,
         "created_at": moment(workspace.created_at),
     }
 
@@ -26,10 +27,13 @@ def limit_form(limit: Limit) -> Form:
     holders = [
         {"task_id": one.task_id, "agent_id": one.agent_id or None, "since": moment(one.since)} for one in limit.holders
     ]
+    waiting = [{"task_id": one.task_id, "priority": one.priority, "since": moment(one.since)} for one in limit.waiting]
     return {
         "name": limit.name,
         "most": limit.most,
         "settings_most": limit.settings_most,
         "taken": limit.taken,
         "holders": holders,
+        "waiting": waiting,
+        "waiting_more": limit.waiting_more,
     }

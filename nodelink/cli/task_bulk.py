@@ -46,7 +46,10 @@ def _care(function: _Function) -> _Function:
     """Give a command which tasks it is done to, and whether it is done at all."""
     asked = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
     tried = click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
-    return filter_options(tried(asked(output_options()(server_option(function)))))
+    named = click.option(
+        "--idempotency-key", metavar="KEY", help="Asking again with the same key within a day tells what was done then."
+    )
+    return filter_options(named(tried(asked(output_options()(server_option(function))))))
 
 
 @bulk.command(
@@ -62,12 +65,14 @@ def cancel_tasks(
     output: str,
     dry_run: bool,
     yes: bool,
+    idempotency_key: str | None,
     reason: str,
     grace: str | None,
     **options: Unpack[FilterOptions],
 ) -> None:
     """Stop tasks. What has begun is cancelled when its agent confirms it."""
-    _do(server, "cancel", options, output, yes=yes, how={"reason": reason, "grace": grace, "dry_run": dry_run})
+    how: BulkOptions = {"reason": reason, "grace": grace, "dry_run": dry_run, "idempotency_key": idempotency_key}
+    _do(server, "cancel", options, output, yes=yes, how=how)
 
 
 @bulk.command(
@@ -76,9 +81,17 @@ def cancel_tasks(
     exits=EXITS,
 )
 @_care
-def retry_tasks(server: str, output: str, dry_run: bool, yes: bool, **options: Unpack[FilterOptions]) -> None:
+def retry_tasks(
+    server: str,
+    output: str,
+    dry_run: bool,
+    yes: bool,
+    idempotency_key: str | None,
+    **options: Unpack[FilterOptions],
+) -> None:
     """Run tasks that have ended once more, as new tasks. Without --status: the failed, timeout and lost ones."""
-    _do(server, "retry", options, output, yes=yes, how={"dry_run": dry_run})
+    how: BulkOptions = {"dry_run": dry_run, "idempotency_key": idempotency_key}
+    _do(server, "retry", options, output, yes=yes, how=how)
 
 
 @bulk.command(
@@ -94,12 +107,18 @@ def prioritize_tasks(
     output: str,
     dry_run: bool,
     yes: bool,
+    idempotency_key: str | None,
     priority: str,
     reason: str,
     **options: Unpack[FilterOptions],
 ) -> None:
     """Give waiting tasks another priority: a number from 1 to 100, or a name."""
-    how: BulkOptions = {"priority": priority, "reason": reason, "dry_run": dry_run}
+    how: BulkOptions = {
+        "priority": priority,
+        "reason": reason,
+        "dry_run": dry_run,
+        "idempotency_key": idempotency_key,
+    }
     _do(server, "set_priority", options, output, yes=yes, how=how)
 
 
@@ -140,7 +159,7 @@ def _do(server: str, action: str, options: FilterOptions, output: str, *, yes: b
         return await client.bulk(action, await filter_of(client, options), **how)
 
     if is_asked:
-        tried = talk(server, lambda client: carry_out(client, {**how, "dry_run": True}))
+        tried = talk(server, lambda client: carry_out(client, {**how, "dry_run": True, "idempotency_key": None}))
         if tried.done:
             click.echo(_told(tried), err=True)
             click.confirm(f"{action.replace('_', '-')} {tried.done:,} task(s)?", abort=True, err=True)

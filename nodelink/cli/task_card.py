@@ -16,6 +16,7 @@ _UNASSIGNED = {
     "no_pool": "no agent of its pool is known",
     "no_agent_online": "no agent that fits is online",
     "none_free": "no agent that fits is free",
+    "send_failed": "it could not be sent to an agent",
 }
 
 
@@ -35,6 +36,7 @@ def card_of(form: Form, now: int) -> Form:
     card["retry"] = _policy(form["retry"]) if form["retry"] else None
     card["failures"] = form["failures"] or None
     card["assignment"] = _assignment(form["assignment"], now) if form["assignment"] else None
+    card["in_force"] = tuple(f"{one['name']}: {one['taken']} of {one['most']} taken" for one in form["in_force"])
     card.update(_placing(form))
     card["late_results"] = tuple(_late(late, now) for late in form["late_results"])
     card["remarks"] = tuple(_remark(remark, now) for remark in form["remarks"])

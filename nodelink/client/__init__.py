@@ -13,6 +13,7 @@ from nodelink.client.nouns import (
     BulkResult,
     Event,
     LateResult,
+    LimitInForce,
     LogPage,
     LogPart,
     Metrics,
@@ -22,7 +23,7 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
-from nodelink.client.places import Limit, LimitHolder, LimitList, Workspace
+from nodelink.client.places import Limit, LimitHolder, LimitList, LimitWaiter, Workspace
 from nodelink.client.sync import Client
 from nodelink.client.sync_handle import TaskHandle
 from nodelink.client.why import AgentConditions, AgentWhy, Condition, TaskWhy
@@ -45,7 +46,9 @@ __all__ = [
     "LateResult",
     "Limit",
     "LimitHolder",
+    "LimitInForce",
     "LimitList",
+    "LimitWaiter",
     "LogPage",
     "LogPart",
     "Metrics",

@@ -48,7 +48,7 @@ from nodelink.client.places import Limit, LimitList, Workspace
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.client.window import DEFAULT_WINDOW, Window
 from nodelink.server_address import find_server
-from nodelink.task import DEFAULT_POOL, LogStream, Submission
+from nodelink.task import DEFAULT_POOL, Execution, LogStream, Submission
 
 
 class AsyncClient:
@@ -266,8 +266,9 @@ class AsyncClient:
 
         At least one part of the filter, or `ids`, must be given. Without statuses and ids it is done to those that it
         can be done to; a retry, to what has failed, timed out or was lost. `dry_run`: only tell what would be done.
+        Called again with the same `idempotency_key` within a day, it tells what the first call did.
         """
-        order = Bulk(action, wanted, **how)
+        order = Bulk(action, wanted, new_key=self._sender.new_key, **how)
         while await self._calls.ask(asks.bulk(order)):
             pass
         return order.result
@@ -332,16 +333,22 @@ class AsyncClient:
         """One workspace. Raises `WorkspaceNotFound`."""
         return await self._calls.ask(asks.workspace(name))
 
-    async def create_workspace(self, name: str, *, pool: str = DEFAULT_POOL, mode: str = "agent") -> Workspace:
+    async def create_workspace(
+        self, name: str, *, pool: str = DEFAULT_POOL, mode: str = "agent", execution: Execution | str | None = None
+    ) -> Workspace:
         """Keep a new workspace. `mode`: agent (anywhere in the pool), or local (there, on the server's own machine).
+
+        `execution`: the class of those of its tasks that name none; None: that of their type.
 
         Raises `WorkspaceConflict` if there is one of its name.
         """
-        return await self._calls.ask(asks.create_workspace(name, pool=pool, mode=mode))
+        return await self._calls.ask(asks.create_workspace(name, pool=pool, mode=mode, execution=execution))
 
-    async def update_workspace(self, name: str, *, pool: str, mode: str) -> Workspace:
-        """Let the tasks that come in from now on run elsewhere. Raises `WorkspaceNotFound`."""
-        return await self._calls.ask(asks.update_workspace(name, pool=pool, mode=mode))
+    async def update_workspace(
+        self, name: str, *, pool: str, mode: str, execution: Execution | str | None = None
+    ) -> Workspace:
+        """Let the tasks that come in from now on run elsewhere, or as another class. Raises `WorkspaceNotFound`."""
+        return await self._calls.ask(asks.update_workspace(name, pool=pool, mode=mode, execution=execution))
 
     async def delete_workspace(self, name: str) -> Workspace:
         """Let there be no such workspace. Raises `WorkspaceNotFound`; `WorkspaceConflict` while tasks of it live."""

@@ -140,7 +140,7 @@ def new_task(
         heartbeat_timeout_ms=duration_ms_of("heartbeat_timeout", heartbeat_timeout),
         scheduled_at=moment_ms_of("at", at),
         delay_ms=duration_ms_of("delay", delay),
-        execution=_execution_of(execution),
+        execution=execution_of(execution),
         lock=name_of("lock", lock),
         retry=retry_of(retry),
         metadata=labels_of("metadata", metadata),
@@ -215,7 +215,8 @@ def moment_ms_of(field: str, at: datetime | None) -> int | None:
     return round(at.timestamp() * 1000)
 
 
-def _execution_of(execution: Execution | str | None) -> Execution | None:
+def execution_of(execution: Execution | str | None) -> Execution | None:
+    """A class by its name; None: none is named. Raises `InvalidTask`."""
     if execution is None:
         return None
     try:

@@ -36,6 +36,7 @@ from nodelink.client.requests import (
 )
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.errors import FieldError, InvalidTask
+from nodelink.task import Execution
 from nodelink.v1 import admin_pb2, admin_pb2_grpc, task_pb2, task_pb2_grpc
 
 _Request = TypeVar("_Request")
@@ -146,7 +147,7 @@ def resolve(task_id: str, *, as_: str, reason: str) -> Ask[Task]:
 
 def bulk(order: Bulk) -> Ask[bool]:
     """Do one thing to many. Tells whether there is more to do."""
-    return _ask(lambda on: on.tasks.BulkTasks, order.request, order.take, safe=False)
+    return _ask(lambda on: on.tasks.BulkTasks, order.request, order.take)
 
 
 def retry(task_id: str, *, key: str) -> Ask[Task]:
@@ -263,15 +264,15 @@ def workspace(name: str) -> Ask[Workspace]:
     return _ask(lambda on: on.workspaces.GetWorkspace, request, lambda answer: workspace_of(answer.workspace))
 
 
-def create_workspace(name: str, *, pool: str, mode: str) -> Ask[Workspace]:
+def create_workspace(name: str, *, pool: str, mode: str, execution: Execution | str | None) -> Ask[Workspace]:
     """A new one. Asked again, it would be there already."""
-    request = admin_pb2.CreateWorkspaceRequest(workspace=workspace_message(name, pool, mode))
+    request = admin_pb2.CreateWorkspaceRequest(workspace=workspace_message(name, pool, mode, execution))
     return _ask(lambda on: on.workspaces.CreateWorkspace, request, lambda it: workspace_of(it.workspace), safe=False)
 
 
-def update_workspace(name: str, *, pool: str, mode: str) -> Ask[Workspace]:
-    """Another pool and mode for one."""
-    request = admin_pb2.UpdateWorkspaceRequest(workspace=workspace_message(name, pool, mode))
+def update_workspace(name: str, *, pool: str, mode: str, execution: Execution | str | None) -> Ask[Workspace]:
+    """Another pool, mode and class for one."""
+    request = admin_pb2.UpdateWorkspaceRequest(workspace=workspace_message(name, pool, mode, execution))
     return _ask(lambda on: on.workspaces.UpdateWorkspace, request, lambda answer: workspace_of(answer.workspace))
 
 

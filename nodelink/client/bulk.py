@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
 
 from nodelink.client.asking import Duration, duration_ms_of, priority_of
@@ -33,6 +33,7 @@ class BulkOptions(TypedDict, total=False):
     grace: Duration | None
     priority: int | str | None
     dry_run: bool
+    idempotency_key: str | None
 
 
 class Bulk:
@@ -48,8 +49,13 @@ class Bulk:
         grace: Duration | None = None,
         priority: int | str | None = None,
         dry_run: bool = False,
+        idempotency_key: str | None = None,
+        new_key: Callable[[], str],
     ) -> None:
-        """Raises `InvalidTask` for an action that is none, and for what cannot be sent."""
+        """`new_key` makes one if none is given: an answer that is lost on the way is asked for again.
+
+        Raises `InvalidTask` for an action that is none, and for what cannot be sent.
+        """
         if action not in ACTIONS:
             raise InvalidTask(FieldError("action", f"{action!r:.100} is not known; use one of {', '.join(ACTIONS)}"))
         self.request = task_pb2.BulkTasksRequest(
@@ -63,6 +69,9 @@ class Bulk:
         if grace_ms is not None:
             put_ms(self.request.grace, grace_ms)
         self.result = BulkResult()
+        self._key = text_of("idempotency_key", idempotency_key or new_key())
+        self._calls = 0
+        self._name_call()
 
     def take(self, answer: task_pb2.BulkTasksResponse) -> bool:
         """Note what one call came to. Returns whether there is more to do."""
@@ -74,7 +83,13 @@ class Bulk:
             ids=(*before.ids, *answer.ids)[:MOST_IDS],
         )
         self.request.page_token = answer.next_page_token
+        self._name_call()
         return answer.more
+
+    def _name_call(self) -> None:
+        """Each call is a request of its own, and has a key of its own."""
+        self.request.idempotency_key = f"{self._key}#{self._calls}" if self._calls else self._key
+        self._calls += 1
 
 
 def _filter_of(wanted: TaskFilter, ids: Iterable[str] | None) -> task_pb2.BulkFilter:

@@ -76,6 +76,15 @@ class Assignment(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LimitInForce:
+    """A limit that a task has to do with, by name: how many places there are for the task, and how many are taken."""
+
+    name: str
+    most: int
+    taken: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A task as it stood when the server answered. `attempt` 0: none was granted yet. The payload is JSON text.
@@ -83,7 +92,8 @@ class Task:
     While it is with an agent, `contact` is "connected" or "lost", and `lease_until` is when, without a sign of life
     from there, the rule of its class applies. `failures`: how many attempts have failed that were, or are to be,
     followed by another; `retry_at`: about when that is, while it waits for it (in lists None). `assignment`: how the
-    tries to give it to an agent stand, while it waits for one.
+    tries to give it to an agent stand, while it waits for one. `in_force`: the limits that it has to do with while it
+    lives, as they stood (not in the answer to a submission).
     """
 
     id: str
@@ -113,6 +123,7 @@ class Task:
     retry_of: str = ""
     traceparent: str = ""
     assignment: Assignment | None = None
+    in_force: Sequence[LimitInForce] = ()
 
     @property
     def is_terminal(self) -> bool:

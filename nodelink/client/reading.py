@@ -18,6 +18,7 @@ from nodelink.client.nouns import (
     Attempt,
     Event,
     LateResult,
+    LimitInForce,
     LogPage,
     LogPart,
     Metrics,
@@ -77,6 +78,7 @@ def task_of(pb: task_pb2.Task) -> Task:
         retry_of=pb.retry_of,
         traceparent=pb.traceparent,
         assignment=_assignment_of(pb.assignment) if pb.HasField("assignment") else None,
+        in_force=tuple(LimitInForce(one.name, one.most, one.taken) for one in pb.in_force),
     )
 
 

@@ -48,7 +48,7 @@ from nodelink.client.sync_sender import Sender
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.client.window import DEFAULT_WINDOW, Window
 from nodelink.server_address import find_server
-from nodelink.task import DEFAULT_POOL, LogStream, Submission
+from nodelink.task import DEFAULT_POOL, Execution, LogStream, Submission
 
 
 class Client:
@@ -266,8 +266,9 @@ class Client:
 
         At least one part of the filter, or `ids`, must be given. Without statuses and ids it is done to those that it
         can be done to; a retry, to what has failed, timed out or was lost. `dry_run`: only tell what would be done.
+        Called again with the same `idempotency_key` within a day, it tells what the first call did.
         """
-        order = Bulk(action, wanted, **how)
+        order = Bulk(action, wanted, new_key=self._sender.new_key, **how)
         while self._calls.ask(asks.bulk(order)):
             pass
         return order.result
@@ -330,16 +331,22 @@ class Client:
         """One workspace. Raises `WorkspaceNotFound`."""
         return self._calls.ask(asks.workspace(name))
 
-    def create_workspace(self, name: str, *, pool: str = DEFAULT_POOL, mode: str = "agent") -> Workspace:
+    def create_workspace(
+        self, name: str, *, pool: str = DEFAULT_POOL, mode: str = "agent", execution: Execution | str | None = None
+    ) -> Workspace:
         """Keep a new workspace. `mode`: agent (anywhere in the pool), or local (there, on the server's own machine).
+
+        `execution`: the class of those of its tasks that name none; None: that of their type.
 
         Raises `WorkspaceConflict` if there is one of its name.
         """
-        return self._calls.ask(asks.create_workspace(name, pool=pool, mode=mode))
+        return self._calls.ask(asks.create_workspace(name, pool=pool, mode=mode, execution=execution))
 
-    def update_workspace(self, name: str, *, pool: str, mode: str) -> Workspace:
-        """Let the tasks that come in from now on run elsewhere. Raises `WorkspaceNotFound`."""
-        return self._calls.ask(asks.update_workspace(name, pool=pool, mode=mode))
+    def update_workspace(
+        self, name: str, *, pool: str, mode: str, execution: Execution | str | None = None
+    ) -> Workspace:
+        """Let the tasks that come in from now on run elsewhere, or as another class. Raises `WorkspaceNotFound`."""
+        return self._calls.ask(asks.update_workspace(name, pool=pool, mode=mode, execution=execution))
 
     def delete_workspace(self, name: str) -> Workspace:
         """Let there be no such workspace. Raises `WorkspaceNotFound`; `WorkspaceConflict` while tasks of it live."""

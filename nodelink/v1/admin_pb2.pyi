@@ -344,16 +344,18 @@ class StatsLevels(_message.Message):
     def __init__(self, live: _Optional[_Mapping[str, int]] = ..., response_channel_depth: _Optional[int] = ..., response_channel_capacity: _Optional[int] = ..., response_channel_full: _Optional[int] = ..., cleanup_runs: _Optional[int] = ..., cleanup_removed: _Optional[int] = ...) -> None: ...
 
 class Workspace(_message.Message):
-    __slots__ = ("name", "pool", "mode", "created_at")
+    __slots__ = ("name", "pool", "mode", "created_at", "execution")
     NAME_FIELD_NUMBER: _ClassVar[int]
     POOL_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     pool: str
     mode: WorkspaceMode
     created_at: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., pool: _Optional[str] = ..., mode: _Optional[_Union[WorkspaceMode, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    execution: _task_pb2.Execution
+    def __init__(self, name: _Optional[str] = ..., pool: _Optional[str] = ..., mode: _Optional[_Union[WorkspaceMode, str]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., execution: _Optional[_Union[_task_pb2.Execution, str]] = ...) -> None: ...
 
 class CreateWorkspaceRequest(_message.Message):
     __slots__ = ("workspace",)
@@ -414,18 +416,32 @@ class DeleteWorkspaceResponse(_message.Message):
     def __init__(self, workspace: _Optional[_Union[Workspace, _Mapping]] = ...) -> None: ...
 
 class Limit(_message.Message):
-    __slots__ = ("name", "most", "settings_most", "taken", "holders")
+    __slots__ = ("name", "most", "settings_most", "taken", "holders", "waiting", "waiting_more")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MOST_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_MOST_FIELD_NUMBER: _ClassVar[int]
     TAKEN_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_MORE_FIELD_NUMBER: _ClassVar[int]
     name: str
     most: int
     settings_most: int
     taken: int
     holders: _containers.RepeatedCompositeFieldContainer[LimitHolder]
-    def __init__(self, name: _Optional[str] = ..., most: _Optional[int] = ..., settings_most: _Optional[int] = ..., taken: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[LimitHolder, _Mapping]]] = ...) -> None: ...
+    waiting: _containers.RepeatedCompositeFieldContainer[LimitWaiter]
+    waiting_more: int
+    def __init__(self, name: _Optional[str] = ..., most: _Optional[int] = ..., settings_most: _Optional[int] = ..., taken: _Optional[int] = ..., holders: _Optional[_Iterable[_Union[LimitHolder, _Mapping]]] = ..., waiting: _Optional[_Iterable[_Union[LimitWaiter, _Mapping]]] = ..., waiting_more: _Optional[int] = ...) -> None: ...
+
+class LimitWaiter(_message.Message):
+    __slots__ = ("task_id", "priority", "since")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    priority: int
+    since: _timestamp_pb2.Timestamp
+    def __init__(self, task_id: _Optional[str] = ..., priority: _Optional[int] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class LimitHolder(_message.Message):
     __slots__ = ("task_id", "agent_id", "since")

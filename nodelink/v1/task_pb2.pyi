@@ -221,7 +221,7 @@ class TaskSpec(_message.Message):
     def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., pool: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., execution: _Optional[_Union[Execution, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lock: _Optional[str] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., agent_id: _Optional[str] = ..., selector: _Optional[str] = ..., slots: _Optional[int] = ..., resources: _Optional[_Mapping[str, int]] = ..., limits: _Optional[_Mapping[str, int]] = ..., rates: _Optional[_Mapping[str, Rate]] = ..., when_taken: _Optional[_Union[WhenTaken, str]] = ..., workspace: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[OnConflict, str]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "status", "reason", "message", "spec", "attempt", "agent_id", "created_at", "sent_at", "started_at", "finished_at", "revision", "may_have_run", "progress", "attempts", "updated_at", "last_contact", "retry_of", "traceparent", "lease_until", "contact", "late_results", "remarks", "failures", "retry_at", "assignment")
+    __slots__ = ("id", "status", "reason", "message", "spec", "attempt", "agent_id", "created_at", "sent_at", "started_at", "finished_at", "revision", "may_have_run", "progress", "attempts", "updated_at", "last_contact", "retry_of", "traceparent", "lease_until", "contact", "late_results", "remarks", "failures", "retry_at", "assignment", "in_force")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +248,7 @@ class Task(_message.Message):
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     RETRY_AT_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_FIELD_NUMBER: _ClassVar[int]
     id: str
     status: TaskStatus
     reason: str
@@ -274,7 +275,18 @@ class Task(_message.Message):
     failures: int
     retry_at: _timestamp_pb2.Timestamp
     assignment: Assignment
-    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., attempt: _Optional[int] = ..., agent_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., may_have_run: _Optional[bool] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_contact: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retry_of: _Optional[str] = ..., traceparent: _Optional[str] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contact: _Optional[str] = ..., late_results: _Optional[_Iterable[_Union[LateResult, _Mapping]]] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., failures: _Optional[int] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ...) -> None: ...
+    in_force: _containers.RepeatedCompositeFieldContainer[LimitInForce]
+    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., attempt: _Optional[int] = ..., agent_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., may_have_run: _Optional[bool] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_contact: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retry_of: _Optional[str] = ..., traceparent: _Optional[str] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contact: _Optional[str] = ..., late_results: _Optional[_Iterable[_Union[LateResult, _Mapping]]] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., failures: _Optional[int] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., in_force: _Optional[_Iterable[_Union[LimitInForce, _Mapping]]] = ...) -> None: ...
+
+class LimitInForce(_message.Message):
+    __slots__ = ("name", "most", "taken")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    most: int
+    taken: int
+    def __init__(self, name: _Optional[str] = ..., most: _Optional[int] = ..., taken: _Optional[int] = ...) -> None: ...
 
 class Assignment(_message.Message):
     __slots__ = ("tries", "next_at", "reason")
@@ -779,7 +791,7 @@ class BulkFilter(_message.Message):
     def __init__(self, statuses: _Optional[_Iterable[_Union[TaskStatus, str]]] = ..., type: _Optional[str] = ..., pool: _Optional[str] = ..., agent_id: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., q: _Optional[str] = ..., ids: _Optional[_Iterable[str]] = ..., workspace: _Optional[str] = ...) -> None: ...
 
 class BulkTasksRequest(_message.Message):
-    __slots__ = ("filter", "action", "reason", "grace", "priority", "dry_run", "page_token")
+    __slots__ = ("filter", "action", "reason", "grace", "priority", "dry_run", "page_token", "idempotency_key")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -787,6 +799,7 @@ class BulkTasksRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     filter: BulkFilter
     action: BulkAction
     reason: str
@@ -794,10 +807,11 @@ class BulkTasksRequest(_message.Message):
     priority: int
     dry_run: bool
     page_token: str
-    def __init__(self, filter: _Optional[_Union[BulkFilter, _Mapping]] = ..., action: _Optional[_Union[BulkAction, str]] = ..., reason: _Optional[str] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., dry_run: _Optional[bool] = ..., page_token: _Optional[str] = ...) -> None: ...
+    idempotency_key: str
+    def __init__(self, filter: _Optional[_Union[BulkFilter, _Mapping]] = ..., action: _Optional[_Union[BulkAction, str]] = ..., reason: _Optional[str] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., priority: _Optional[int] = ..., dry_run: _Optional[bool] = ..., page_token: _Optional[str] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class BulkTasksResponse(_message.Message):
-    __slots__ = ("matched", "done", "skipped", "ids", "more", "next_page_token")
+    __slots__ = ("matched", "done", "skipped", "ids", "more", "next_page_token", "replayed")
     class SkippedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -811,13 +825,15 @@ class BulkTasksResponse(_message.Message):
     IDS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
     matched: int
     done: int
     skipped: _containers.ScalarMap[str, int]
     ids: _containers.RepeatedScalarFieldContainer[str]
     more: bool
     next_page_token: str
-    def __init__(self, matched: _Optional[int] = ..., done: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., ids: _Optional[_Iterable[str]] = ..., more: _Optional[bool] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    replayed: bool
+    def __init__(self, matched: _Optional[int] = ..., done: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., ids: _Optional[_Iterable[str]] = ..., more: _Optional[bool] = ..., next_page_token: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class ApproveTaskRequest(_message.Message):
     __slots__ = ("task_id", "plan_sha256")

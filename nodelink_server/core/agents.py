@@ -26,7 +26,7 @@ from nodelink_server.core.cordons import Kept, kept_of
 from nodelink_server.core.handshake import FEATURES, Hello, check_hello, hash_of
 from nodelink_server.core.leases import Leases
 from nodelink_server.core.ledger import Committed, Ledger
-from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice, SessionEnding, Shape
+from nodelink_server.core.ports import AgentRecord, Clock, Deed, EventName, Notice, SessionEnding, Shape
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import SILENT_PERIODS, AgentSession, DrainRequest, OnBeat
 from nodelink_server.core.validation import BUILT_IN
@@ -179,6 +179,7 @@ class AgentRegistry:
         unsent = session.close(end)
         if self._sessions.get(session.agent_id) is session:
             del self._sessions[session.agent_id]
+        self._scheduler.send_failed([ref.task_id for ref in unsent], session.agent_id)
         self._take_back(session.number, unsent)
         self._ended(session)
         self._note_end(session, end, left)
@@ -232,25 +233,34 @@ class AgentRegistry:
 
     def cordon(self, agent_id: str, why: str) -> None:
         """Keep an agent from new work, until a person lifts that."""
-        record = self._keep(agent_id, kept_of(self._known[agent_id])._replace(cordon=why))
+        before = kept_of(self._known[agent_id])
+        record = self._keep(agent_id, before._replace(cordon=why))
+        deed = self._deed("agent_cordoned", "server", record, before)
         alert = {"alert": "agent_cordoned", "message": why}
-        self._ledger.post(agents=[record], notices=[Notice(EventName.ALERT_RAISED, record.id, record.pool, alert)])
+        notice = Notice(EventName.ALERT_RAISED, record.id, record.pool, alert)
+        self._ledger.post(agents=[record], notices=[notice], deeds=[deed])
         log.error("agent_cordoned", agent_id=agent_id, why=why)
 
-    async def keep(self, agent_id: str, kept: Kept) -> None:
+    async def keep(self, agent_id: str, kept: Kept, *, kind: str, by: str) -> None:
         """Keep an agent from new work, or let it have some again. It is so at once, and durable on return.
 
-        Raises `StoreUnavailable`: then it is as before. Only for an agent that is known.
+        `kind` and `by`: as what, and as whose, it is audited. Raises `StoreUnavailable`: then it is as before. Only for
+        an agent that is known.
         """
         before = kept_of(self._known[agent_id])
-        self._keep(agent_id, kept)
+        deed = self._deed(kind, by, self._keep(agent_id, kept), before)
         try:
-            while (await self._ledger.commit(agents=[self._known[agent_id]])).refused_agents:
+            while (await self._ledger.commit(agents=[self._known[agent_id]], deeds=[deed])).refused_agents:
                 continue  # it has connected meanwhile, and is known with its new session now
         except StoreError:
             if kept_of(self._known[agent_id]) == kept:
                 self._keep(agent_id, before)
             raise
+
+    def _deed(self, kind: str, by: str, record: AgentRecord, before: Kept) -> Deed:
+        """What is audited of an agent that is kept from new work, or no more. Deadlines are told in wall-clock time."""
+        now, ahead = self._clock.now(), self._clock.now() - self._control.now()
+        return Deed(kind, by, f"agent:{record.id}", now, before.shown(ahead), kept_of(record).shown(ahead))
 
     def drained(self) -> Sequence[AgentRecord]:
         """The agents that a person wants to be empty."""

@@ -12,7 +12,9 @@ from nodelink.task import DEFAULT_GRACE_MS, Finished
 from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.admission import Admission
 from nodelink_server.core.agents import AgentRegistry
+from nodelink_server.core.answers import Answers
 from nodelink_server.core.archive import Archive
+from nodelink_server.core.assignment import AssignmentDelays
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.bulk import Bulk
 from nodelink_server.core.channel import ResponseChannel
@@ -50,6 +52,7 @@ from nodelink_server.core.replacing import Replacing
 from nodelink_server.core.reports import Reports
 from nodelink_server.core.retries import Retries
 from nodelink_server.core.scheduler import Scheduler
+from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.submissions import Submissions
 from nodelink_server.core.takebacks import TakeBacks
@@ -80,6 +83,7 @@ class Options:
     max_listeners: int = 5_000
     look: float = 1.0
     """From one look at whether everything still turns to the next."""
+    assignment: AssignmentDelays = field(default_factory=AssignmentDelays)
 
 
 class Rooms:
@@ -158,6 +162,10 @@ class Rooms:
         return Brake(control=self.control, brake_ms=self._options.patience.brake)
 
     @cached_property
+    def sends(self) -> Sends:
+        return Sends(self._clock, self._options.assignment)
+
+    @cached_property
     def scheduler(self) -> Scheduler:
         return Scheduler(
             store=self._store,
@@ -166,6 +174,7 @@ class Rooms:
             window=self._options.window,
             limits=self.limits,
             fairness=self.fairness,
+            sends=self.sends,
         )
 
     @cached_property
@@ -284,6 +293,8 @@ class Rooms:
             is_to_be_skipped=self.limits.is_to_be_skipped,
             withdraw_offers=self.grants.withdraw_unanswered,
             look_over=self.scheduler.look_over,
+            look_seconds=self._options.assignment.look_seconds,
+            wake_rested=self.scheduler.wake_rested,
             stop_drained=self.drains.stop_overdue,
             clock=self._clock,
             control=self.control,
@@ -333,6 +344,7 @@ class Rooms:
             logbook=self.logs,
             accounts=self.accounts,
             replacing=self.replacing,
+            sends=self.sends,
             left=self.drains.left,
             extend_command=self.extensions.command,
         )
@@ -358,6 +370,7 @@ class Rooms:
             errands=self.errands,
             clock=self._clock,
             max_running=self._options.max_running,
+            scheduler=self.scheduler,
         )
 
     @cached_property
@@ -378,6 +391,10 @@ class Rooms:
         return Extensions(
             store=self._store, ledger=self.ledger, clock=self._clock, control=self.control, knows=self.agents.knows
         )
+
+    @cached_property
+    def answers(self) -> Answers:
+        return Answers(store=self._store, clock=self._clock)
 
     @cached_property
     def bulk(self) -> Bulk:
@@ -427,6 +444,8 @@ class Rooms:
             limits=self.limits,
             leases=self.leases,
             clock=self._clock,
+            sends=self.sends,
+            delays=self._options.assignment,
         )
 
     @cached_property
@@ -470,6 +489,7 @@ class Rooms:
             limits=self.limits,
             tally=self.tally,
             clock=self._clock,
+            sends=self.sends,
         )
 
     # -- what would be a circle, told when it happens -----------------------------------------------------------------

@@ -6,9 +6,11 @@ looked at once more, and left alone if it does not match any longer.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 
 import structlog
@@ -94,6 +96,8 @@ class BulkOutcome:
     skipped: Counter[str] = field(default_factory=Counter)
     ids: list[str] = field(default_factory=list)
     next_key: int = 0
+    replayed: bool = False
+    """Whether it is what an earlier call did, under the same key."""
 
     def add(self, task_id: str) -> None:
         """It was done to a task."""
@@ -114,15 +118,18 @@ class Bulk:
         self._clock = clock
         self._is_promised = is_promised
 
-    async def run(self, order: BulkOrder, *, submit: Submit, by: str) -> BulkOutcome:
-        """Do it, as far as one call goes. Raises `InvalidTask`; and what kept the first page from being done."""
+    async def run(self, order: BulkOrder, *, submit: Submit, by: str, key: str = "") -> BulkOutcome:
+        """Do it, as far as one call goes. Raises `InvalidTask`; and what kept the first page from being done.
+
+        `key`: a call that was cut short, and comes again under the same, runs no task again twice.
+        """
         check_order(order)
         outcome, until = BulkOutcome(), self._clock.monotonic() + MOST_SECONDS
         query = _narrowed(order)
         while True:
             before, matched = query.before_key, outcome.matched
             try:
-                next_key = await self._page(order, query, outcome, submit, by)
+                next_key = await self._page(order, query, outcome, submit, by, key)
             except (StoreError, Overloaded):
                 if not matched:
                     raise
@@ -135,11 +142,13 @@ class Bulk:
         log.info("bulk", action=order.action, matched=outcome.matched, done=outcome.done, dry_run=order.dry_run)
         return outcome
 
-    async def _page(self, order: BulkOrder, query: TaskQuery, outcome: BulkOutcome, submit: Submit, by: str) -> int:
+    async def _page(
+        self, order: BulkOrder, query: TaskQuery, outcome: BulkOutcome, submit: Submit, by: str, key: str
+    ) -> int:
         """Do it to the next page. Returns where the one behind it begins; 0: there is none."""
         self._ledger.check_room()
         if order.action is BulkAction.RETRY:
-            return await self._retry(order, query, outcome, submit)
+            return await self._retry(order, query, outcome, submit, key)
         page = await self._store.select(query)
         skipped, done = await self._change(order, query, page.tasks, by)
         outcome.matched += len(page.tasks)
@@ -150,10 +159,10 @@ class Bulk:
 
     # -- running again ------------------------------------------------------------------------------------------------
 
-    async def _retry(self, order: BulkOrder, query: TaskQuery, outcome: BulkOutcome, submit: Submit) -> int:
+    async def _retry(self, order: BulkOrder, query: TaskQuery, outcome: BulkOutcome, submit: Submit, key: str) -> int:
         page = await self._store.list(query)
         ended = [record for record in page if record.task.is_terminal]
-        again = [repetition(record, idempotency_key=None, traceparent="") for record in ended]
+        again = [repetition(one, idempotency_key=_key_of(one.task, key), traceparent="") for one in ended]
         if order.dry_run or not again:
             made: list[str | CallerError] = [record.task.id for record in ended]
         else:
@@ -224,6 +233,27 @@ class Bulk:
         remark = remark_on(task, RemarkKind.REPRIORITIZED, self._clock.now(), text=text, by=by)
         rank = self._ranking.rank_at(task, priority) if task.status is TaskStatus.PENDING else task.rank
         return changed(task, prioritized(task, priority=priority, rank=rank), remark=remark._replace(priority=before))
+
+
+def digest_of(order: BulkOrder) -> bytes:
+    """What was asked, in 32 bytes: equal for equal orders."""
+    return hashlib.sha256(json.dumps(asdict(order), sort_keys=True, default=sorted).encode()).digest()
+
+
+def text_of(outcome: BulkOutcome) -> str:
+    """An outcome, to be kept."""
+    return json.dumps(asdict(outcome))
+
+
+def outcome_of(text: str, *, replayed: bool) -> BulkOutcome:
+    """An outcome that was kept."""
+    kept = json.loads(text)
+    return BulkOutcome(**{**kept, "skipped": Counter(kept["skipped"]), "replayed": replayed})
+
+
+def _key_of(task: Task, key: str) -> str | None:
+    """The key under which a task is run again for a call that has one. No caller would think of it."""
+    return f"bulk {hashlib.sha256(key.encode()).hexdigest()} {task.id}" if key else None
 
 
 def check_order(order: BulkOrder) -> None:

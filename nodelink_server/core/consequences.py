@@ -26,6 +26,7 @@ from nodelink_server.core.ports import Change, EventName
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.replacing import Replacing
 from nodelink_server.core.scheduler import Scheduler
+from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.states import HOLDING
 from nodelink_server.core.task import Task
@@ -72,6 +73,7 @@ class Consequences:
         logbook: LogBook,
         accounts: Accounts,
         replacing: Replacing,
+        sends: Sends,
         left: Callable[[str], None],
         extend_command: Callable[[Task], ExtendCommand | None],
     ) -> None:
@@ -89,6 +91,7 @@ class Consequences:
         self._logbook = logbook
         self._accounts = accounts
         self._replacing = replacing
+        self._sends = sends
         self._left = left
         self._extend_command = extend_command
         self._waiters: dict[str, set[Endings]] = defaultdict(set)
@@ -97,6 +100,7 @@ class Consequences:
         self._pushed_out: list[str] = []
         self._to_begin: list[Task] = []
         self._roomier: list[AgentSession] = []
+        self._ends = False
         self._by_status: Mapping[TaskStatus, Callable[[Change], None]] = {
             TaskStatus.SCHEDULED: self._scheduled,
             TaskStatus.PENDING: self._pending,
@@ -110,6 +114,7 @@ class Consequences:
         """Let memory follow a commit."""
         self._accounts.count(changes)
         self._put, self._drop, self._pushed_out, self._to_begin, self._roomier = [], [], [], [], []
+        self._ends = False
         for change in changes:
             if change.superseded is not None:
                 self._left_behind(change.task.id, change.superseded.attempt)
@@ -127,6 +132,8 @@ class Consequences:
             self._registry.swap(put=(), drop=out_of_reach)
         for task in self._to_begin:  # only now are they shown as sent
             self._timers.sent(task)
+        if self._ends:  # where something ended there is room
+            self._scheduler.wake_rested(all=True)
         for session in self._roomier:  # whoever has room now looks at what is shown
             session.has_more_room()
         self._limits.tell_opened()
@@ -198,6 +205,7 @@ class Consequences:
     def _in_progress(self, change: Change) -> None:
         task = change.task
         self._put.append(task)
+        self._sends.forget(task.id)
         self._timers.running(task)
         if EventName.TASK_RECOVERED in change.events and task.attempt is not None:
             session = self._agents.session(task.attempt.agent_id)
@@ -249,7 +257,9 @@ class Consequences:
         task = change.task
         self._put.append(task)
         self._cleanup.finished(task.id)
+        self._sends.forget(task.id)
         if task.attempt is not None:
+            self._ends = True
             self._leases.gone(task.attempt.agent_id, task.id)
             self._left(task.attempt.agent_id)
             session = self._agents.session(task.attempt.agent_id)

@@ -21,6 +21,12 @@ class Kept(NamedTuple):
     drain_deadline: int | None = None
     drain_note: str = ""
 
+    def shown(self, ahead: int) -> dict[str, object]:
+        """What there is of it. `ahead`: by how much the wall clock is ahead of control time."""
+        deadline = None if self.drain_deadline is None else self.drain_deadline + ahead
+        shown = self._replace(drain_deadline=deadline)._asdict()
+        return {name: told for name, told in shown.items() if told not in {None, ""}}
+
 
 def kept_of(record: AgentRecord) -> Kept:
     """What keeps this agent from new work."""

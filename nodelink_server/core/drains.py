@@ -47,7 +47,7 @@ class Drains:
         self._control = control
         self._hand_back = hand_back
 
-    async def drain(self, agent_id: str, *, note: str, deadline_ms: int | None) -> AgentView:
+    async def drain(self, agent_id: str, *, note: str, deadline_ms: int | None, by: str = "local") -> AgentView:
         """Have an agent become empty; what still runs there after so long (None: however long) is stopped.
 
         Said again, the note and the deadline are what was said last. Raises `InvalidTask`, `AgentNotFound`,
@@ -58,7 +58,8 @@ class Drains:
         deadline = None if deadline_ms is None else self._control.now() + deadline_ms
         before = kept_of(self._agents.record(agent_id))
         since = self._clock.now() if before.drained_at is None else before.drained_at
-        await self._agents.keep(agent_id, Kept(before.cordon, since, deadline, note))
+        kept = Kept(before.cordon, since, deadline, note)
+        await self._agents.keep(agent_id, kept, kind="agent_drained", by=by)
         log.info("agent_drained", agent_id=agent_id, deadline_ms=deadline_ms)
         self._tell(self._agents.record(agent_id), deadline_ms)
         session = self._agents.session(agent_id)
@@ -69,10 +70,10 @@ class Drains:
         self.left(agent_id)
         return self._agents.view(agent_id)
 
-    async def undrain(self, agent_id: str) -> AgentView:
+    async def undrain(self, agent_id: str, *, by: str = "local") -> AgentView:
         """Let an agent have new work again, whatever kept it from that. Raises `AgentNotFound`, `StoreUnavailable`."""
         self._agents.view(agent_id)
-        await self._agents.keep(agent_id, Kept())
+        await self._agents.keep(agent_id, Kept(), kind="agent_undrained", by=by)
         session = self._agents.session(agent_id)
         if session is not None:
             self._take_back(session)

@@ -7,7 +7,7 @@ nothing is behind. So memory is bounded whatever waits, and the order is that of
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 from nodelink_server.core.ports import Place
@@ -71,6 +71,16 @@ class Front(Generic[T]):
     def peek(self) -> T:
         """The first entry. Only if there is one."""
         return self._heap[0][1]
+
+    def in_order(self) -> Iterator[tuple[Place, T]]:
+        """Its entries from the first on, which stay: looked for one after the other. Not over any change."""
+        nearest = [(self._heap[0], 0)] if self._heap else []
+        while nearest:
+            entry, at = heapq.heappop(nearest)
+            yield entry
+            for child in (2 * at + 1, 2 * at + 2):  # where a heap has what comes behind an entry
+                if child < len(self._heap):
+                    heapq.heappush(nearest, (self._heap[child], child))
 
     def take(self) -> T:
         """Remove and return the first entry. Only if there is one."""

@@ -111,6 +111,7 @@ class Grants:
 
     async def feed(self, session: AgentSession) -> None:
         """Give a session work as it gets room, until cancelled."""
+        self._scheduler.wake_rested(all=True)  # here is somebody to whom it may be sent
         while True:
             tasks = await self._scheduler.lease(session)
             try:
@@ -152,6 +153,7 @@ class Grants:
         is_declined = task.ref in self._declined_early
         self._declined_early.discard(task.ref)
         if session is None or session.number != attempt.session or not session.is_open:
+            self._scheduler.send_failed([task.id], attempt.agent_id)
             self._take_back(attempt.session, [task.ref])
             return
         if session.drained or is_declined:
@@ -220,6 +222,7 @@ class Grants:
         tasks = self.offers.end_session(session)
         if tasks:
             self._tally.offers["session_ended"] += len(tasks)
+            self._scheduler.send_failed([task.id for task in tasks], session.agent_id)
             self._wait_again(tasks)
 
     def withdraw_unanswered(self) -> None:
@@ -231,6 +234,7 @@ class Grants:
             self._tally.offers["unanswered"] += 1
             log.warning("offer_unanswered", task_id=task.id, agent_id=session.agent_id)
             session.withdraw(ref)
+            self._scheduler.send_failed([task.id], session.agent_id)
             self._wait_again([task])
             _let_go(session, task)
 

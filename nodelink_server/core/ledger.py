@@ -24,6 +24,7 @@ from nodelink_server.core.ports import (
     Batch,
     Change,
     Clock,
+    Deed,
     Evidence,
     Notice,
     Receipt,
@@ -72,6 +73,7 @@ class Entry:
     notices: Sequence[Notice]
     sessions: Sequence[AgentSessionRecord]
     evidence: Sequence[Evidence]
+    deeds: Sequence[Deed]
     done: Done | None
 
     @property
@@ -134,10 +136,11 @@ class Ledger:
         notices: Sequence[Notice] = (),
         sessions: Sequence[AgentSessionRecord] = (),
         evidence: Sequence[Evidence] = (),
+        deeds: Sequence[Deed] = (),
         done: Done | None = None,
     ) -> None:
         """Have something committed, and `done` called on the loop with what became of it."""
-        entry = Entry(changes, agents, notices, sessions, evidence, done)
+        entry = Entry(changes, agents, notices, sessions, evidence, deeds, done)
         self._gathered.append(entry)
         self._weight += entry.weight
         self._wake.set()
@@ -150,6 +153,7 @@ class Ledger:
         notices: Sequence[Notice] = (),
         sessions: Sequence[AgentSessionRecord] = (),
         evidence: Sequence[Evidence] = (),
+        deeds: Sequence[Deed] = (),
         first: Done | None = None,
     ) -> Committed:
         """Have something committed. Raises `StoreUnavailable`. Cancelled: it is committed all the same.
@@ -168,7 +172,15 @@ class Ledger:
             else:
                 future.set_result(outcome)
 
-        self.post(changes, agents=agents, notices=notices, sessions=sessions, evidence=evidence, done=done)
+        self.post(
+            changes,
+            agents=agents,
+            notices=notices,
+            sessions=sessions,
+            evidence=evidence,
+            deeds=deeds,
+            done=done,
+        )
         return await future
 
     async def run(self) -> None:
@@ -215,6 +227,7 @@ class Ledger:
             sessions=[session for entry in entries for session in entry.sessions],
             statistics=self._accounts.take(),
             evidence=[late for entry in entries for late in entry.evidence],
+            deeds=[deed for entry in entries for deed in entry.deeds],
         )
         began = self._clock.monotonic()
         try:

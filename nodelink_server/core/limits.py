@@ -165,6 +165,19 @@ class Limits:
         """What is set, by name."""
         return {name_of(key): most for key, most in self._set.items()}
 
+    def taken(self, key: str) -> int:
+        """How many places of a key are taken."""
+        return len(self._held.get(key, ()))
+
+    def is_shut(self, key: str) -> bool:
+        """Whether a limit is set, and reached."""
+        return key in self._set and self.taken(key) >= self._set[key]
+
+    def may_be_wanted(self, key: str) -> bool:
+        """Whether tasks may wait for a place of a key: all are taken, or some have asked in vain."""
+        said = (*self._bounds.get(key, ()), *((self._set[key],) if key in self._set else ()))
+        return key in self._most or (bool(said) and self.taken(key) >= min(said))
+
     def held(self) -> Iterator[tuple[str, Mapping[int, str]]]:
         """Every key of which a place is taken, with the ids of the tasks by place."""
         return ((key, held) for key, held in self._held.items() if held)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from nodelink.errors import FieldError, InvalidTask, TaskNotFound
 from nodelink.task import PRIORITIES, Reason, TaskStatus
 from nodelink_server.core.agents import AgentRegistry
-from nodelink_server.core.assignment import assignment_since
+from nodelink_server.core.assignment import Assignment, AssignmentDelays, Unassigned, assignment_since
 from nodelink_server.core.leases import Leases, TaskContact
 from nodelink_server.core.levels import Levels
 from nodelink_server.core.limits import OURS, RUNNING, Limits
@@ -16,10 +16,12 @@ from nodelink_server.core.needs import shape_of
 from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPage, TaskQuery
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.search import search_of
+from nodelink_server.core.sends import Sends
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import MAX_METADATA
+from nodelink_server.core.waiters import in_force
 
 MOST_SESSIONS = 1_000
 
@@ -50,7 +52,11 @@ class Lookup:
         limits: Limits,
         leases: Leases,
         clock: Clock,
+        sends: Sends,
+        delays: AssignmentDelays,
     ) -> None:
+        self._sends = sends
+        self._delays = delays
         self._store = store
         self._limits = limits
         self._leases = leases
@@ -64,7 +70,7 @@ class Lookup:
         record = await self._store.read(task_id)
         if record is None:
             raise TaskNotFound(f"there is no task {task_id[:64]}")
-        return self._explained(record)
+        return self._told(record)
 
     def contact(self, task: Task) -> TaskContact | None:
         """How an agent is heard of that has a task; None: none has it."""
@@ -84,7 +90,7 @@ class Lookup:
         if query.q:
             search_of(query.q)
         page = await self._store.list(query)
-        return TaskPage([self._explained(record) for record in page], page.next_key)
+        return TaskPage([self._told(record) for record in page], page.next_key)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """How many live tasks there are by (status, pool), as of a moment ago."""
@@ -114,6 +120,11 @@ class Lookup:
         self._agents.view(agent_id)
         return await self._store.agent_sessions(agent_id, before, max(1, min(limit, MOST_SESSIONS)))
 
+    def _told(self, record: TaskRecord) -> TaskRecord:
+        """What is stored of a task, with what is known of it now."""
+        limits = in_force(record.task, self._limits)
+        return self._explained(replace(record, in_force=limits) if limits else record)
+
     def _explained(self, record: TaskRecord) -> TaskRecord:
         task = record.task
         if task.status is not TaskStatus.PENDING or task.message:
@@ -124,6 +135,12 @@ class Lookup:
         if lacking is not None:
             reason, why = lacking
             return replace(record, task=replace(task, reason=reason, message=f"waits: {why}"))
+        failed = self._sends.rest_of(task.id)
+        if failed is not None:
+            resting = Assignment(failed.times, self._clock.now() + self._sends.left_ms(failed), Unassigned.SEND_FAILED)
+            message = f"it could not be sent to agent {failed.agent_id}, and nobody else has room"
+            return replace(record, task=replace(task, message=message), assignment=resting)
         shape = shape_of(task)
-        tries = assignment_since(task.ready_at or task.created_at, self._clock.now(), self._agents.unassigned(shape))
+        since, why = task.ready_at or task.created_at, self._agents.unassigned(shape)
+        tries = assignment_since(since, self._clock.now(), why, self._delays)
         return replace(record, task=replace(task, message=self._agents.why_nobody(shape)), assignment=tries)

@@ -26,7 +26,7 @@ from nodelink.task import (
 )
 from nodelink_server.core.agents import AgentView
 from nodelink_server.core.assembly import Options, Rooms
-from nodelink_server.core.bulk import BulkOrder, BulkOutcome
+from nodelink_server.core.bulk import BulkOrder, BulkOutcome, digest_of, outcome_of, text_of
 from nodelink_server.core.changes import cancelled_by_caller
 from nodelink_server.core.decisions import Resolution
 from nodelink_server.core.extensions import NewLimits
@@ -34,13 +34,13 @@ from nodelink_server.core.handshake import Hello
 from nodelink_server.core.leases import TaskContact
 from nodelink_server.core.lookup import SchedulerStatus
 from nodelink_server.core.observer import Observer
-from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPage, TaskQuery
+from nodelink_server.core.ports import AgentSessionRecord, Clock, IdempotencyKey, Store, TaskPage, TaskQuery
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.statistics import Stats, StatsQuery
 from nodelink_server.core.submissions import Accepted, repetition
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
-from nodelink_server.core.validation import check_cancel
+from nodelink_server.core.validation import check_cancel, check_key
 from nodelink_server.core.vitals import STOPPING, Health
 from nodelink_server.core.why import AgentWhy, TaskWhy
 
@@ -224,13 +224,24 @@ class TaskManager:
         await self.rooms.extensions.extend(task_id, limits, by=by)
         return await self.get(task_id)
 
-    async def bulk(self, order: BulkOrder, *, caller: str = "local") -> BulkOutcome:
+    async def bulk(self, order: BulkOrder, *, idempotency_key: str | None = None, caller: str = "local") -> BulkOutcome:
         """Do one thing to every task that a filter selects, as many as one call may look at, newest first.
 
-        Raises `InvalidTask`, which names the wrong field, `StoreUnavailable`, `Overloaded`: then what was done before
-        is done all the same.
+        Under an idempotency key it is done once, and the same order is given the first answer for a day. Raises
+        `InvalidTask`, which names the wrong field; `IdempotencyConflict`: the key stands for another order;
+        `StoreUnavailable`, `Overloaded`: then what was done before is done all the same.
         """
-        return await self.rooms.bulk.run(order, submit=partial(self.submit, caller=caller), by=caller)
+        run = partial(self.rooms.bulk.run, order, submit=partial(self.submit, caller=caller), by=caller)
+        if idempotency_key is None:
+            return await run()
+        check_key(idempotency_key)
+        key = IdempotencyKey(caller=caller, key=idempotency_key, digest=digest_of(order))
+
+        async def told() -> str:
+            return text_of(await run(key=idempotency_key))
+
+        text, replayed = await self.rooms.answers.once(key, told)
+        return outcome_of(text, replayed=replayed)
 
     async def abandon(self, task_id: str, *, reason: str, by: str = "local") -> TaskRecord:
         """End a live task as failed, whatever its agent does; the agent is told to stop it when it is next heard of.
@@ -248,16 +259,18 @@ class TaskManager:
         await self.rooms.decisions.resolve(task_id, resolution=resolution, reason=reason, by=by)
         return await self.get(task_id)
 
-    async def drain_agent(self, agent_id: str, *, note: str = "", deadline_ms: int | None = None) -> AgentView:
+    async def drain_agent(
+        self, agent_id: str, *, note: str = "", deadline_ms: int | None = None, by: str = "local"
+    ) -> AgentView:
         """Have an agent become empty: it gets nothing new, and what still runs there after so long is stopped.
 
         Raises `InvalidTask`, `AgentNotFound`, `StoreUnavailable`.
         """
-        return await self.rooms.drains.drain(agent_id, note=note, deadline_ms=deadline_ms)
+        return await self.rooms.drains.drain(agent_id, note=note, deadline_ms=deadline_ms, by=by)
 
-    async def undrain(self, agent_id: str) -> AgentView:
+    async def undrain(self, agent_id: str, *, by: str = "local") -> AgentView:
         """Let an agent that is kept from new work have new work again. Raises `AgentNotFound`."""
-        return await self.rooms.drains.undrain(agent_id)
+        return await self.rooms.drains.undrain(agent_id, by=by)
 
     def contact(self, task: Task) -> TaskContact | None:
         """How an agent is heard of that has a task; None: none has it."""

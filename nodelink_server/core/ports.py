@@ -100,6 +100,21 @@ class Place(NamedTuple):
     key: int
 
 
+class Waiter(NamedTuple):
+    """A task that waits for a place under a limit, and since when."""
+
+    task_id: str
+    priority: int
+    since: int
+
+
+class Waiters(NamedTuple):
+    """The first of those who wait, in their order, and how many more: at most so many as were to be counted."""
+
+    first: Sequence[Waiter] = ()
+    more: int = 0
+
+
 @value
 class IdempotencyKey:
     """A caller's own name for a request, and the digest of what was asked under it."""
@@ -107,6 +122,14 @@ class IdempotencyKey:
     caller: str
     key: str
     digest: bytes
+
+
+class Answer(NamedTuple):
+    """What was answered to a call that is carried out once under a key."""
+
+    key: IdempotencyKey
+    answer: str
+    at: int
 
 
 class RateUse(NamedTuple):
@@ -167,6 +190,20 @@ class Notice(NamedTuple):
     data: Mapping[str, object] | None = None
 
 
+class Deed(NamedTuple):
+    """What somebody has changed that is no task, to be audited in full: who, `about` what, and how it was and is.
+
+    `about` names it as people do: `pool:default`, `workspace:site`, `agent:ID`. None: there is no such thing.
+    """
+
+    kind: str
+    by: str
+    about: str
+    at: int
+    before: Mapping[str, object] | None = None
+    after: Mapping[str, object] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentRecord:
     """An agent as the database keeps it. `left`: its last session ended with a goodbye.
@@ -210,12 +247,16 @@ class WorkspaceMode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Where its tasks run, one at a time: in a pool, and there, if it is local, on the server's own machine."""
+    """Where its tasks run, one at a time: in a pool, and there, if it is local, on the server's own machine.
+
+    `execution`: the class of those that name none; None: that of their type.
+    """
 
     name: str
     pool: str
     mode: WorkspaceMode
     created_at: int
+    execution: Execution | None = None
 
 
 class SessionEnding(StrEnum):
@@ -250,7 +291,7 @@ class Batch:
     `agents` are upserted: a record whose session is not greater than the stored one is refused, except that an equal
     session updates the other columns. `sessions` are begun or ended: none of a refused agent is begun, and what has
     ended stays as it is. `control_ms` is control time (`core/clock.py`). `statistics` are written over older values of
-    the same rows.
+    the same rows. `deeds` are only audited: none about a refused agent, and none that changed nothing.
     """
 
     now: int
@@ -261,6 +302,7 @@ class Batch:
     sessions: Sequence[AgentSessionRecord] = ()
     statistics: Sequence[StatsRow] = ()
     evidence: Sequence[Evidence] = ()
+    deeds: Sequence[Deed] = ()
 
 
 class Replay(NamedTuple):
@@ -426,17 +468,28 @@ class Store(Protocol):
         behind the place given for it; payloads as in `find`.
         """
 
-    async def set_limit(self, name: str, most: int | None, now: int) -> None:
-        """Set a limit, by the name that people call it, or (None) let there be none."""
+    async def waiters(self, keys: Sequence[str], most_keys: int, few: int, most: int) -> Mapping[str, Waiters]:
+        """Of the first of these keys that pending tasks name, by a lock or otherwise: the first few of those tasks, and
+        how many more there are: at most so many are counted.
+        """
 
-    async def create_workspace(self, workspace: Workspace) -> bool:
-        """Keep a new workspace. False: there is one of its name."""
+    async def set_limit(self, name: str, most: int | None, now: int, deed: Deed | None = None) -> None:
+        """Set a limit, by the name that people call it, or (None) let there be none. The deed is audited with it."""
 
-    async def change_workspace(self, workspace: Workspace) -> bool:
-        """Give a workspace another pool and mode. False: there is none of its name."""
+    async def create_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
+        """Keep a new workspace, and audit the deed. False: there is one of its name."""
 
-    async def remove_workspace(self, name: str) -> bool:
-        """Let there be no workspace of this name. False: a live task names it."""
+    async def change_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
+        """Give a workspace another pool, mode and class, and audit the deed. False: there is none of its name."""
+
+    async def remove_workspace(self, name: str, deed: Deed | None = None) -> bool:
+        """Let there be no workspace of this name, and audit the deed. False: a live task names it."""
+
+    async def answer(self, caller: str, key: str) -> Answer | None:
+        """What was answered to a caller's call under a key, unless it is forgotten."""
+
+    async def keep_answer(self, answer: Answer) -> None:
+        """Keep an answer under its key. One that is there already stays."""
 
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place: place and id."""
@@ -495,7 +548,7 @@ class Store(Protocol):
         self, *, finished_before: int, events_before: int, keys_before: int, sessions_before: int, limit: int
     ) -> int:
         """Delete up to `limit` tasks that finished before a moment, with all that hangs on them, old events, and
-        sessions that ended long ago; forget old idempotency keys. Returns how many tasks were deleted.
+        sessions that ended long ago; forget old idempotency keys and answers. Returns how many tasks were deleted.
         """
 
     async def statistics(self, wanted: StatsRange) -> Mapping[tuple[int, str], Counts]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, count
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from nodelink_server.core.limits import Limits
 from nodelink_server.core.needs import parse_needs, place_of, shape_of
 from nodelink_server.core.ports import Clock, Place, Shape, Store
 from nodelink_server.core.registry import TaskRegistry
+from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Task
 
@@ -67,7 +68,9 @@ class Scheduler:
         window: int,
         limits: Limits,
         fairness: Fairness,
+        sends: Sends | None = None,
     ) -> None:
+        self._sends = sends or Sends(clock)
         self._store = store
         self._registry = registry
         self._limits = limits
@@ -102,15 +105,39 @@ class Scheduler:
     def admit(self, task: Task) -> tuple[bool, Sequence[str]]:
         """Queue a committed pending task. Returns whether memory holds it, and the ids that it pushed out of memory.
 
-        One that has been promised is held, and queued only if nothing comes of the promise.
+        One that has been promised is held, and queued only if nothing comes of the promise; one that rests, when it is
+        woken.
         """
-        if task.id in self._granting:
+        if task.id in self._granting or self._sends.is_resting(task.id):
             return True, ()
         shape = shape_of(task)
         kept, pushed_out = self._front(shape).offer(place_of(task), task.id)
         if kept:
             self._wake_one(shape)
         return kept, [task_id for task_id in pushed_out if self.is_out_of_reach(task_id)]
+
+    def send_failed(self, task_ids: Iterable[str], agent_id: str) -> None:
+        """Tasks could not be sent to an agent. They rest, unless somebody else has room for them now."""
+        for task_id in task_ids:
+            task = self._registry.get(task_id)
+            if task is not None:
+                self._sends.failed(task_id, agent_id, rests=not self._has_other(shape_of(task), agent_id))
+
+    def wake_rested(self, *, all: bool = False) -> None:
+        """Queue what has rested long enough, or (`all`) everything that rests: somebody may have room for it."""
+        drop: list[str] = []
+        for task_id in self._sends.woken(all=all):
+            task = self._registry.get(task_id)
+            if task is not None and task.status is TaskStatus.PENDING:
+                kept, pushed_out = self.admit(task)
+                drop.extend(pushed_out if kept else [*pushed_out, task_id])
+        if drop:
+            self._registry.swap(put=(), drop=drop)
+
+    def _has_other(self, shape: Shape, agent_id: str) -> bool:
+        """Whether the session of another agent sleeps with room for a shape."""
+        others = (one for one in self._asleep if one.agent_id != agent_id and one.room > 0)
+        return any(one.fits(shape) and one.has_room_for(shape) for one in others)
 
     def choose(self, task: Task) -> AgentSession | None:
         """The session for a task that is being submitted, its slot reserved; None if others wait or nobody has room."""
@@ -168,6 +195,17 @@ class Scheduler:
     def waiting_for(self, session: AgentSession) -> int:
         """How many waiting tasks memory holds that a session could run, by their shape."""
         return sum(len(self._fronts[shape]) for shape in self._shapes_of(session) if self._trim(shape) is not None)
+
+    def first_waiting(self, is_meant: Callable[[Shape], bool], most: int) -> Sequence[Task]:
+        """Of the waiting tasks of some shapes that memory holds, the first, in their order."""
+        found: dict[str, Task] = {}
+        for place, task_id in heapq.merge(*(f.in_order() for shape, f in self._fronts.items() if is_meant(shape))):
+            task = self._registry.get(task_id)
+            if task is not None and self._waits_at(task, place):
+                found[task_id] = task
+            if len(found) >= most:
+                break
+        return list(found.values())
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
@@ -373,12 +411,11 @@ class Scheduler:
 
     def _is_waiting(self, front: Front[str]) -> bool:
         task = self._registry.get(front.peek())
-        return (
-            task is not None
-            and task.status is TaskStatus.PENDING
-            and task.id not in self._granting
-            and place_of(task) == front.first
-        )
+        return task is not None and self._waits_at(task, front.first)
+
+    def _waits_at(self, task: Task, place: Place | None) -> bool:
+        is_free = task.id not in self._granting and not self._sends.is_resting(task.id)
+        return task.status is TaskStatus.PENDING and is_free and place_of(task) == place
 
     def nudge(self) -> None:
         """Have the fronts looked over."""

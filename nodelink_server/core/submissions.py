@@ -217,7 +217,7 @@ class Submissions:
         task = Task(
             id=self._new_id(),
             spec=spec,
-            execution=execution,
+            execution=spec.execution or execution,  # its workspace may have named one
             created_at=now,
             caller=caller,
             payload=submission.payload,

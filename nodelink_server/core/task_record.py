@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -54,6 +55,14 @@ class LateResult(NamedTuple):
     message: str = ""
 
 
+class InForce(NamedTuple):
+    """A limit that a task has to do with: how many places there are for it, and how many are taken."""
+
+    name: str
+    most: int
+    taken: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
     """Everything that is known of a task, for people: its value, its payload, its end, its earlier attempts."""
@@ -67,6 +76,8 @@ class TaskRecord:
     late_results: tuple[LateResult, ...] = ()
     assignment: Assignment | None = None
     """How the tries to give it to an agent stand; None: it waits for no agent."""
+    in_force: Sequence[InForce] = ()
+    """The limits that it has to do with while it lives, as they stood when it was read."""
 
     @property
     def may_have_run(self) -> bool:

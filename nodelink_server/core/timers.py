@@ -14,7 +14,6 @@ import structlog
 from nodelink.errors import LinkLost, StoreError
 from nodelink.task import AttemptRef, Reason, TaskStatus
 from nodelink_server.core.agents import AgentRegistry
-from nodelink_server.core.assignment import LOOK_SECONDS
 from nodelink_server.core.attempt import Stop
 from nodelink_server.core.changes import changed
 from nodelink_server.core.clock import ControlTime, set_within
@@ -58,6 +57,8 @@ class Timers:
         is_to_be_skipped: Callable[[Task], bool],
         withdraw_offers: Callable[[], None],
         look_over: Callable[[], None],
+        look_seconds: float,
+        wake_rested: Callable[[], None],
         stop_drained: Callable[[], None],
         clock: Clock,
         control: ControlTime,
@@ -74,7 +75,9 @@ class Timers:
         self._is_to_be_skipped = is_to_be_skipped
         self._withdraw_offers = withdraw_offers
         self._look_over = look_over
-        self._look_at = clock.monotonic() + LOOK_SECONDS
+        self._look_seconds = look_seconds
+        self._look_at = clock.monotonic() + look_seconds
+        self._wake_rested = wake_rested
         self._stop_drained = stop_drained
         self._clock = clock
         self._control = control
@@ -151,6 +154,7 @@ class Timers:
         """Do everything that is due now."""
         self._close_silent()
         self._withdraw_offers()
+        self._wake_rested()
         self._look_over_now_and_then()
         self._stop_drained()
         self._contacts.write_again()
@@ -185,7 +189,7 @@ class Timers:
     def _look_over_now_and_then(self) -> None:
         """Should a wake-up ever be lost, nobody waits for longer than this."""
         if self._clock.monotonic() >= self._look_at:
-            self._look_at = self._clock.monotonic() + LOOK_SECONDS
+            self._look_at = self._clock.monotonic() + self._look_seconds
             self._look_over()
 
     def _close_silent(self) -> None:

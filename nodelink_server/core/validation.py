@@ -234,6 +234,13 @@ def _is_failure(name: str) -> bool:
     return numbered is not None and int(numbered[2]) <= (MAX_SIGNAL if numbered[1] == "signal" else MAX_EXIT_CODE)
 
 
+def check_key(key: str) -> None:
+    """Refuse what cannot be an idempotency key. Raises `InvalidTask`."""
+    errors = _key_errors(key)
+    if errors:
+        raise InvalidTask(*errors)
+
+
 def _key_errors(key: str | None) -> list[FieldError]:
     if key is None or (1 <= len(key) <= MAX_IDEMPOTENCY_KEY_CHARS and not SURROGATE.search(key)):
         return []

@@ -23,6 +23,7 @@ from nodelink_server.core.limits import Limits, name_of
 from nodelink_server.core.needs import needs_of, place_of, shape_of
 from nodelink_server.core.ports import AgentRecord, Clock, Store
 from nodelink_server.core.scheduler import Scheduler
+from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task
@@ -35,12 +36,19 @@ MOST_AHEAD = 10_000
 
 _DRAINED = "is drained"
 
-_REASONS = {"scheduler": Reason.PAUSED, "lock": Reason.LOCK, "limit": Reason.LIMIT, "rate": Reason.RATE}
+_REASONS = {
+    "scheduler": Reason.PAUSED,
+    "send": Reason.AGENT,
+    "lock": Reason.LOCK,
+    "limit": Reason.LIMIT,
+    "rate": Reason.RATE,
+}
 
 
 _REMEDY_OF_KEYS = {
     "limit": "the end of a task that has a place, or a higher limit",
     "rate": "time: its places free themselves",
+    "send": "an agent that connects, a task that ends, or the next try",
 }
 
 
@@ -109,7 +117,9 @@ class Explanations:
         limits: Limits,
         tally: Tally,
         clock: Clock,
+        sends: Sends,
     ) -> None:
+        self._sends = sends
         self._store = store
         self._agents = agents
         self._scheduler = scheduler
@@ -157,6 +167,11 @@ class Explanations:
         """What must hold wherever it is to run."""
         paused = self._scheduler.paused
         yield Verdict("scheduler", not paused, "the scheduler is paused" if paused else "")
+        failed = self._sends.rest_of(task.id)
+        if failed is not None:
+            times = "once" if failed.times == 1 else f"{failed.times} times in a row"
+            when = f"the next try is in {self._sends.left_ms(failed) / 1000:.0f} s"
+            yield Verdict("send", False, f"could not be sent to agent {failed.agent_id}, {times}; {when}")
         lacking = self._limits.explain(task)
         for condition, names in _named(task).items():
             is_free = lacking is None or lacking[0] != condition

@@ -1,13 +1,13 @@
 """The workspaces: each says where its tasks run, one at a time. Few, so memory knows them all.
 
-What a task that names one needs follows when it comes in: the workspace's pool, and, if its mode is `local`, an agent
-with the label `mode=local`, which is how those are told apart that run on the server's own machine. What comes in later
-follows what is set then.
+What a task that names one needs follows when it comes in: the workspace's pool, its execution class if the task names
+none, and, if its mode is `local`, an agent with the label `mode=local`, which is how those are told apart that run on
+the server's own machine. What comes in later follows what is set then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,12 +15,12 @@ import structlog
 
 from nodelink.errors import FieldError, InvalidTask, NotBuilt, WorkspaceConflict, WorkspaceNotFound
 from nodelink.selectors import canonical_selector
-from nodelink.task import DEFAULT_POOL, TaskSpec
+from nodelink.task import DEFAULT_POOL, Execution, TaskSpec
 from nodelink.values import evolve
 from nodelink_server.core.characters import NAME
 from nodelink_server.core.errands import Errands
 from nodelink_server.core.ledger import Ledger
-from nodelink_server.core.ports import Clock, Store, Workspace, WorkspaceMode
+from nodelink_server.core.ports import Clock, Deed, Store, Workspace, WorkspaceMode
 
 MOST_WORKSPACES = 1_000
 LOCAL_LABEL = "mode=local"
@@ -67,50 +67,63 @@ class Workspaces:
         if spec.pool not in {DEFAULT_POOL, workspace.pool}:
             right = f"is {spec.pool!r}; the tasks of workspace {workspace.name!r} run in {workspace.pool!r}"
             raise InvalidTask(FieldError("pool", right))
-        return evolve(spec, pool=workspace.pool, selector=_selector(spec, workspace))
+        execution = spec.execution or workspace.execution
+        return evolve(spec, pool=workspace.pool, selector=_selector(spec, workspace), execution=execution)
 
-    async def create(self, name: str, *, pool: str, mode: str) -> Workspace:
+    async def create(
+        self, name: str, *, pool: str, mode: str, execution: Execution | None = None, by: str = "local"
+    ) -> Workspace:
         """Keep a new workspace. Raises `InvalidTask`, `NotBuilt`, `WorkspaceConflict`, `StoreUnavailable`."""
-        checked = _checked(name, pool, mode)
-        workspace = Workspace(name=name, pool=pool, mode=checked, created_at=self._clock.now())
-        return await self._errands.do(partial(self._create, workspace))
+        checked, now = _checked(name, pool, mode), self._clock.now()
+        workspace = Workspace(name=name, pool=pool, mode=checked, created_at=now, execution=execution)
+        return await self._errands.do(partial(self._create, workspace, by))
 
-    async def change(self, name: str, *, pool: str, mode: str) -> Workspace:
-        """Let the tasks that come in from now on run elsewhere. Raises as `create`, and `WorkspaceNotFound`."""
-        checked = _checked(name, pool, mode)
-        return await self._errands.do(partial(self._change, name, pool, checked))
+    async def change(
+        self, name: str, *, pool: str, mode: str, execution: Execution | None = None, by: str = "local"
+    ) -> Workspace:
+        """Let the tasks that come in from now on run elsewhere, or as another class.
 
-    async def remove(self, name: str) -> Workspace:
+        Raises as `create`, and `WorkspaceNotFound`.
+        """
+        checked = _checked(name, pool, mode)
+        wanted = partial(replace, pool=pool, mode=checked, execution=execution)
+        return await self._errands.do(partial(self._change, name, wanted, by))
+
+    async def remove(self, name: str, *, by: str = "local") -> Workspace:
         """Let there be no such workspace any more; returns what it was.
 
         Raises `WorkspaceNotFound`, `WorkspaceConflict` while live tasks name it, `StoreUnavailable`.
         """
-        return await self._errands.do(partial(self._remove, name))
+        return await self._errands.do(partial(self._remove, name, by))
 
-    async def _create(self, workspace: Workspace) -> Workspace:
+    async def _create(self, workspace: Workspace, by: str) -> Workspace:
         if workspace.name not in self._known and len(self._known) >= MOST_WORKSPACES:
             raise InvalidTask(FieldError("name", f"there are {MOST_WORKSPACES:,} workspaces, the most there can be"))
-        if not await self._store.create_workspace(workspace):
+        deed = self._deed("workspace_created", by, None, workspace)
+        if not await self._store.create_workspace(workspace, deed):
             raise WorkspaceConflict(f"there is a workspace {workspace.name!r} already")
         self._known[workspace.name] = workspace
-        log.info("workspace_created", name=workspace.name, pool=workspace.pool, mode=workspace.mode)
+        log.info("workspace_created", name=workspace.name, **(_told(workspace) or {}))
         return workspace
 
-    async def _change(self, name: str, pool: str, mode: WorkspaceMode) -> Workspace:
-        workspace = replace(self.get(name), pool=pool, mode=mode)
-        if not await self._store.change_workspace(workspace):
+    async def _change(self, name: str, wanted: Callable[[Workspace], Workspace], by: str) -> Workspace:
+        before = self.get(name)
+        workspace = wanted(before)
+        deed = self._deed("workspace_changed", by, before, workspace)
+        if not await self._store.change_workspace(workspace, deed):
             raise WorkspaceNotFound(f"there is no workspace {name!r}")
         self._known[name] = workspace
-        log.info("workspace_changed", name=name, pool=pool, mode=mode)
+        log.info("workspace_changed", name=name, **(_told(workspace) or {}))
         return workspace
 
-    async def _remove(self, name: str) -> Workspace:
+    async def _remove(self, name: str, by: str) -> Workspace:
         workspace = self.get(name)
+        deed = self._deed("workspace_removed", by, workspace, None)
         del self._known[name]  # no task names it any more; those that do already are durable first
         is_gone = False
         try:
             await self._ledger.commit()
-            is_gone = await self._store.remove_workspace(name)
+            is_gone = await self._store.remove_workspace(name, deed)
         finally:
             if not is_gone:
                 self._known[name] = workspace
@@ -118,6 +131,18 @@ class Workspaces:
             raise WorkspaceConflict(f"there are live tasks of workspace {name!r}")
         log.info("workspace_removed", name=name)
         return workspace
+
+    def _deed(self, kind: str, by: str, before: Workspace | None, after: Workspace | None) -> Deed:
+        """What is audited of a workspace that is another from now on."""
+        name = next(one.name for one in (before, after) if one is not None)
+        return Deed(kind, by, f"workspace:{name}", self._clock.now(), _told(before), _told(after))
+
+
+def _told(workspace: Workspace | None) -> Mapping[str, object] | None:
+    if workspace is None:
+        return None
+    execution = workspace.execution.value if workspace.execution is not None else None
+    return {"pool": workspace.pool, "mode": workspace.mode.value, "execution": execution}
 
 
 def _selector(spec: TaskSpec, workspace: Workspace) -> str:

@@ -38,6 +38,7 @@ def put_outcome(response: task_pb2.BulkTasksResponse, outcome: BulkOutcome) -> N
     response.skipped.update(outcome.skipped)
     response.ids.extend(outcome.ids)
     response.more = bool(outcome.next_key)
+    response.replayed = outcome.replayed
     response.next_page_token = token_of(outcome.next_key) if outcome.next_key else ""
 
 

@@ -6,6 +6,7 @@ from nodelink.v1 import admin_pb2, admin_pb2_grpc
 from nodelink.wire import put_ms
 from nodelink_server.core.limit_views import LimitHolder, LimitView
 from nodelink_server.core.manager import TaskManager
+from nodelink_server.core.ports import Waiter
 from nodelink_server.rpc.interceptors import Context
 from nodelink_server.rpc.requests import id_of, required
 
@@ -21,8 +22,8 @@ class LimitService(admin_pb2_grpc.LimitServiceServicer):
     ) -> admin_pb2.ListLimitsResponse:
         """What is set and what is held, or the one that is named."""
         if request.name:
-            return admin_pb2.ListLimitsResponse(limits=[_message(self._limits.get(request.name))], total=1)
-        found = self._limits.all()
+            return admin_pb2.ListLimitsResponse(limits=[_message(await self._limits.shown(request.name))], total=1)
+        found = await self._limits.listed()
         return admin_pb2.ListLimitsResponse(limits=map(_message, found.limits), total=found.total)
 
     async def SetLimit(  # noqa: N802
@@ -47,6 +48,8 @@ def _message(view: LimitView) -> admin_pb2.Limit:
         settings_most=view.settings_most,
         taken=view.taken,
         holders=map(_holder, view.holders),
+        waiting=map(_waiter, view.waiting),
+        waiting_more=view.waiting_more,
     )
 
 
@@ -54,4 +57,10 @@ def _holder(holder: LimitHolder) -> admin_pb2.LimitHolder:
     pb = admin_pb2.LimitHolder(task_id=holder.task_id, agent_id=holder.agent_id)
     if holder.since is not None:
         put_ms(pb.since, holder.since)
+    return pb
+
+
+def _waiter(waiter: Waiter) -> admin_pb2.LimitWaiter:
+    pb = admin_pb2.LimitWaiter(task_id=waiter.task_id, priority=waiter.priority)
+    put_ms(pb.since, waiter.since)
     return pb

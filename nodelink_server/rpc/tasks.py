@@ -182,7 +182,8 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
     ) -> task_pb2.BulkTasksResponse:
         """Do one thing to many tasks."""
         response = task_pb2.BulkTasksResponse()
-        put_outcome(response, await self._manager.bulk(order_of(request)))
+        key = request.idempotency_key or None
+        put_outcome(response, await self._manager.bulk(order_of(request), idempotency_key=key))
         return response
 
     async def ApproveTask(  # noqa: N802

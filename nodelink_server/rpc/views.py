@@ -65,6 +65,8 @@ def put_task(
         _put_contact(pb, contact)
     if record.assignment is not None:
         _put_assignment(pb.assignment, record.assignment)
+    for limit in record.in_force:
+        pb.in_force.add(**limit._asdict())
     if progress is not None:
         pb.progress.fraction = progress.fraction
         pb.progress.message = progress.message

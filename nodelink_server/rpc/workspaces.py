@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 from nodelink.errors import FieldError, InvalidTask
-from nodelink.task import DEFAULT_POOL
+from nodelink.task import DEFAULT_POOL, Execution
 from nodelink.v1 import admin_pb2, admin_pb2_grpc
-from nodelink.wire import put_ms
+from nodelink.wire import EXECUTION_FROM_PB, EXECUTION_TO_PB, put_ms
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import Workspace, WorkspaceMode
 from nodelink_server.rpc.interceptors import Context
@@ -36,8 +37,8 @@ class WorkspaceService(admin_pb2_grpc.WorkspaceServiceServicer):
         self, request: admin_pb2.CreateWorkspaceRequest, context: Context
     ) -> admin_pb2.CreateWorkspaceResponse:
         """A new workspace."""
-        name, pool, mode = _read(required(request, "workspace"))
-        made = await self._workspaces.create(name, pool=pool, mode=mode)
+        name, wanted = _read(required(request, "workspace"))
+        made = await self._workspaces.create(name, **wanted)
         return admin_pb2.CreateWorkspaceResponse(workspace=_message(made))
 
     async def GetWorkspace(  # noqa: N802
@@ -57,8 +58,8 @@ class WorkspaceService(admin_pb2_grpc.WorkspaceServiceServicer):
         self, request: admin_pb2.UpdateWorkspaceRequest, context: Context
     ) -> admin_pb2.UpdateWorkspaceResponse:
         """A workspace whose tasks are to run elsewhere."""
-        name, pool, mode = _read(required(request, "workspace"))
-        changed = await self._workspaces.change(name, pool=pool, mode=mode)
+        name, wanted = _read(required(request, "workspace"))
+        changed = await self._workspaces.change(name, **wanted)
         return admin_pb2.UpdateWorkspaceResponse(workspace=_message(changed))
 
     async def DeleteWorkspace(  # noqa: N802
@@ -69,15 +70,28 @@ class WorkspaceService(admin_pb2_grpc.WorkspaceServiceServicer):
         return admin_pb2.DeleteWorkspaceResponse(workspace=_message(removed))
 
 
-def _read(pb: admin_pb2.Workspace) -> tuple[str, str, WorkspaceMode]:
-    """Its name, its pool and its mode, with what is by default. Raises `InvalidTask` for a mode that is none."""
+class _Wanted(TypedDict):
+    """Where the tasks of a workspace are to run, and as what."""
+
+    pool: str
+    mode: WorkspaceMode
+    execution: Execution | None
+
+
+def _read(pb: admin_pb2.Workspace) -> tuple[str, _Wanted]:
+    """Its name, and the rest with what is by default. Raises `InvalidTask` for a mode or a class that is none."""
     mode = _MODES.get(pb.mode)
     if mode is None:
         raise InvalidTask(FieldError("mode", f"{pb.mode} is not known"))
-    return pb.name, pb.pool or DEFAULT_POOL, mode
+    if pb.execution and pb.execution not in EXECUTION_FROM_PB:
+        raise InvalidTask(FieldError("execution", f"{pb.execution} is not known"))
+    execution = EXECUTION_FROM_PB.get(pb.execution)
+    return pb.name, _Wanted(pool=pb.pool or DEFAULT_POOL, mode=mode, execution=execution)
 
 
 def _message(workspace: Workspace) -> admin_pb2.Workspace:
     pb = admin_pb2.Workspace(name=workspace.name, pool=workspace.pool, mode=_NUMBERS[workspace.mode])
+    if workspace.execution is not None:
+        pb.execution = EXECUTION_TO_PB[workspace.execution]
     put_ms(pb.created_at, workspace.created_at)
     return pb

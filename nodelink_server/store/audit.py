@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from nodelink_server.core.ports import AgentRecord, Change
+from sqlalchemy import Connection, select
+
+from nodelink_server.core.ports import AgentRecord, Change, Deed
+from nodelink_server.store.numbering import Counters
+from nodelink_server.store.statements import insert
+from nodelink_server.store.tables import audit
+
+_INSERT = insert("audit", ("sequence", "time", "previous", "hash", "entries"))
 
 
 def audit_hash(*, previous: bytes, sequence: int, time: int, entries: str) -> bytes:
@@ -14,11 +23,29 @@ def audit_hash(*, previous: bytes, sequence: int, time: int, entries: str) -> by
     return hashlib.sha256(b"%b\n%d\n%d\n%b" % (previous, sequence, time, entries.encode())).digest()
 
 
-def audit_entries(taken: Iterable[Change], kept: Iterable[AgentRecord]) -> dict[str, Sequence[object]]:
+def record(connection: Connection, entries: dict[str, Sequence[object]], now: int, before: Counters) -> Counters:
+    """Add a record to the chain, if there is anything in it; what to count on from then."""
+    if not entries:
+        return before
+    encoded, sequence = json.dumps(entries, separators=(",", ":")), before.audits + 1
+    digest = audit_hash(previous=before.audit_hash, sequence=sequence, time=now, entries=encoded)
+    _INSERT.run(connection, [sequence, now, before.audit_hash, digest, encoded])
+    return replace(before, audits=sequence, audit_hash=digest)
+
+
+def is_recorded(connection: Connection, counters: Counters) -> bool:
+    """Whether the chain reaches this far."""
+    there = select(audit.c.hash).where(audit.c.sequence == counters.audits)
+    return not counters.audits or connection.execute(there).scalar_one_or_none() == counters.audit_hash
+
+
+def audit_entries(
+    taken: Iterable[Change], kept: Iterable[AgentRecord], deeds: Iterable[Deed] = ()
+) -> dict[str, Sequence[object]]:
     """For each kind of change, how many there were, and the digest of their lines; and what people decided, in full.
 
     A kind is named after its events; a line is a task's id and attempt, or an agent's id and session. A decision is
-    (kind, who, their words, the task's id).
+    (kind, who, their words, the task's id); a deed is (kind, who, about what, before, after).
     """
     lines: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     decisions: list[tuple[str, str, str, str]] = []
@@ -35,4 +62,7 @@ def audit_entries(taken: Iterable[Change], kept: Iterable[AgentRecord]) -> dict[
     }
     if decisions:
         entries["decisions"] = decisions
+    changed = [(deed.kind, deed.by, deed.about, deed.before, deed.after) for deed in deeds if deed.before != deed.after]
+    if changed:
+        entries["deeds"] = changed
     return entries

@@ -7,15 +7,14 @@ usual batch reads nothing back.
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt
-from nodelink_server.store import holds, keys, rates, rows, sessions, spans, statistics, unique
-from nodelink_server.store.audit import audit_entries, audit_hash
+from nodelink_server.store import audit, holds, keys, rates, rows, sessions, spans, statistics, unique
 from nodelink_server.store.blocks import CommittedEvents, encode_block
 from nodelink_server.store.history import past_by
 from nodelink_server.store.numbering import Counters, Numbering, Writes
@@ -52,7 +51,6 @@ _KEEP_LATE = RowsStatement(
     ),
 )
 _INSERT_EVENTS = insert("events", ("last_revision", "first_revision", "time", "block"))
-_INSERT_AUDIT = insert("audit", ("sequence", "time", "previous", "hash", "entries"))
 _LEFT_BEHIND = select(
     *(tasks.c[column] for column in (*rows.STEP_COLUMNS, "stop_reason", "stop_message", "stop_asked_at", "ready_at"))
 )
@@ -196,19 +194,11 @@ class Commit:
 
     def _write_audit(self, numbering: Numbering, refused_agents: frozenset[int]) -> Counters:
         """Add the commit's record to the chain, if it has done anything to a task or an agent."""
-        before = self._counters
-        kept = [agent for index, agent in enumerate(self._batch.agents) if index not in refused_agents]
-        entries = audit_entries((what for what, _ in numbering.told if isinstance(what, Change)), kept)
-        sequence, digest = before.audits, before.audit_hash
-        if entries:
-            encoded = json.dumps(entries, separators=(",", ":"))
-            sequence += 1
-            digest = audit_hash(previous=before.audit_hash, sequence=sequence, time=self._batch.now, entries=encoded)
-            _INSERT_AUDIT.run(self._connection, [sequence, self._batch.now, before.audit_hash, digest, encoded])
-        return Counters(
-            revision=numbering.revision,
-            last_key=numbering.last_key,
-            commits=before.commits + 1,
-            audits=sequence,
-            audit_hash=digest,
+        batch, refused = self._batch, {f"agent:{self._batch.agents[index].id}" for index in refused_agents}
+        kept = [agent for index, agent in enumerate(batch.agents) if index not in refused_agents]
+        deeds = (deed for deed in batch.deeds if deed.about not in refused)
+        changes = (what for what, _ in numbering.told if isinstance(what, Change))
+        after = audit.record(self._connection, audit.audit_entries(changes, kept, deeds), batch.now, self._counters)
+        return replace(
+            after, revision=numbering.revision, last_key=numbering.last_key, commits=self._counters.commits + 1
         )

@@ -9,8 +9,10 @@ from nodelink_server.core.attempt import Hold
 from nodelink_server.core.ports import (
     AgentRecord,
     AgentSessionRecord,
+    Answer,
     Batch,
     Change,
+    Deed,
     LogRow,
     Receipt,
     Replay,
@@ -84,6 +86,13 @@ class Disk:
     output: dict[tuple[int, int], dict[int, LogRow]] = field(default_factory=dict)
     minutes: dict[StatsKey, Counts] = field(default_factory=dict)
     hours: dict[StatsKey, Counts] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    deeds: list[Deed] = field(default_factory=list)
+
+    def audit(self, deed: Deed | None) -> None:
+        """Keep what somebody has changed, if that is anything."""
+        if deed is not None and deed.before != deed.after:
+            self.deeds.append(deed)
 
 
 class Commit:
@@ -103,6 +112,9 @@ class Commit:
         places = [self._change(index, change) for index, change in enumerate(batch.changes)]
         self._keep_evidence()
         refused = frozenset(index for index, agent in enumerate(batch.agents) if not self._upsert(agent))
+        unkept = {f"agent:{batch.agents[index].id}" for index in refused}
+        for deed in batch.deeds:
+            disk.audit(None if deed.about in unkept else deed)
         self._keep_sessions({(batch.agents[index].id, batch.agents[index].session) for index in refused})
         for notice in batch.notices:
             disk.revision += 1

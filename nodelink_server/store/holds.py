@@ -43,12 +43,12 @@ def take(connection: Connection, values: Values) -> bool:
     return _TAKE.run(connection, values) == _TAKE.rows_in(values)
 
 
-def set_limit(connection: Connection, *, name: str, most: int | None, now: int) -> int:
-    """Set a limit, or (None) let there be none; how many rows that touched."""
+def set_limit(connection: Connection, *, name: str, most: int | None, now: int) -> bool:
+    """Set a limit, or (None) let there be none. Always done."""
     connection.execute(delete(limits).where(limits.c.key == name))
-    if most is None:
-        return 0
-    return connection.execute(limits.insert().values(key=name, most=most, set_at=now)).rowcount
+    if most is not None:
+        connection.execute(limits.insert().values(key=name, most=most, set_at=now))
+    return True
 
 
 def holders(connection: Connection, keys: Sequence[str]) -> dict[Hold, str]:

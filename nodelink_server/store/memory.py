@@ -17,8 +17,10 @@ from nodelink.task import LogStream, TaskStatus
 from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import (
     AgentSessionRecord,
+    Answer,
     Batch,
     Boot,
+    Deed,
     LiveCounts,
     LogEnds,
     LogRow,
@@ -30,6 +32,7 @@ from nodelink_server.core.ports import (
     TaskEvent,
     TaskPage,
     TaskQuery,
+    Waiters,
     Workspace,
 )
 from nodelink_server.core.ranking import band_of
@@ -37,6 +40,7 @@ from nodelink_server.core.states import GRANTED
 from nodelink_server.core.statistics import HOUR_MS, MINUTE_MS, Counts, StatsKey, StatsRange
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.waiters import waiter_of
 from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
 from nodelink_server.store.gathering import gather, hour_of
@@ -147,34 +151,57 @@ class MemoryStore:
                 first[shape].append(row)
         return [_at_hand(row) for shape in sorted(first) for row in first[shape]]
 
-    async def set_limit(self, name: str, most: int | None, now: int) -> None:
+    async def waiters(self, keys: Sequence[str], most_keys: int, few: int, most: int) -> Mapping[str, Waiters]:
+        """By key, who waits and names it."""
+        await self._begin("read")
+        in_line = sorted((row.task for row in self._disk.live.values()), key=place_of)
+        named = {key: [waiter_of(task) for task in in_line if _waits_for(task, key)] for key in keys}
+        waited_for = [(key, some) for key, some in named.items() if some][:most_keys]
+        return {key: Waiters(tuple(some[:few]), min(most, len(some[few:]))) for key, some in waited_for}
+
+    async def set_limit(self, name: str, most: int | None, now: int, deed: Deed | None = None) -> None:
         """Set a limit, or (None) let there be none."""
         await self._begin("apply")
+        self._disk.audit(deed)
         if most is None:
             self._disk.limits.pop(name, None)
         else:
             self._disk.limits[name] = most
 
-    async def create_workspace(self, workspace: Workspace) -> bool:
+    async def create_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
         """Keep a new workspace, if there is none of its name."""
         await self._begin("apply")
-        return self._disk.workspaces.setdefault(workspace.name, workspace) is workspace
+        is_new = self._disk.workspaces.setdefault(workspace.name, workspace) is workspace
+        self._disk.audit(deed if is_new else None)
+        return is_new
 
-    async def change_workspace(self, workspace: Workspace) -> bool:
+    async def change_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
         """Give a workspace another pool and mode, if there is one of its name."""
         await self._begin("apply")
         kept = self._disk.workspaces.get(workspace.name)
         if kept is not None:
             self._disk.workspaces[workspace.name] = replace(workspace, created_at=kept.created_at)
+            self._disk.audit(deed)
         return kept is not None
 
-    async def remove_workspace(self, name: str) -> bool:
+    async def remove_workspace(self, name: str, deed: Deed | None = None) -> bool:
         """Let there be no workspace of this name, if no live task names it."""
         await self._begin("apply")
         is_used = any(row.task.spec.workspace == name for row in self._disk.live.values())
         if not is_used:
             self._disk.workspaces.pop(name, None)
+            self._disk.audit(deed)
         return not is_used
+
+    async def answer(self, caller: str, key: str) -> Answer | None:
+        """What was answered under a key."""
+        await self._begin("read")
+        return self._disk.answers.get((caller, key))
+
+    async def keep_answer(self, answer: Answer) -> None:
+        """Keep an answer under its key."""
+        await self._begin("apply")
+        self._disk.answers.setdefault((answer.key.caller, answer.key.key), answer)
 
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place."""
@@ -338,6 +365,9 @@ class MemoryStore:
         kept = self._disk.idempotency
         for name in [name for name, entry in kept.items() if entry.at < before]:
             del kept[name]
+        answers = self._disk.answers
+        for name in [name for name, answer in answers.items() if answer.at < before]:
+            del answers[name]
 
     def _forget_sessions(self, before: int) -> None:
         kept = self._disk.sessions

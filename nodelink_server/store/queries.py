@@ -159,13 +159,8 @@ def waiting_on(connection: Connection, key: str, after: Mapping[Shape, Place], m
     """
     if not key:
         return []
-    locked = _Keyed(
-        select(tasks.c.key).where(_PENDING, _LOCKED, tasks.c.lock == key), _SHAPE, tasks.c.rank, tasks.c.key
-    )
-    named = select(task_keys.c.task_key).where(task_keys.c.key == key)
-    shared = _Keyed(named, _SHAPE_OF_KEYS, task_keys.c.rank, task_keys.c.task_key)
     found: dict[int, Task] = {}
-    for keyed in (locked, shared):
+    for keyed in keyed_by(key):
         keys = [key for shape in keyed.shapes(connection) for key in keyed.first(connection, shape, after, most)]
         for part in parts(keys):
             tasks_found = (task_of(row) for row in connection.execute(_AT_HAND.where(_PENDING, tasks.c.key.in_(part))))
@@ -174,7 +169,17 @@ def waiting_on(connection: Connection, key: str, after: Mapping[Shape, Place], m
     return [task for _, some in groupby(in_order, shape_of) for task in islice(some, most)]
 
 
-class _Keyed(NamedTuple):
+def keyed_by(key: str) -> tuple[Keyed, Keyed]:
+    """The waiting tasks that name a key: by a lock, and otherwise. One that names it twice is in both."""
+    locked = select(tasks.c.key).where(_PENDING, _LOCKED, tasks.c.lock == key)
+    named = select(task_keys.c.task_key).where(task_keys.c.key == key)
+    return (
+        Keyed(locked, _SHAPE, tasks.c.rank, tasks.c.key),
+        Keyed(named, _SHAPE_OF_KEYS, task_keys.c.rank, task_keys.c.task_key),
+    )
+
+
+class Keyed(NamedTuple):
     """The waiting tasks that name a key, by one of the two indexes that have them."""
 
     query: Select[Any]

@@ -14,8 +14,10 @@ from nodelink.failpoints import hit
 from nodelink.task import LogStream
 from nodelink_server.core.ports import (
     AgentSessionRecord,
+    Answer,
     Batch,
     Boot,
+    Deed,
     LiveCounts,
     LogEnds,
     LogRow,
@@ -26,12 +28,15 @@ from nodelink_server.core.ports import (
     TaskEvent,
     TaskPage,
     TaskQuery,
+    Waiters,
     Workspace,
 )
 from nodelink_server.core.statistics import Counts, StatsRange
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.store import (
+    answers,
+    audit,
     holds,
     listing,
     output,
@@ -51,6 +56,7 @@ from nodelink_server.store.numbering import Counters
 from nodelink_server.store.opening import prepare
 from nodelink_server.store.readers import Readers
 from nodelink_server.store.tables import meta
+from nodelink_server.store.waiters import waiters
 from nodelink_server.store.writer import Work, Writer
 
 PAGE_BYTES = 4096
@@ -110,7 +116,7 @@ class SqlStore:
         hit_commit(batch, "before_commit")
         return made
 
-    def _count_on(self, result: tuple[Receipt, Counters]) -> None:
+    def _count_on(self, result: tuple[object, Counters]) -> None:
         """Runs in the writer's thread, as all that reads the counters."""
         self._counters = result[1]
 
@@ -134,25 +140,56 @@ class SqlStore:
         """Of the pending tasks that name a key, the first of each shape, behind the place given for it."""
         return await self._readers.read(lambda connection: queries.waiting_on(connection, key, after, most))
 
-    async def set_limit(self, name: str, most: int | None, now: int) -> None:
+    async def waiters(self, keys: Sequence[str], most_keys: int, few: int, most: int) -> Mapping[str, Waiters]:
+        """By key, who waits and names it."""
+        return await self._readers.read(lambda connection: waiters(connection, keys, most_keys, few, most))
+
+    async def set_limit(self, name: str, most: int | None, now: int, deed: Deed | None = None) -> None:
         """Set a limit, or (None) let there be none."""
         do = partial(holds.set_limit, name=name, most=most, now=now)
-        await self._writer.write(Work(do, lambda connection, _: queries.all_limits(connection).get(name) == most))
+        await self._audited(do, lambda connection: queries.all_limits(connection).get(name) == most, deed)
 
-    async def create_workspace(self, workspace: Workspace) -> bool:
+    async def create_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
         """Keep a new workspace, if there is none of its name."""
         do = partial(workspaces.create, workspace=workspace)
-        return await self._writer.write(Work(do, lambda connection, _: workspaces.is_kept(connection, workspace)))
+        return await self._audited(do, partial(workspaces.is_kept, workspace=workspace), deed)
 
-    async def change_workspace(self, workspace: Workspace) -> bool:
+    async def change_workspace(self, workspace: Workspace, deed: Deed | None = None) -> bool:
         """Give a workspace another pool and mode, if there is one of its name."""
         do = partial(workspaces.change, workspace=workspace)
-        return await self._writer.write(Work(do, lambda connection, _: workspaces.is_kept(connection, workspace)))
+        return await self._audited(do, partial(workspaces.is_kept, workspace=workspace), deed)
 
-    async def remove_workspace(self, name: str) -> bool:
+    async def remove_workspace(self, name: str, deed: Deed | None = None) -> bool:
         """Let there be no workspace of this name, if no live task names it."""
         do = partial(workspaces.remove, name=name)
-        return await self._writer.write(Work(do, lambda connection, _: workspaces.is_gone(connection, name)))
+        return await self._audited(do, partial(workspaces.is_gone, name=name), deed)
+
+    async def _audited(
+        self, do: Callable[[Connection], bool], is_there: Callable[[Connection], bool], deed: Deed | None
+    ) -> bool:
+        """Do something, and record the deed in the same transaction if it is done; whether it is."""
+
+        def audited(connection: Connection) -> tuple[bool, Counters]:
+            is_done = do(connection)
+            if not is_done or deed is None:
+                return is_done, self._counters
+            return True, audit.record(connection, audit.audit_entries((), (), [deed]), deed.at, self._counters)
+
+        def is_audited(connection: Connection, result: tuple[bool, Counters]) -> bool:
+            return audit.is_recorded(connection, result[1]) and is_there(connection)
+
+        is_done, _ = await self._writer.write(Work(audited, is_audited, self._count_on))
+        return is_done
+
+    async def answer(self, caller: str, key: str) -> Answer | None:
+        """What was answered under a key."""
+        return await self._readers.read(lambda connection: answers.find(connection, caller, key))
+
+    async def keep_answer(self, answer: Answer) -> None:
+        """Keep an answer under its key."""
+        caller, key = answer.key.caller, answer.key.key
+        do = partial(answers.keep, answer=answer)
+        await self._writer.write(Work(do, lambda connection, _: answers.find(connection, caller, key) is not None))
 
     async def due(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
         """Scheduled tasks in order of (due_at, key), behind a place."""
@@ -235,6 +272,7 @@ class SqlStore:
     ) -> int:
         """Delete what is old; how many tasks that were."""
         await self._in_portions(partial(sweeping.forget_idempotency, before=keys_before), sweeping.MOST_KEYS)
+        await self._in_portions(partial(answers.forget, before=keys_before), answers.MOST_FORGOTTEN)
         await self._in_portions(partial(sessions.forget, before=sessions_before), sessions.MOST_FORGOTTEN)
         await self._in_portions(partial(sweeping.forget_events, before=events_before), sweeping.MOST_BLOCKS)
         await self._swept(spans.forget)

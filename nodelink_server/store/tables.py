@@ -289,6 +289,20 @@ workspaces = Table(
     Column("pool", String, nullable=False),
     Column("mode", String(16), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("execution", String(16), nullable=True),
+    sqlite_with_rowid=False,
+)
+
+# What was answered to calls that are carried out once under a key of their caller's.
+answers = Table(
+    "answers",
+    tasks_metadata,
+    Column("caller", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("answer", String, nullable=False),
+    Column("answered_at", BigInteger, nullable=False),
+    Index("ix_answers_answered_at", "answered_at"),
     sqlite_with_rowid=False,
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from nodelink.task import Execution
 from nodelink_server.core.ports import Workspace, WorkspaceMode
 from nodelink_server.store.tables import tasks, workspaces
 
@@ -14,7 +15,16 @@ from nodelink_server.store.tables import tasks, workspaces
 def all_workspaces(connection: Connection) -> Sequence[Workspace]:
     """Every workspace, by name."""
     rows = connection.execute(select(workspaces).order_by(workspaces.c.name))
-    return [Workspace(name=r.name, pool=r.pool, mode=WorkspaceMode(r.mode), created_at=r.created_at) for r in rows]
+    return [
+        Workspace(
+            name=row.name,
+            pool=row.pool,
+            mode=WorkspaceMode(row.mode),
+            created_at=row.created_at,
+            execution=Execution(row.execution) if row.execution else None,
+        )
+        for row in rows
+    ]
 
 
 def create(connection: Connection, workspace: Workspace) -> bool:
@@ -24,7 +34,7 @@ def create(connection: Connection, workspace: Workspace) -> bool:
 
 
 def change(connection: Connection, workspace: Workspace) -> bool:
-    """Give a workspace another pool and mode. False: there is none of its name."""
+    """Give a workspace another pool, mode and class. False: there is none of its name."""
     is_named = workspaces.c.name == workspace.name
     return connection.execute(update(workspaces).where(is_named).values(_where_to(workspace))).rowcount > 0
 
@@ -40,8 +50,8 @@ def remove(connection: Connection, name: str) -> bool:
 def is_kept(connection: Connection, workspace: Workspace) -> bool:
     """Whether a workspace is there, as it was to be."""
     is_named = workspaces.c.name == workspace.name
-    found = connection.execute(select(workspaces.c.pool, workspaces.c.mode).where(is_named)).one_or_none()
-    return found is not None and (found.pool, found.mode) == (workspace.pool, workspace.mode)
+    found = connection.execute(select(workspaces).where(is_named)).mappings().one_or_none()
+    return found is not None and {**found, **_where_to(workspace)} == {**found}
 
 
 def is_gone(connection: Connection, name: str) -> bool:
@@ -49,5 +59,6 @@ def is_gone(connection: Connection, name: str) -> bool:
     return connection.execute(select(workspaces.c.name).where(workspaces.c.name == name)).one_or_none() is None
 
 
-def _where_to(workspace: Workspace) -> dict[str, str]:
-    return {"pool": workspace.pool, "mode": workspace.mode.value}
+def _where_to(workspace: Workspace) -> dict[str, str | None]:
+    execution = workspace.execution.value if workspace.execution is not None else None
+    return {"pool": workspace.pool, "mode": workspace.mode.value, "execution": execution}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Header, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictStr
 
 from nodelink.task import TaskStatus
 from nodelink_server.core.bulk import MOST_IDS, BulkAction, BulkOrder
 from nodelink_server.core.ports import TaskQuery
-from nodelink_server.core.validation import MAX_REASON_CHARS
+from nodelink_server.core.validation import MAX_IDEMPOTENCY_KEY_CHARS, MAX_REASON_CHARS
 from nodelink_server.web.paging import page_token, turned
 from nodelink_server.web.values import (
     MAX_LABELS,
@@ -26,6 +26,17 @@ from nodelink_server.web.values import (
 from nodelink_server.web.wiring import Manager, no_parameters
 
 router = APIRouter(tags=["tasks"])
+
+
+OnceKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=MAX_IDEMPOTENCY_KEY_CHARS,
+        description="the same key and body within 24 h: it is done once, and the first answer is given again",
+    ),
+]
 
 
 def _without_nul(text: str) -> str:
@@ -125,10 +136,12 @@ class BulkJson(BaseModel):
 
 
 @router.post("/tasks/bulk", dependencies=[Depends(no_parameters)])
-async def bulk_tasks(body: NewBulk, manager: Manager) -> BulkJson:
+async def bulk_tasks(body: NewBulk, manager: Manager, response: Response, key: OnceKey = None) -> BulkJson:
     """Do one thing to every task that a filter selects: stop it, run it again, or give it another priority."""
     order = body.order()
-    outcome = await manager.bulk(order)
+    outcome = await manager.bulk(order, idempotency_key=key)
+    if outcome.replayed:
+        response.headers["idempotency-replayed"] = "true"
     return BulkJson(
         matched=outcome.matched,
         done=outcome.done,

@@ -164,7 +164,7 @@ OPERATIONS: Mapping[str, Entry] = {
     "bulk_tasks": Entry(
         body={"filter": {"pool": "gpu", "label": ["release=7"]}, "action": "cancel", "reason": "release 8 is out"},
         answers={200: examples.BULK},
-        refusals=(NO_FILTER, TOO_MANY_IDS, OVERLOADED),
+        refusals=(NO_FILTER, TOO_MANY_IDS, OTHER_BODY, OVERLOADED),
     ),
     "clean_up_tasks": Entry(body={"older_than": "30d"}, answers={200: {"removed": 120}}),
     "read_logs": Entry(

@@ -46,6 +46,7 @@ _EMPTY: Json = {
     "fairness_key": None,
     "fairness_weight": 1,
     "assignment": None,
+    "in_force": [],
 }
 
 PENDING: Json = {
@@ -365,7 +366,7 @@ SCHEDULER: Json = {
     "queue_by_priority": {"CRITICAL": 1, "HIGH": 2, "NORMAL": 9, "LOW": 0},
     "last_checkpoint_at": None,
 }
-NEW_WORKSPACE: Json = {"name": "site", "pool": "web", "mode": "agent"}
+NEW_WORKSPACE: Json = {"name": "site", "pool": "web", "mode": "agent", "execution": "exclusive"}
 WORKSPACE: Json = {**NEW_WORKSPACE, "created_at": "2026-01-31T09:00:00.000Z"}
 LIMIT: Json = {
     "name": "pool:default",
@@ -373,6 +374,8 @@ LIMIT: Json = {
     "settings_most": None,
     "taken": 1,
     "holders": [{"task_id": TASK_ID, "agent_id": AGENT_ID, "since": "2026-01-31T09:30:00.252Z"}],
+    "waiting": [],
+    "waiting_more": 0,
 }
 NO_LIMIT: Json = {**LIMIT, "most": None}
 _DURATIONS: Json = {"count": 60, "mean": 0.4, "p50": 0.25, "p99": 2.1}

@@ -9,8 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictStr, W
 
 from nodelink_server.core.characters import MAX_KEY_CHARS, UNSEEN
 from nodelink_server.core.limit_views import MAX_LIMIT, MOST_HOLDERS, MOST_LISTED, RIGHT_NAME, LimitHolder, LimitView
+from nodelink_server.core.ports import Waiter
+from nodelink_server.core.waiters import MOST_COUNTED, MOST_WAITED_FOR, MOST_WAITERS
 from nodelink_server.web.placing_values import AGENT
-from nodelink_server.web.times import moment_or_none
+from nodelink_server.web.times import moment, moment_or_none
 from nodelink_server.web.values import POOL
 from nodelink_server.web.wiring import Manager, no_parameters
 
@@ -63,6 +65,14 @@ class LimitHolderJson(BaseModel):
     since: str | None = Field(description="when it was given to that agent")
 
 
+class LimitWaiterJson(BaseModel):
+    """A task that waits for a place."""
+
+    task_id: str
+    priority: int
+    since: str = Field(description="since when it has been pending")
+
+
 class LimitJson(BaseModel):
     """How many tasks may be with agents at a time, and who has a place."""
 
@@ -71,6 +81,11 @@ class LimitJson(BaseModel):
     settings_most: int | None = Field(description="how many the server's settings allow, whatever is set")
     taken: int = Field(description="how many places are taken")
     holders: list[LimitHolderJson] = Field(description=f"those who have them, at most {MOST_HOLDERS}")
+    waiting: list[LimitWaiterJson] = Field(
+        description=f"the first that wait for one, at most {MOST_WAITERS}; in a list, only for the first"
+        f" {MOST_WAITED_FOR} limits or so that any wait for"
+    )
+    waiting_more: int = Field(description=f"how many more wait; at most {MOST_COUNTED} are counted")
 
 
 class LimitList(BaseModel):
@@ -84,8 +99,8 @@ class LimitList(BaseModel):
 async def list_limits(asked: Annotated[LimitFilter, Query()], manager: Manager) -> LimitList:
     """List the limits that are set, and the keys of which a place is taken; or show one of them."""
     if asked.name is not None:
-        return LimitList(limits=[_json(manager.limits.get(asked.name))], total=1)
-    found = manager.limits.all()
+        return LimitList(limits=[_json(await manager.limits.shown(asked.name))], total=1)
+    found = await manager.limits.listed()
     return LimitList(limits=list(map(_json, found.limits)), total=found.total)
 
 
@@ -108,8 +123,14 @@ def _json(view: LimitView) -> LimitJson:
         settings_most=view.settings_most,
         taken=view.taken,
         holders=list(map(_holder, view.holders)),
+        waiting=list(map(_waiter, view.waiting)),
+        waiting_more=view.waiting_more,
     )
 
 
 def _holder(holder: LimitHolder) -> LimitHolderJson:
     return LimitHolderJson(task_id=holder.task_id, agent_id=holder.agent_id or None, since=moment_or_none(holder.since))
+
+
+def _waiter(waiter: Waiter) -> LimitWaiterJson:
+    return LimitWaiterJson(task_id=waiter.task_id, priority=waiter.priority, since=moment(waiter.since))

@@ -75,6 +75,14 @@ class AssignmentJson(BaseModel):
     reason: Unassigned = Field(description="why the last one came to nothing")
 
 
+class InForceJson(BaseModel):
+    """A limit that a task has to do with: one that it names, or one that is set for its kind."""
+
+    name: str = Field(description="as in /limits")
+    most: int = Field(description="how many places there are for this task")
+    taken: int = Field(description="how many are taken")
+
+
 class TaskJson(BaseModel):
     """A task as it stands now."""
 
@@ -138,6 +146,10 @@ class TaskJson(BaseModel):
     fairness_weight: int
     assignment: AssignmentJson | None = Field(
         description="how the tries to give it to an agent stand; null: it waits for none, or was submitted this moment"
+    )
+    in_force: list[InForceJson] = Field(
+        description="the limits that it has to do with while it lives; empty: there are none, or it was submitted this"
+        " moment"
     )
 
 

@@ -23,6 +23,7 @@ from nodelink_server.web.shapes import (
     AssignmentJson,
     AttemptJson,
     ErrorJson,
+    InForceJson,
     LateResultJson,
     MetricsJson,
     ProgressJson,
@@ -82,6 +83,7 @@ def _task_json(record: TaskRecord, *, progress: Progress | None = None, contact:
         revision=task.revision,
         **_placing(task.spec),
         assignment=_assignment(record.assignment) if record.assignment else None,
+        in_force=[InForceJson(**limit._asdict()) for limit in record.in_force],
     )
 
 

@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, WithJsonSchema
 
-from nodelink.task import DEFAULT_POOL
+from nodelink.task import DEFAULT_POOL, Execution
 from nodelink_server.core.ports import Workspace, WorkspaceMode
 from nodelink_server.core.workspaces import LOCAL_LABEL, MODES
 from nodelink_server.web.times import moment
-from nodelink_server.web.values import POOL, Pool
+from nodelink_server.web.values import POOL, Class, Pool
 from nodelink_server.web.wiring import Manager, no_parameters
 
 router = APIRouter(tags=["workspaces"], dependencies=[Depends(no_parameters)])
 
 _WHERE = f"agent: on any agent of the pool; local: on those that have the label {LOCAL_LABEL}, on the server's machine"
-
+_CLASS = "the execution class of those of its tasks that name none; null: that of their type"
 
 Mode = Annotated[StrictStr, WithJsonSchema({"enum": [mode.value for mode in MODES]})]
 Name = Annotated[StrictStr, WithJsonSchema({"type": "string", "pattern": POOL})]
@@ -30,6 +30,7 @@ class WorkspaceFields(BaseModel):
 
     pool: Pool = Field(default=DEFAULT_POOL, description="the pool of its tasks")
     mode: Mode = Field(default=WorkspaceMode.AGENT.value, description=_WHERE)
+    execution: Class = Field(default=None, description=_CLASS)
 
 
 class NewWorkspace(WorkspaceFields):
@@ -48,6 +49,7 @@ class WorkspaceJson(BaseModel):
     name: str
     pool: str
     mode: Literal["local", "agent", "kubernetes"] = Field(description=_WHERE)
+    execution: Execution | None = Field(description=_CLASS)
     created_at: str
 
 
@@ -60,7 +62,7 @@ class WorkspaceList(BaseModel):
 @router.post("/workspaces", status_code=201)
 async def create_workspace(body: NewWorkspace, manager: Manager, response: Response) -> WorkspaceJson:
     """Keep a new workspace. 201: it is durable, and `Location` names it."""
-    made = await manager.workspaces.create(body.name, pool=body.pool, mode=body.mode)
+    made = await manager.workspaces.create(body.name, pool=body.pool, mode=body.mode, execution=body.execution)
     response.headers["location"] = f"/api/v1/workspaces/{made.name}"
     return _json(made)
 
@@ -80,7 +82,8 @@ async def get_workspace(name: Annotated[Name, Path()], manager: Manager) -> Work
 @router.put("/workspaces/{name}")
 async def change_workspace(name: Annotated[Name, Path()], body: WorkspaceChange, manager: Manager) -> WorkspaceJson:
     """Let the tasks that come in from now on run elsewhere. What has come in already stays where it is."""
-    return _json(await manager.workspaces.change(name, pool=body.pool, mode=body.mode))
+    changed = await manager.workspaces.change(name, pool=body.pool, mode=body.mode, execution=body.execution)
+    return _json(changed)
 
 
 @router.delete("/workspaces/{name}")
@@ -94,5 +97,6 @@ def _json(workspace: Workspace) -> WorkspaceJson:
         name=workspace.name,
         pool=workspace.pool,
         mode=workspace.mode.value,
+        execution=workspace.execution,
         created_at=moment(workspace.created_at),
     )

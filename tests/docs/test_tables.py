@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from nodelink.cli.exit_codes import Exit
 from nodelink.task import TERMINAL, ErrorCategory, Reason, TaskStatus
 from nodelink_agent.handlers.registry import Context
-from nodelink_server.core.assignment import PERIOD_MS
+from nodelink_server.core.assignment import AssignmentDelays
 from nodelink_server.core.ports import EventName
 from tests.support.doc_parts import DOCS, names_of_parts
 from tests.support.doc_tables import PAGES
@@ -83,7 +84,9 @@ def test_every_condition_is_explained() -> None:
 def test_every_reason_why_no_agent_was_found_is_explained() -> None:
     table = rows(section("why.md", "Assignment tries"))
     told = {name: row[2] for row in table for name in named(row[0]) - {"reason"}}
-    assert told == {reason: f"{period // 1000} s" for reason, period in PERIOD_MS.items()}
+    delays = asdict(AssignmentDelays())
+    each = {name: given if isinstance(given, tuple) else (given,) for name, given in delays.items()}
+    assert told == {name: ", ".join(f"{one // 1000} s" for one in given) for name, given in each.items()}
 
 
 @pytest.mark.parametrize("module,column", [("nodelink_server/__main__.py", 1), ("nodelink_agent/start.py", 2)])

@@ -126,3 +126,14 @@ async def test_named_tasks_get_another_priority(door: GrpcDoor, shell: Shell) ->
     assert (wrong.code, "priority: must be" in wrong.err) == (2, True)
     task = (await door.manager.get(first)).task
     assert task.spec.priority == 7
+
+
+async def test_under_the_same_key_it_is_done_once(door: GrpcDoor, shell: Shell) -> None:
+    await door.submit()
+    cancel = ("tasks", "bulk", "cancel", "--type", "echo", "-y", "--idempotency-key", "release 7")
+    first = await shell(*cancel)
+    await door.submit()
+    again = await shell(*cancel)
+    other = await shell(*cancel, "--reason", "other")
+    assert (first.code, again.code, again.out, b"done     1" in first.out) == (0, 0, first.out, True)
+    assert other.code == 5

@@ -44,6 +44,16 @@ async def test_workspaces_are_made_listed_shown_changed_and_deleted(shell: Shell
     assert (await shell("workspaces", "list", "-o", "id")).out == b"lab\n"
 
 
+async def test_a_workspace_has_a_class_that_can_be_changed_and_taken_back(shell: Shell) -> None:
+    async def execution(*arguments: str) -> object:
+        return json.loads((await shell("workspaces", *arguments, "-o", "json")).out)["execution"]
+
+    assert await execution("create", "site", "--execution", "exclusive") == "exclusive"
+    assert await execution("update", "site", "--pool", "web") == "exclusive"
+    assert await execution("update", "site", "--execution", "once") == "once"
+    assert await execution("update", "site", "--execution", "by-type") is None
+
+
 @pytest.mark.parametrize(
     "arguments, code, words",
     [
@@ -81,6 +91,7 @@ async def test_limits_are_set_listed_and_removed(door: GrpcDoor, shell: Shell) -
     async with door.agent() as agent:
         task_id = await door.submit(lock="db")
         await agent.take()
+        behind = await door.submit(lock="db", priority=80)
         limit = json.loads((await shell("limits", "set", "pool:default", "4", "-o", "json")).out)
         table = (await shell("limits", "list")).out.decode().splitlines()
         named = json.loads((await shell("limits", "list", "--name", "key:db", "-o", "json")).out)
@@ -88,11 +99,14 @@ async def test_limits_are_set_listed_and_removed(door: GrpcDoor, shell: Shell) -
     assert (limit["name"], limit["most"], limit["settings_most"], limit["taken"]) == ("pool:default", 4, None, 1)
     assert [holder["task_id"] for holder in limit["holders"]] == [task_id]
     assert [line.split() for line in table] == [
-        ["LIMIT", "MOST", "TAKEN", "FIRST", "HOLDER"],
-        ["pool:default", "4", "1", task_id],
-        ["key:db", "not", "set", "1", task_id],
+        ["LIMIT", "MOST", "TAKEN", "WAITING", "FIRST", "HOLDER"],
+        ["pool:default", "4", "1", "0", task_id],
+        ["key:db", "not", "set", "1", "1", task_id],
     ]
     assert [(one["name"], one["taken"], one["holders"][0]["agent_id"]) for one in named] == [("key:db", 1, "a1")]
+    assert [(one["waiting"][0]["task_id"], one["waiting"][0]["priority"], one["waiting_more"]) for one in named] == [
+        (behind, 80, 0)
+    ]
     removed = json.loads((await shell("limits", "remove", "pool:default", "-o", "json")).out)
     assert (removed["name"], removed["most"], removed["taken"]) == ("pool:default", None, 0)
     assert (await shell("limits", "list", "-o", "id")).out == b"key:db\n"

@@ -10,7 +10,7 @@ import pytest
 
 from nodelink.client import AsyncClient, BulkResult, TaskFilter
 from nodelink.client.bulk import ACTIONS, MOST_IDS
-from nodelink.errors import InvalidTask, LinkLost, TooLarge
+from nodelink.errors import IdempotencyConflict, InvalidTask, TooLarge
 from nodelink.task import TaskStatus
 from nodelink.v1 import task_pb2
 from nodelink_server.core import bulk
@@ -118,10 +118,31 @@ def test_the_synchronous_client_goes_on_too_and_adds_up() -> None:
     assert result == BulkResult(matched=5, done=2, skipped={"already finished": 3}, ids=("t3", "t1"))
 
 
-def test_what_may_have_been_done_is_not_done_twice() -> None:
+def test_each_call_has_a_key_under_which_it_is_asked_again() -> None:
     with playing() as stage:
         meet(stage)
         doing = stage.call(lambda client: client.bulk("retry", TaskFilter(type="echo")))
-        stage.answer("BulkTasks", error=(grpc.StatusCode.UNAVAILABLE, (), "gone"))
-        with pytest.raises(LinkLost):
-            doing.result(WAIT_SECONDS)
+        lost = stage.answer("BulkTasks", error=(grpc.StatusCode.UNAVAILABLE, (), "gone"))
+        keys = [lost.idempotency_key]
+        more = task_pb2.BulkTasksResponse(matched=1, done=1, more=True, next_page_token="next")
+        answers = (more, task_pb2.BulkTasksResponse(matched=1, done=1))
+        keys += [stage.answer("BulkTasks", answer).idempotency_key for answer in answers]
+        assert doing.result(WAIT_SECONDS).done == 2
+        assert (keys[1], keys[2]) == (keys[0], f"{keys[0]}#1")
+
+        named = stage.call(lambda client: client.bulk("retry", TaskFilter(type="echo"), idempotency_key="mine"))
+        assert stage.answer("BulkTasks", task_pb2.BulkTasksResponse()).idempotency_key == "mine"
+        named.result(WAIT_SECONDS)
+        assert keys[0] not in {"", "mine"}
+
+
+async def test_under_the_same_key_it_is_done_once(door: GrpcDoor, client: AsyncClient) -> None:
+    wanted = TaskFilter(type="echo")
+    await door.submit()
+    first = await client.bulk("cancel", wanted, idempotency_key="release 7")
+    later = await door.submit()
+    assert (await client.bulk("cancel", wanted, idempotency_key="release 7"), first.done) == (first, 1)
+    with pytest.raises(IdempotencyConflict):
+        await client.bulk("cancel", wanted, reason="other", idempotency_key="release 7")
+    assert (await client.get(later)).status is TaskStatus.PENDING
+    assert (await client.bulk("cancel", wanted)).ids == (later,)

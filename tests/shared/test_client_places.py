@@ -9,9 +9,20 @@ from typing import Any
 
 import pytest
 
-from nodelink.client import AsyncClient, Client, LimitHolder, LimitList, Task, TaskFilter, Workspace, new_task
+from nodelink.client import (
+    AsyncClient,
+    Client,
+    LimitHolder,
+    LimitInForce,
+    LimitList,
+    LimitWaiter,
+    Task,
+    TaskFilter,
+    Workspace,
+    new_task,
+)
 from nodelink.errors import InvalidTask, NotBuilt, UniqueKeyTaken, WorkspaceConflict, WorkspaceNotFound
-from nodelink.task import Reason, TaskStatus
+from nodelink.task import Execution, Reason, TaskStatus
 from tests.support.grpc_door import GrpcDoor, grpc_door
 
 Ask = Callable[..., Awaitable[Any]]
@@ -44,16 +55,17 @@ async def ask(request: pytest.FixtureRequest, door: GrpcDoor) -> AsyncIterator[A
 
 
 async def test_workspaces_are_made_shown_listed_changed_and_removed(ask: Ask) -> None:
-    made = await ask("create_workspace", "site", pool="web", mode="local")
+    made = await ask("create_workspace", "site", pool="web", mode="local", execution="once")
     assert isinstance(made, Workspace)
-    assert (made.name, made.pool, made.mode) == ("site", "web", "local")
+    assert (made.name, made.pool, made.mode, made.execution) == ("site", "web", "local", Execution.ONCE)
     assert await ask("workspace", "site") == made
     lab = await ask("create_workspace", "lab")
-    assert (lab.pool, lab.mode) == ("default", "agent")
+    assert (lab.pool, lab.mode, lab.execution) == ("default", "agent", None)
     assert list(await ask("workspaces")) == [lab, made]
 
-    changed = await ask("update_workspace", "site", pool="p", mode="agent")
+    changed = await ask("update_workspace", "site", pool="p", mode="agent", execution=Execution.EXCLUSIVE)
     assert (changed.pool, changed.mode, changed.created_at) == ("p", "agent", made.created_at)
+    assert changed.execution is Execution.EXCLUSIVE
     assert await ask("delete_workspace", "site") == changed
     assert list(await ask("workspaces")) == [lab]
 
@@ -71,7 +83,7 @@ async def test_what_a_workspace_refuses_is_raised_as_what_it_is(door: GrpcDoor, 
             await ask(name, "nobody", **named)
     with pytest.raises(NotBuilt, match="kubernetes"):
         await ask("create_workspace", "cluster", mode="kubernetes")
-    for given in ({"mode": "docker"}, {"pool": "a b"}, {"pool": 5}):
+    for given in ({"mode": "docker"}, {"execution": "twice"}, {"pool": "a b"}, {"pool": 5}):
         with pytest.raises(InvalidTask):
             await ask("create_workspace", "other", **given)
     await door.submit(workspace="site")
@@ -91,6 +103,7 @@ async def test_limits_are_set_shown_listed_and_removed(door: GrpcDoor, ask: Ask)
         await agent.take()
         limit = await ask("set_limit", "pool:default", 0)
         assert (limit.name, limit.most, limit.settings_most, limit.taken) == ("pool:default", 0, None, 1)
+        behind = await door.submit(lock="db", priority=80)
         listed = await ask("limits")
     assert isinstance(listed, LimitList)
     assert ([one.name for one in listed.limits], listed.total) == (["pool:default", "key:db"], 2)
@@ -99,6 +112,10 @@ async def test_limits_are_set_shown_listed_and_removed(door: GrpcDoor, ask: Ask)
     [holder] = held.holders
     assert holder == LimitHolder(task_id, "a1", holder.since)
     assert holder.since is not None
+    waiting = await ask("get", behind)
+    assert held.waiting == (LimitWaiter(behind, 80, waiting.created_at),)
+    assert held.waiting_more == 0
+    assert set(waiting.in_force) == {LimitInForce("key:db", 1, 1), LimitInForce("pool:default", 0, 1)}
 
     assert (await ask("remove_limit", "pool:default")).most is None
     assert [one.name for one in (await ask("limits")).limits] == ["key:db"]

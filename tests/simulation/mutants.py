@@ -102,6 +102,7 @@ SERVERS: tuple[Spoil, ...] = (
     placing_mutants.stops_at_the_first_that_lacks_something_else,
     placing_mutants.skips_whatever_may_be_skipped,
     placing_mutants.forgets_unique_keys,
+    placing_mutants.never_wakes_what_rests,
 )
 AGENTS: tuple[Spoil, ...] = (
     agent_mutants.drops_results_on_reconnect,

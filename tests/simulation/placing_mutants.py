@@ -95,3 +95,8 @@ def forgets_unique_keys(manager: Any) -> None:
         return made(evolve(submission, spec=evolve(submission.spec, unique_key="")), caller)
 
     submissions._made = common
+
+
+def never_wakes_what_rests(manager: Any) -> None:
+    """A task that could not be sent to an agent rests for ever."""
+    manager.rooms.sends.woken = lambda *, all: ()

@@ -30,6 +30,7 @@ from nodelink_server.core import (
     session,
     statistics,
     validation,
+    waiters,
     waiting,
     workspaces,
 )
@@ -115,6 +116,8 @@ def placing() -> Iterator[Row]:
     yield "a limit that an operator sets", f"{limit_views.MAX_LIMIT:,}", "422 `INVALID`"
     listed = f"{limit_views.MOST_LISTED:,}, with {limit_views.MOST_HOLDERS} holders each"
     yield "limits in a list", listed, "counted, and shown by `name`"
+    shown = f"{waiters.MOST_WAITERS} shown, {waiters.MOST_COUNTED} more counted"
+    yield "tasks that wait for a limit", shown, "not counted"
     yield "workspaces", f"{workspaces.MOST_WORKSPACES:,}", "422 `INVALID`"
     yield "`[priority_rules]`", f"{priority_rules.MOST_RULES:,}", "the server does not start"
 

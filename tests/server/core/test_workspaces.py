@@ -9,7 +9,7 @@ import pytest
 
 from nodelink.errors import InvalidTask, NodelinkError, NotBuilt, StoreUnavailable, WorkspaceConflict, WorkspaceNotFound
 from nodelink.selectors import MAX_REQUIREMENTS
-from nodelink.task import Reason, TaskStatus
+from nodelink.task import Execution, Reason, TaskStatus
 from nodelink_server.core.ports import TaskQuery, WorkspaceMode
 from nodelink_server.core.workspaces import MOST_WORKSPACES
 from tests.support.core_parts import Core, Database, make_submission, running_core
@@ -172,6 +172,34 @@ async def test_what_a_workspace_is_changed_to_counts_for_what_comes_in_later() -
         [after] = await core.submit(make_submission(workspace="site"))
         specs = [(await core.manager.get(task_id)).task.spec for task_id in (before, after)]
         assert [(spec.pool, spec.selector) for spec in specs] == [("default", ""), ("web", "mode=local")]
+
+
+async def test_a_task_that_names_no_class_has_that_of_its_workspace() -> None:
+    database = Database()
+    async with running_core(database) as core:
+        workspaces = core.manager.workspaces
+        await workspaces.create("site", pool="default", mode="agent", execution=Execution.EXCLUSIVE)
+    async with running_core(database) as core:
+        workspaces = core.manager.workspaces
+        unnamed, named, elsewhere = await core.submit(
+            make_submission(workspace="site"),
+            make_submission(workspace="site", execution=Execution.ONCE),
+            make_submission(),
+        )
+        await workspaces.change("site", pool="default", mode="agent")
+        [later] = await core.submit(make_submission(workspace="site"))
+        await core.manager.cancel(unnamed)
+        again = await core.manager.retry(unnamed)
+
+        tasks = [(await core.manager.get(task_id)).task for task_id in (unnamed, named, elsewhere, later)]
+        classes = [(task.execution, task.spec.execution) for task in (*tasks, again.task)]
+        assert classes == [
+            (Execution.EXCLUSIVE, Execution.EXCLUSIVE),
+            (Execution.ONCE, Execution.ONCE),
+            (Execution.REPLAYABLE, None),
+            (Execution.REPLAYABLE, None),
+            (Execution.EXCLUSIVE, Execution.EXCLUSIVE),
+        ]
 
 
 async def test_what_is_not_there_cannot_be_got_changed_or_removed() -> None:

@@ -159,3 +159,21 @@ async def test_so_many_tasks_may_be_named_and_not_one_more(door: GrpcDoor) -> No
     past = task_pb2.BulkTasksRequest(action=CANCEL, filter=task_pb2.BulkFilter(ids=names))
     _, status = await refusal(door.tasks.BulkTasks(past))
     assert reason_of(status) == "TOO_LARGE"
+
+
+async def test_under_the_same_key_it_is_done_once(door: GrpcDoor) -> None:
+    await door.submit()
+    first = await do(door, CANCEL, ECHO, idempotency_key="release 7")
+    later = await door.submit()
+    again = await do(door, CANCEL, ECHO, idempotency_key="release 7")
+    other = task_pb2.BulkTasksRequest(action=RETRY, filter=ECHO, idempotency_key="release 7")
+    _, status = await refusal(door.tasks.BulkTasks(other))
+
+    assert (first.done, first.replayed, again.replayed) == (1, False, True)
+    again.replayed = False
+    assert again == first
+    assert reason_of(status) == "IDEMPOTENCY_CONFLICT"
+    assert (await shown(door, later)).status == task_pb2.TASK_STATUS_PENDING
+    too_long = task_pb2.BulkTasksRequest(action=RETRY, filter=ECHO, idempotency_key="x" * 256)
+    _, status = await refusal(door.tasks.BulkTasks(too_long))
+    assert [one.field for one in detail(status, error_details_pb2.BadRequest).field_violations] == ["idempotency_key"]

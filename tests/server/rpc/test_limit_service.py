@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
-from nodelink.v1 import admin_pb2
+from nodelink.v1 import admin_pb2, task_pb2
 from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, detail, grpc_door, refusal
 
 
@@ -43,9 +43,13 @@ async def test_who_has_a_place_is_shown_with_its_agent(door: GrpcDoor) -> None:
     async with door.agent() as agent:
         task_id = await door.submit(lock="db")
         await agent.take()
+        behind = await door.submit(lock="db", priority=80)
         (limit,) = (await listed(door, "key:db")).limits
+        task = (await door.tasks.GetTask(task_pb2.GetTaskRequest(task_id=behind), timeout=WAIT_SECONDS)).task
 
     assert (limit.taken, limit.HasField("most")) == (1, False)
+    assert [(one.task_id, one.priority, one.HasField("since")) for one in limit.waiting] == [(behind, 80, True)]
+    assert [(one.name, one.most, one.taken) for one in task.in_force] == [("key:db", 1, 1)]
     assert [(one.task_id, one.agent_id, one.HasField("since")) for one in limit.holders] == [(task_id, "a1", True)]
 
 

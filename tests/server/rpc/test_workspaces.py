@@ -19,10 +19,11 @@ async def door() -> AsyncIterator[GrpcDoor]:
 
 
 def create_request(
-    name: str = "site", pool: str = "web", mode: int = admin_pb2.WORKSPACE_MODE_LOCAL
+    name: str = "site", pool: str = "web", mode: int = admin_pb2.WORKSPACE_MODE_LOCAL, execution: int = 0
 ) -> admin_pb2.CreateWorkspaceRequest:
     workspace = admin_pb2.Workspace(name=name, pool=pool)
     workspace.mode = mode  # type: ignore[assignment]  # also numbers that are none
+    workspace.execution = execution  # type: ignore[assignment]
     return admin_pb2.CreateWorkspaceRequest(workspace=workspace)
 
 
@@ -63,6 +64,16 @@ async def test_what_is_left_out_is_the_default_pool_and_any_agent_of_it(door: Gr
     assert (made.pool, made.mode) == ("default", admin_pb2.WORKSPACE_MODE_AGENT)
 
 
+async def test_a_workspace_gives_its_tasks_a_class(door: GrpcDoor) -> None:
+    wanted = admin_pb2.Workspace(name="site", execution=task_pb2.EXECUTION_ONCE)
+    made = (await door.workspaces.CreateWorkspace(admin_pb2.CreateWorkspaceRequest(workspace=wanted))).workspace
+    task_id = await door.submit(workspace="site")
+    assert made.execution == task_pb2.EXECUTION_ONCE
+    task = (await door.tasks.GetTask(task_pb2.GetTaskRequest(task_id=task_id), timeout=WAIT_SECONDS)).task
+    assert task.spec.execution == task_pb2.EXECUTION_ONCE
+    assert (await create(door, name="lab")).execution == task_pb2.EXECUTION_UNSPECIFIED
+
+
 @pytest.mark.parametrize(
     "request_, field",
     [
@@ -70,6 +81,7 @@ async def test_what_is_left_out_is_the_default_pool_and_any_agent_of_it(door: Gr
         (create_request(name=""), "name"),
         (create_request(pool="a b"), "pool"),
         (create_request(mode=9), "mode"),
+        (create_request(execution=9), "execution"),
     ],
 )
 async def test_a_wrong_field_is_named(door: GrpcDoor, request_: admin_pb2.CreateWorkspaceRequest, field: str) -> None:

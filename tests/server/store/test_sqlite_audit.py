@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nodelink_server.core.ports import Batch
+from nodelink_server.core.ports import Batch, Deed, Workspace, WorkspaceMode
 from nodelink_server.store.audit import audit_hash
 from nodelink_server.store.opening import NO_AUDIT
 from nodelink_server.store.sql import open_store
@@ -124,3 +124,27 @@ async def test_a_refused_change_is_in_no_record(tmp_path: Path) -> None:
         await put(store, accept(waiting("t1")))
 
     assert len(records(tmp_path / "nodelink.db")) == 2
+
+
+async def test_deeds_are_recorded_in_the_transaction_of_what_they_did(tmp_path: Path) -> None:
+    path, site = tmp_path / "nodelink.db", Workspace(name="site", pool="p", mode=WorkspaceMode.AGENT, created_at=NOW)
+    made = Deed("workspace_created", "anna", "workspace:site", NOW, None, {"pool": "p"})
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        await store.set_limit("running", 5, NOW, Deed("limit_set", "anna", "running", NOW, None, {"most": 5}))
+        await store.set_limit("running", 5, NOW, Deed("limit_set", "otto", "running", NOW, {"most": 5}, {"most": 5}))
+        assert await store.create_workspace(site, made)
+        assert not await store.create_workspace(site, made._replace(by="otto"))
+        drained = Deed("agent_drained", "anna", f"agent:{AGENT}", NOW, {}, {"drained_at": NOW})
+        await store.apply(Batch(now=NOW, control_ms=0, agents=[agent(session=7)], deeds=[drained]))
+        await store.apply(Batch(now=NOW, control_ms=0, agents=[agent(session=6)], deeds=[drained]))
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        await put(store, accept(waiting("t1")))
+
+    deeds = [deed for record in records(path) for deed in json.loads(record[4]).get("deeds", ())]
+
+    assert deeds == [
+        ["limit_set", "anna", "running", None, {"most": 5}],
+        ["workspace_created", "anna", "workspace:site", None, {"pool": "p"}],
+        ["agent_drained", "anna", f"agent:{AGENT}", {}, {"drained_at": NOW}],
+    ]
+    assert_is_whole(path)

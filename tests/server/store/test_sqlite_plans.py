@@ -16,7 +16,19 @@ from nodelink_server.core import task as moves
 from nodelink_server.core.attempt import Hold
 from nodelink_server.core.ports import Batch, Change, Evidence, Place, RateUse, Shape, TaskQuery
 from nodelink_server.core.task_record import LateResult
-from nodelink_server.store import holds, listing, output, queries, rates, sessions, spans, sweeping, unique, workspaces
+from nodelink_server.store import (
+    holds,
+    listing,
+    output,
+    queries,
+    rates,
+    sessions,
+    spans,
+    sweeping,
+    unique,
+    waiters,
+    workspaces,
+)
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import writing_engine
 from nodelink_server.store.numbering import Counters
@@ -26,8 +38,9 @@ from tests.server.store.lives import NOW, accept, asking, doubt, exclusive, gran
 
 SHAPE = Shape("default", "echo")
 PLACE = Place(5, 5)
-SMALL = {"meta", "agents", "alembic_version", "task_spans", "spans", "some", "holds", "limits", "freed", "late"}
-"""Tables (and `some` of a table) that are small, and may be walked; `freed`, `late`: what a statement brings itself."""
+SMALL = {"meta", "agents", "alembic_version", "task_spans", "spans", "some", "holds", "limits"}
+SMALL |= {"freed", "late", "json_each"}
+"""Tables (and `some` of a table) that are small, and may be walked; the last three: what a statement brings itself."""
 
 
 class Watched:
@@ -112,6 +125,27 @@ def test_those_that_name_a_key_come_along_their_index(tasks: Watched, asked: Map
     assert [plan for plan in along if plan not in ("", ")")] == [f"{of_shape})", next_shape, *behind, next_shape]
     [read] = [plan for statement, plan in tasks.plans if "payload" in statement]
     assert "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)" in read
+
+
+@pytest.mark.parametrize("few, most", [(5, 5), (1, 0)])
+def test_who_waits_for_a_key_is_found_along_its_indexes(tasks: Watched, few: int, most: int) -> None:
+    counters = commit(tasks, accept(waiting("t1", type="a", lock="k")))
+    counters = commit(tasks, accept(waiting("t2", type="b", limits={"k": 2})), counters=counters)
+    tasks.plans.clear()
+
+    found = waiters.waiters(tasks.connection, ["k", "l"], 9, few, most)
+
+    assert {key: (one.first[0].task_id, one.more) for key, one in found.items()} == {"k": ("t1", most and 0)}
+    assert list(tasks.bad()) == []
+    assert [plan for statement, plan in tasks.plans if "json_each" in statement] == [
+        [
+            "SCAN json_each VIRTUAL TABLE INDEX 1:",
+            "CORRELATED SCALAR SUBQUERY 1",
+            "SEARCH task_keys USING PRIMARY KEY (key=?)",
+            "CORRELATED SCALAR SUBQUERY 2",
+            "SEARCH tasks USING INDEX ix_tasks_lock (lock=?)",
+        ]
+    ]
 
 
 def test_lines_are_read_along_their_index(tasks: Watched) -> None:

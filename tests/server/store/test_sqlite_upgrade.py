@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from alembic import command
 
 from nodelink.task import Execution, TaskSpec, TaskStatus
 from nodelink_server.core.attempt import Hold
-from nodelink_server.core.ports import Boot, Shape, TaskQuery
+from nodelink_server.core.ports import Boot, Shape, TaskQuery, Workspace, WorkspaceMode
 from nodelink_server.store.connections import writing_engine
 from nodelink_server.store.schema import LOGS, TASKS, alembic_config
 from nodelink_server.store.sql import open_store
@@ -329,3 +330,19 @@ async def test_the_way_back_leaves_locks_and_no_other_places(before_places: Path
     assert places_of(boot) == {"t3": (Hold("k"),), "t4": (), "t5": (Hold("task:t5"),), "new": (Hold("m"),)}
     assert record is not None
     assert record.task.spec == TaskSpec(type="echo", priority=50)
+
+
+async def test_workspaces_of_the_version_before_name_no_class_and_can_go_back_to_it(tmp_path: Path) -> None:
+    path = empty(tmp_path, tasks="tasks_0006")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("INSERT INTO workspaces (name, pool, mode, created_at) VALUES ('site', 'web', 'agent', 7)")
+    url = f"sqlite:///{path}"
+    async with open_store(url, ids=lambda: "other") as store:
+        [site] = (await store.boot(NOW)).workspaces
+        await store.change_workspace(replace(site, execution=Execution.ONCE))
+    assert site == Workspace(name="site", pool="web", mode=WorkspaceMode.AGENT, created_at=7)
+
+    migrate(path, down="tasks_0006")
+
+    async with open_store(url, ids=lambda: "other") as store:
+        assert (await store.boot(NOW)).workspaces == [site]

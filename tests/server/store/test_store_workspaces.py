@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nodelink.task import Execution
 from nodelink_server.core.ports import Store, TaskQuery, Workspace, WorkspaceMode
 from tests.server.store.conftest import Database
 from tests.server.store.lives import NOW, cancel, grant, live, settle, start, step, waiting
 
 SITE = Workspace(name="site", pool="web", mode=WorkspaceMode.AGENT, created_at=NOW)
-LAB = Workspace(name="lab", pool="default", mode=WorkspaceMode.LOCAL, created_at=NOW + 1)
+LAB = Workspace(name="lab", pool="default", mode=WorkspaceMode.LOCAL, created_at=NOW + 1, execution=Execution.ONCE)
 
 
 async def known(store: Store) -> list[Workspace]:

@@ -181,3 +181,22 @@ async def test_it_is_a_post_and_takes_no_parameters() -> None:
     async with app_door() as door:
         assert refused(await door.http.post(f"{BULK}?force=true", json=CANCEL)) == (422, "INVALID", ["force"])
         assert (await door.http.post(BULK)).status_code == 422
+
+
+async def test_under_the_same_key_it_is_done_once() -> None:
+    async with app_door() as door:
+        await door.submit()
+        order = {"action": "cancel", "filter": {"type": "echo"}}
+        named = {"Idempotency-Key": "release 7"}
+        first = await door.http.post(BULK, json=order, headers=named)
+        later = (await door.submit())["id"]
+        again = await door.http.post(BULK, json=order, headers=named)
+        other = await door.http.post(BULK, json={**order, "reason": "other"}, headers=named)
+
+        assert (again.status_code, again.json(), first.json()["done"]) == (200, first.json(), 1)
+        assert ("idempotency-replayed" in first.headers, again.headers["idempotency-replayed"]) == (False, "true")
+        assert refused(other) == (409, "IDEMPOTENCY_CONFLICT", [])
+        assert (await door.get(later))["status"] == "pending"
+        for wrong in ("", "x" * 256):
+            answer = await door.http.post(BULK, json=order, headers={"Idempotency-Key": wrong})
+            assert answer.status_code == 422

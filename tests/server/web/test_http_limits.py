@@ -37,6 +37,7 @@ async def test_a_limit_is_set_shown_and_removed() -> None:
         answer = await put(door, "pool:default", 0)
 
         limit = {"name": "pool:default", "most": 0, "settings_most": None, "taken": 0, "holders": []}
+        limit |= {"waiting": [], "waiting_more": 0}
         assert (answer.status_code, answer.json()) == (200, limit)
         assert await listed(door) == {"limits": [limit], "total": 1}
         waiting = await door.submit()
@@ -53,6 +54,11 @@ async def test_who_waits_for_a_limit_says_so_and_goes_on_when_it_is_raised() -> 
         first, second = await door.submit(), await door.submit()
         assert (await agent.take()).ref.task_id == first["id"]
         shown = await door.get(second["id"])
+        [limit] = (await listed(door))["limits"]
+        waiter = {"task_id": second["id"], "priority": 50, "since": shown["created_at"]}
+        assert (limit["waiting"], limit["waiting_more"]) == ([waiter], 0)
+        assert shown["in_force"] == [{"name": "type:echo", "most": 1, "taken": 1}]
+        assert (first["in_force"], second["in_force"]) == ([], [])
         assert (shown["status"], shown["reason"]) == ("pending", "limit")
         assert "type:echo" in shown["message"]
 

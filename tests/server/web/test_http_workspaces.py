@@ -50,6 +50,18 @@ async def test_a_workspace_is_by_default_on_any_agent_of_the_default_pool() -> N
         assert (await door.http.put(f"{WORKSPACES}/site", json={})).json() == made
 
 
+async def test_a_workspace_gives_its_tasks_a_class() -> None:
+    async with app_door() as door:
+        made = (await make(door, execution="once")).json()
+        [one, other] = [
+            (await door.http.post(TASKS, json={"type": "echo", "workspace": "site", **given})).json()
+            for given in ({}, {"execution": "replayable"})
+        ]
+        assert (made["execution"], one["execution"], other["execution"]) == ("once", "once", "replayable")
+        changed = (await door.http.put(f"{WORKSPACES}/site", json={})).json()
+        assert changed["execution"] is None
+
+
 @pytest.mark.parametrize(
     "body, status, code, fields",
     [
@@ -60,6 +72,7 @@ async def test_a_workspace_is_by_default_on_any_agent_of_the_default_pool() -> N
         ({"name": "site", "pool": ""}, 422, "INVALID", ["pool"]),
         ({"name": "site", "mode": "docker"}, 422, "INVALID", ["mode"]),
         ({"name": "site", "mode": "kubernetes"}, 422, "NOT_BUILT", ["mode"]),
+        ({"name": "site", "execution": "twice"}, 422, "INVALID", ["execution"]),
         ({"name": "site", "colour": "red"}, 422, "INVALID", ["colour"]),
     ],
 )
