@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,13 +90,12 @@ async def test_what_a_full_disk_cannot_take_waits_and_is_done_once_when_there_is
         task_ids = await rest.batch(wanted * (MANY // len(CLASSES)))
         await services.said("journal_not_written")
         await beats(rest, 3)
-        meanwhile = Counter([(await rest.get(f"/tasks/{task_id}"))["status"] for task_id in task_ids])
+        meanwhile = await asked_until(partial(_settled, rest, task_ids), "every task done, or waiting again")
         begun = effects.read_text().splitlines() if effects.exists() else []
         ballast.unlink()
         results = await rest.results(task_ids)
 
     assert meanwhile["pending"] > 0
-    assert set(meanwhile) <= {"pending", "completed"}
     assert len(begun) == meanwhile["completed"]
     assert {result["status"] for result in results} == {"completed"}
     assert Counter(effects.read_text().splitlines()) == Counter(f"late {task_id}" for task_id in task_ids)
@@ -148,3 +148,9 @@ async def _run(*command: str) -> None:
     process = await asyncio.create_subprocess_exec(*command)
     async with asyncio.timeout(10):
         assert await process.wait() == 0
+
+
+async def _settled(rest: Rest, task_ids: Sequence[str]) -> Counter[str] | None:
+    """How many tasks have which status, once each is over or waits."""
+    statuses = Counter([(await rest.get(f"/tasks/{task_id}"))["status"] for task_id in task_ids])
+    return statuses if set(statuses) <= {"pending", "completed"} else None
