@@ -13,6 +13,9 @@ from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.admission import Admission
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.archive import Archive
+from nodelink_server.core.artifacts import Artifacts
+from nodelink_server.core.attempt_access import AttemptAccess
+from nodelink_server.core.blobs import Blobs
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.bulk import Bulk
 from nodelink_server.core.channel import ResponseChannel
@@ -59,6 +62,7 @@ from nodelink_server.core.timers import Timers
 from nodelink_server.core.vitals import Vitals
 from nodelink_server.core.waiting import Waiting
 from nodelink_server.core.why import Explanations
+from nodelink_server.core.workspace_states import WorkspaceStates
 from nodelink_server.core.workspaces import Workspaces
 
 
@@ -78,6 +82,8 @@ class Options:
     max_running: int = 0
     priority_rules: Mapping[str, int] = field(default_factory=dict)
     max_listeners: int = 5_000
+    blob_quota: int = 10 << 30
+    blob_retention: float = 7 * 24 * 3600.0
 
 
 class Rooms:
@@ -314,6 +320,7 @@ class Rooms:
             interval_seconds=self._options.cleanup_interval,
             retention_seconds=self._options.retention,
             tidy=self._tidy,
+            forget_blobs=self.blobs.sweep,
         )
 
     @cached_property
@@ -345,6 +352,36 @@ class Rooms:
     @cached_property
     def workspaces(self) -> Workspaces:
         return Workspaces(store=self._store, ledger=self.ledger, errands=self.errands, clock=self._clock)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        return Blobs(
+            store=self._store.blobs,
+            workspaces=self.workspaces,
+            errands=self.errands,
+            clock=self._clock,
+            tally=self.tally,
+            quota=self._options.blob_quota,
+            kept_seconds=self._options.blob_retention,
+        )
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        return Artifacts(store=self._store, blobs=self.blobs, errands=self.errands, clock=self._clock)
+
+    @cached_property
+    def workspace_states(self) -> WorkspaceStates:
+        return WorkspaceStates(
+            store=self._store.blobs,
+            blobs=self.blobs,
+            workspaces=self.workspaces,
+            errands=self.errands,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def attempt_access(self) -> AttemptAccess:
+        return AttemptAccess(store=self._store, agents=self.agents)
 
     @cached_property
     def limit_views(self) -> LimitViews:

@@ -32,6 +32,7 @@ from nodelink_server.store.history import (
     revisions_of,
     steps_of,
 )
+from nodelink_server.store.shelf import Shelf
 
 MOST_PER_AGENT = 1_000
 
@@ -84,6 +85,7 @@ class Disk:
     output: dict[tuple[int, int], dict[int, LogRow]] = field(default_factory=dict)
     minutes: dict[StatsKey, Counts] = field(default_factory=dict)
     hours: dict[StatsKey, Counts] = field(default_factory=dict)
+    blobs: Shelf = field(default_factory=Shelf)
 
 
 class Commit:
