@@ -320,9 +320,13 @@ class Blobs:
             raise not_found(sha256)
         return blobs
 
-    async def list(self, workspace: str | None, after: tuple[str, str], limit: int) -> Sequence[Blob]:
-        """Blobs in the order of (sha256, workspace), behind a place; None: of every workspace."""
-        return await self._store.blobs(workspace, after, limit)
+    async def page(self, workspace: str | None, token: str, size: int) -> tuple[Sequence[Blob], str]:
+        """Blobs in the order of (sha256, workspace), of a workspace or (None) of all, and the token of what follows.
+
+        The token is empty for the first page, and behind the last one. Raises `InvalidTask` for one that is none.
+        """
+        blobs = await self._store.blobs(workspace, _place_of(token), size)
+        return blobs, f"{blobs[-1].sha256}.{blobs[-1].workspace}" if len(blobs) == size else ""
 
     async def used(self, workspace: str) -> int:
         """How many bytes a workspace has, with those that are to come."""
@@ -383,6 +387,13 @@ def check_piece(name: UploadName, offset: int, data: bytes) -> None:
         raise TooLarge(FieldError("data", f"is {len(data):,} bytes; at most {MAX_CHUNK_BYTES:,} may come at a time"))
     if offset < 0 or offset + len(data) > name.size:
         raise InvalidTask(FieldError("offset", f"the {len(data):,} bytes reach beyond the {name.size:,} announced"))
+
+
+def _place_of(token: str) -> tuple[str, str]:
+    sha256, _, workspace = token.partition(".")
+    if token and not DIGEST.fullmatch(sha256):
+        raise InvalidTask(FieldError("page_token", "is not one that this server gave"))
+    return sha256, workspace
 
 
 def not_found(sha256: str) -> BlobNotFound:
