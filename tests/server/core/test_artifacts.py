@@ -126,8 +126,8 @@ async def test_another_agent_has_no_part_in_an_attempt() -> None:
         _, request = await working(core)
         other = FakeAgent(core, agent_id="other")
         await other.connect()
+        proof = AgentProof(agent_id=other.agent_id, secret=SECRET, ref=request.ref)
         with pytest.raises(NotAllowed):
-            proof = AgentProof(agent_id=other.agent_id, secret=SECRET, ref=request.ref)
             await core.manager.attempt_access.task_of(proof)
 
 

@@ -35,7 +35,7 @@ async def announced(door: Door, data: bytes = DATA, *, workspace: str = "") -> h
 async def sent(
     door: Door, data: bytes, offset: int, *, of: bytes = DATA, size: int | None = None, workspace: str = ""
 ) -> httpx.Response:
-    place = {"offset": offset, "size": len(of) if size is None else size, "workspace": workspace}
+    place: dict[str, str | int] = {"offset": offset, "size": len(of) if size is None else size, "workspace": workspace}
     return await door.http.put(f"{API}/artifacts/{digest(of)}", params=place, content=data, headers=OCTETS)
 
 
