@@ -32,6 +32,10 @@ class DiskBlobs:
         self._readers = readers
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
+    async def prepare(self) -> None:
+        """Make the directories."""
+        await self._run(self._files.prepare)
+
     async def close(self) -> None:
         """Finish what is under way."""
         await asyncio.to_thread(self._threads.shutdown)
@@ -40,7 +44,6 @@ class DiskBlobs:
 
     async def unfinished(self) -> Sequence[Unfinished]:
         """The uploads that an earlier start has left."""
-        await self._run(self._files.prepare)
         return await self._run(self._files.unfinished)
 
     async def room(self) -> int:

@@ -74,6 +74,7 @@ async def open_store(
         counters = await asyncio.to_thread(prepare, files, ids)
         store = SqlStore(files, counters, blob_reserve=blob_reserve)
         try:
+            await store.blobs.prepare()
             yield store
         finally:
             await store.close()
