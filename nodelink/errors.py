@@ -20,6 +20,10 @@ class ErrorCode(StrEnum):
     CANNOT_EXTEND = "CANNOT_EXTEND"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     UNIQUE_KEY_TAKEN = "UNIQUE_KEY_TAKEN"
+    DIGEST_MISMATCH = "DIGEST_MISMATCH"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    PRECONDITION_FAILED = "PRECONDITION_FAILED"
+    PRECONDITION_REQUIRED = "PRECONDITION_REQUIRED"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     OVERLOADED = "OVERLOADED"
@@ -112,6 +116,42 @@ class WorkspaceConflict(CallerError):
     """There is a workspace of this name already, or live tasks name it that is to go."""
 
     code = ErrorCode.CONFLICT
+
+
+class BlobNotFound(CallerError):
+    """There are no such bytes."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class BlobConflict(CallerError):
+    """The bytes do not follow those that are there, or the name stands for others already."""
+
+    code = ErrorCode.CONFLICT
+
+
+class DigestMismatch(CallerError):
+    """The bytes are not those that were announced; what had come of them is removed."""
+
+    code = ErrorCode.DIGEST_MISMATCH
+
+
+class QuotaExceeded(CallerError):
+    """The workspace has no room for so many bytes."""
+
+    code = ErrorCode.QUOTA_EXCEEDED
+
+
+class StateChanged(CallerError):
+    """The state of the workspace is not the one that was to be replaced."""
+
+    code = ErrorCode.PRECONDITION_FAILED
+
+
+class StateUnguarded(CallerError):
+    """It must be said which state is replaced."""
+
+    code = ErrorCode.PRECONDITION_REQUIRED
 
 
 class TaskAlreadyFinished(CallerError):

@@ -18,6 +18,7 @@ from nodelink.failpoints import hit
 from nodelink.quantities import format_quantity
 from nodelink.v1 import agent_pb2
 from nodelink.wire import EXECUTION_TO_PB
+from nodelink_agent.carrier import Carrier
 from nodelink_agent.command import SpawnerLost
 from nodelink_agent.commands import Commands, SpawnerProcess, earlier_spawners
 from nodelink_agent.context import BeginTrace
@@ -79,7 +80,10 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
     directories = AttemptDirectories(settings.directory / "attempts")
     await asyncio.to_thread(directories.clear, keep=[attempt.request.ref for attempt in file.known])
     journal = Journal(file)
+    who = identity.identity
+    carrier = Carrier(settings.server, agent_id=who.agent_id, secret=who.secret_bytes, random=random.random)
     async with (
+        carrier.open(),
         _traced(settings, identity) as begin_trace,
         _commands(settings, spawner, file.known) as commands,
         journal.open(),
@@ -92,6 +96,7 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
             open_output=directories.open,
             elsewhere=_elsewhere(commands),
             begin_trace=begin_trace,
+            open_blobs=carrier.blobs,
         )
         supervisor = Supervisor(
             pool=pool,

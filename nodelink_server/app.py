@@ -42,6 +42,7 @@ EX_TEMPFAIL = 75
 DRAIN_SECONDS = 0.2
 """How long goodbyes may take to leave before the ports are closed."""
 MOST_FILES = 65_536
+MIB = 1 << 20
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +82,7 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
     software, server_id = _software_version(), new_id()
     async with (
         _traced(settings.otlp_endpoint, software, server_id) as observer,
-        open_store(settings.database, ids=new_id) as store,
+        open_store(settings.database, ids=new_id, blob_reserve=settings.blob_reserve * MIB) as store,
     ):
         hit("server.boot.opened")
         manager = TaskManager(store=store, clock=clock, new_id=new_id, options=_options(settings), observer=observer)
@@ -201,6 +202,8 @@ def _options(settings: ServerSettings) -> Options:
         window=settings.window,
         max_live_tasks=settings.max_live_tasks,
         max_running=settings.max_running,
+        blob_quota=settings.blob_quota * MIB,
+        blob_retention=settings.blob_retention,
         priority_rules=settings.priority_rules,
         assignment=settings.assignment,
     )

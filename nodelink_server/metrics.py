@@ -186,6 +186,8 @@ def _counts(tally: Tally) -> Iterator[Metric]:
     yield plain_counter("events_dropped", "Events that slow listeners did not get.", tally.events_dropped)
     yield plain_counter("cleanup_removed", "Tasks that the clean-up has deleted.", tally.cleanup_removed)
     yield plain_counter("cleanup_runs", "Runs of the clean-up.", tally.cleanup_runs)
+    yield counter("blob_bytes", "Bytes of blobs that were written or read.", ("direction",), _keyed(tally.blob_bytes))
+    yield plain_counter("blobs_removed", "Blobs that stood for nothing and were removed.", tally.blobs_removed)
 
 
 def _histograms(tally: Tally) -> Iterator[Metric]:

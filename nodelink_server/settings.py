@@ -105,6 +105,27 @@ class ServerSettings:
         parse=seconds(60, 3660 * DAY),
         default=30 * DAY,
     )
+    blob_quota: int = setting(
+        "how many MiB of blobs a workspace may have",
+        env="NODELINK_BLOB_QUOTA",
+        flag="--blob-quota",
+        parse=whole_number(1, 1 << 30),
+        default=10_240,
+    )
+    blob_reserve: int = setting(
+        "how many MiB of the disk blobs leave free, for tasks and their output",
+        env="NODELINK_BLOB_RESERVE",
+        flag="--blob-reserve",
+        parse=whole_number(0, 1 << 30),
+        default=1_024,
+    )
+    blob_retention: float = setting(
+        "how long blobs stay that are neither an artifact nor a state, since they were last used",
+        env="NODELINK_BLOB_RETENTION",
+        flag="--blob-retention",
+        parse=seconds(60, 3660 * DAY),
+        default=7 * DAY,
+    )
     heartbeat: float = setting(
         "how often agents report; silent for three times as long, they are unreachable",
         env="NODELINK_HEARTBEAT",

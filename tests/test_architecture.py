@@ -66,8 +66,10 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "nodelink_agent.journal": AGENT_JOURNAL,
     "nodelink_agent.pool": AGENT_POOL | {"nodelink_agent.journal"},
     "nodelink_agent.link": AGENT_LINK,
+    "nodelink_agent.carrier": AGENT_PART | WIRE,
     "nodelink_agent.supervisor": AGENT_LINK | {"nodelink_agent.link"},
-    "nodelink_agent.app": AGENT_LINK | {"nodelink_agent.journal", "nodelink_agent.link", "nodelink_agent.supervisor"},
+    "nodelink_agent.app": AGENT_LINK
+    | {"nodelink_agent.carrier", "nodelink_agent.journal", "nodelink_agent.link", "nodelink_agent.supervisor"},
     "nodelink_agent.start": AGENT_PART | {"nodelink_agent.app"},
     "nodelink_agent.__main__": AGENT_PART | {"nodelink_agent.start"},
 }

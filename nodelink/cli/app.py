@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "agents": ("nodelink.cli.agents:agents", "Look at the agents, and say which of them get work."),
     "scheduler": ("nodelink.cli.scheduler:scheduler", "Look at the queue as a whole."),
     "workspaces": ("nodelink.cli.workspaces:workspaces", "Say where tasks run that belong together."),
+    "artifacts": ("nodelink.cli.artifacts:artifacts", "Keep bytes for tasks to work on, and what they leave."),
     "limits": ("nodelink.cli.limits:limits", "Say how many tasks may run at a time."),
     "stats": ("nodelink.cli.stats:stats", "How much was done, how fast and how well."),
     "doctor": ("nodelink.cli.doctor:doctor", "Find out what is wrong, and what helps."),

@@ -3,6 +3,7 @@
 from nodelink.client.aio import AsyncClient
 from nodelink.client.aio_handle import TaskHandle as AsyncTaskHandle
 from nodelink.client.asking import SubmitOptions, TaskOptions, new_task
+from nodelink.client.blobs import Artifact, ArtifactUsage, BlobRef, TaskArtifact, WorkspaceState
 from nodelink.client.figures import SchedulerStatus, Stats, StatsBucket, StatsDurations, StatsGroup, StatsLevels
 from nodelink.client.nouns import (
     Agent,
@@ -35,10 +36,13 @@ __all__ = [
     "AgentResource",
     "AgentSession",
     "AgentWhy",
+    "Artifact",
+    "ArtifactUsage",
     "Assignment",
     "AsyncClient",
     "AsyncTaskHandle",
     "Attempt",
+    "BlobRef",
     "BulkResult",
     "Client",
     "Condition",
@@ -65,6 +69,7 @@ __all__ = [
     "SubmitOptions",
     "SubmitOutcome",
     "Task",
+    "TaskArtifact",
     "TaskFilter",
     "TaskHandle",
     "TaskOptions",
@@ -72,5 +77,6 @@ __all__ = [
     "TaskWhy",
     "WhenTaken",
     "Workspace",
+    "WorkspaceState",
     "new_task",
 ]

@@ -10,11 +10,13 @@ from typing import Any, Self, Unpack
 import grpc
 
 from nodelink.client import aio_output, asks
+from nodelink.client.aio_artifacts import Artifacts, States
 from nodelink.client.aio_calls import Calls
 from nodelink.client.aio_connection import Connection
 from nodelink.client.aio_handle import TaskHandle, wait_for, wait_for_task, wait_until_empty
 from nodelink.client.aio_map import mapped
 from nodelink.client.aio_sender import Sender
+from nodelink.client.aio_uploads import Uploads
 from nodelink.client.asking import (
     Duration,
     ExtendOptions,
@@ -76,6 +78,10 @@ class AsyncClient:
         channel = channel or grpc.aio.insecure_channel(self.server, options=OPTIONS)
         self._connection = Connection(self.server, channel, patience=patience)
         self._calls = Calls(self._connection, timeout=timeout)
+        self.artifacts = Artifacts(self._calls, Uploads(self._connection))
+        """Bytes by their digest: up, down, and as parts of tasks."""
+        self.states = States(self._calls, self.artifacts)
+        """The states of workspaces."""
         self._sender = Sender(self._open_stream, self._connection, most=most_unacknowledged)
 
     async def __aenter__(self) -> Self:

@@ -37,7 +37,7 @@ from nodelink.client.requests import (
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import Execution
-from nodelink.v1 import admin_pb2, admin_pb2_grpc, task_pb2, task_pb2_grpc
+from nodelink.v1 import admin_pb2, admin_pb2_grpc, data_pb2_grpc, task_pb2, task_pb2_grpc
 
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
@@ -54,6 +54,8 @@ class Stubs:
         self.stats: admin_pb2_grpc.StatsServiceStub = admin_pb2_grpc.StatsServiceStub(channel)
         self.workspaces: admin_pb2_grpc.WorkspaceServiceStub = admin_pb2_grpc.WorkspaceServiceStub(channel)
         self.limits: admin_pb2_grpc.LimitServiceStub = admin_pb2_grpc.LimitServiceStub(channel)
+        self.artifacts: data_pb2_grpc.ArtifactServiceStub = data_pb2_grpc.ArtifactServiceStub(channel)
+        self.states: data_pb2_grpc.WorkspaceStateServiceStub = data_pb2_grpc.WorkspaceStateServiceStub(channel)
 
 
 @dataclass(frozen=True, slots=True)

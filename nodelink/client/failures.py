@@ -11,7 +11,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from nodelink.errors import (
     AgentNotFound,
+    BlobConflict,
+    BlobNotFound,
     CannotExtend,
+    DigestMismatch,
     ErrorCode,
     FieldError,
     HandshakeRefused,
@@ -25,7 +28,10 @@ from nodelink.errors import (
     NotAuthenticated,
     NotBuilt,
     Overloaded,
+    QuotaExceeded,
     SessionReplaced,
+    StateChanged,
+    StateUnguarded,
     StoreConflict,
     StoreUnavailable,
     TaskAlreadyFinished,
@@ -53,6 +59,10 @@ CLASSES: Mapping[str, type[NodelinkError]] = {
     ErrorCode.CANNOT_EXTEND: CannotExtend,
     ErrorCode.IDEMPOTENCY_CONFLICT: IdempotencyConflict,
     ErrorCode.UNIQUE_KEY_TAKEN: UniqueKeyTaken,
+    ErrorCode.DIGEST_MISMATCH: DigestMismatch,
+    ErrorCode.QUOTA_EXCEEDED: QuotaExceeded,
+    ErrorCode.PRECONDITION_FAILED: StateChanged,
+    ErrorCode.PRECONDITION_REQUIRED: StateUnguarded,
     ErrorCode.UNAUTHENTICATED: NotAuthenticated,
     ErrorCode.FORBIDDEN: NotAllowed,
     ErrorCode.OVERLOADED: Overloaded,
@@ -68,6 +78,8 @@ _BY_RESOURCE: Mapping[tuple[str, str], type[NodelinkError]] = {
     (ErrorCode.NOT_FOUND, "agent"): AgentNotFound,
     (ErrorCode.NOT_FOUND, "workspace"): WorkspaceNotFound,
     (ErrorCode.CONFLICT, "workspace"): WorkspaceConflict,
+    (ErrorCode.NOT_FOUND, "blob"): BlobNotFound,
+    (ErrorCode.CONFLICT, "blob"): BlobConflict,
 }
 """Those whose code is also another's, by what the answer says that they are about."""
 

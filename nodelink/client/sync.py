@@ -40,11 +40,13 @@ from nodelink.client.nouns import (
     TaskResult,
 )
 from nodelink.client.places import Limit, LimitList, Workspace
+from nodelink.client.sync_artifacts import Artifacts, States
 from nodelink.client.sync_calls import Calls
 from nodelink.client.sync_connection import Connection
 from nodelink.client.sync_handle import TaskHandle, wait_for, wait_for_task, wait_until_empty
 from nodelink.client.sync_map import mapped
 from nodelink.client.sync_sender import Sender
+from nodelink.client.sync_uploads import Uploads
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.client.window import DEFAULT_WINDOW, Window
 from nodelink.server_address import find_server
@@ -77,6 +79,10 @@ class Client:
         channel = channel or grpc.insecure_channel(self.server, options=OPTIONS)
         self._connection = connection = Connection(self.server, channel, patience=patience)
         self._calls = Calls(connection, timeout=timeout)
+        self.artifacts = Artifacts(self._calls, Uploads(connection))
+        """Bytes by their digest: up, down, and as parts of tasks."""
+        self.states = States(self._calls, self.artifacts)
+        """The states of workspaces."""
         self._sender = Sender(connection.stubs.tasks.StreamSubmitTasks, connection, most=most_unacknowledged)
         # Handles and generators hold the calls: when they and the client are forgotten, nothing is leaked.
         self._release = weakref.finalize(self._calls, _release, self._sender, connection)

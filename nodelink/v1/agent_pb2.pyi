@@ -467,3 +467,59 @@ class Goodbye(_message.Message):
     reason: str
     idle: bool
     def __init__(self, reason: _Optional[str] = ..., idle: _Optional[bool] = ...) -> None: ...
+
+class AttemptProof(_message.Message):
+    __slots__ = ("agent_id", "secret", "ref")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    REF_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    secret: bytes
+    ref: AttemptRef
+    def __init__(self, agent_id: _Optional[str] = ..., secret: _Optional[bytes] = ..., ref: _Optional[_Union[AttemptRef, _Mapping]] = ...) -> None: ...
+
+class BlobAnnouncement(_message.Message):
+    __slots__ = ("proof", "sha256", "size", "artifact_name")
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_NAME_FIELD_NUMBER: _ClassVar[int]
+    proof: AttemptProof
+    sha256: str
+    size: int
+    artifact_name: str
+    def __init__(self, proof: _Optional[_Union[AttemptProof, _Mapping]] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., artifact_name: _Optional[str] = ...) -> None: ...
+
+class PutBlobRequest(_message.Message):
+    __slots__ = ("announcement", "data")
+    ANNOUNCEMENT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    announcement: BlobAnnouncement
+    data: bytes
+    def __init__(self, announcement: _Optional[_Union[BlobAnnouncement, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class PutBlobResponse(_message.Message):
+    __slots__ = ("offset", "complete")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    complete: bool
+    def __init__(self, offset: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class GetBlobRequest(_message.Message):
+    __slots__ = ("proof", "sha256", "offset")
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    proof: AttemptProof
+    sha256: str
+    offset: int
+    def __init__(self, proof: _Optional[_Union[AttemptProof, _Mapping]] = ..., sha256: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class GetBlobResponse(_message.Message):
+    __slots__ = ("size", "data")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    data: bytes
+    def __init__(self, size: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...

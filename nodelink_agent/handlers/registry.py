@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nodelink.task import AttemptRef, Declined, Execution, Finished, Gone, LogStream, Reason, TaskSpec
+from nodelink_agent.blobs import Blobs, State
 from nodelink_agent.core.work import NewLimits
 from nodelink_agent.output import Output
 
@@ -61,6 +62,14 @@ class Context(Protocol):
     @property
     def output(self) -> Output:
         """What the attempt prints. Costs nothing until something is printed or its directory is asked for."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """The server's blobs: what there is to work on, bytes down and up. Each piece is a sign of life."""
+
+    @property
+    def state(self) -> State:
+        """The state of the task's workspace."""
 
     def listen(self) -> None:
         """From now on the handler ends by itself after a stop: until it has, something of it may be left."""

@@ -14,7 +14,10 @@ from nodelink_server.core.admission import Admission
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.answers import Answers
 from nodelink_server.core.archive import Archive
+from nodelink_server.core.artifacts import Artifacts
 from nodelink_server.core.assignment import AssignmentDelays
+from nodelink_server.core.attempt_access import AttemptAccess
+from nodelink_server.core.blobs import Blobs
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.bulk import Bulk
 from nodelink_server.core.channel import ResponseChannel
@@ -62,6 +65,7 @@ from nodelink_server.core.timers import Timers
 from nodelink_server.core.vitals import Vitals
 from nodelink_server.core.waiting import Waiting
 from nodelink_server.core.why import Explanations
+from nodelink_server.core.workspace_states import WorkspaceStates
 from nodelink_server.core.workspaces import Workspaces
 
 
@@ -84,6 +88,8 @@ class Options:
     look: float = 1.0
     """From one look at whether everything still turns to the next."""
     assignment: AssignmentDelays = field(default_factory=AssignmentDelays)
+    blob_quota: int = 10 << 30
+    blob_retention: float = 7 * 24 * 3600.0
 
 
 class Rooms:
@@ -328,6 +334,7 @@ class Rooms:
             interval_seconds=self._options.cleanup_interval,
             retention_seconds=self._options.retention,
             tidy=self._tidy,
+            forget_blobs=self.blobs.sweep,
         )
 
     @cached_property
@@ -360,6 +367,36 @@ class Rooms:
     @cached_property
     def workspaces(self) -> Workspaces:
         return Workspaces(store=self._store, ledger=self.ledger, errands=self.errands, clock=self._clock)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        return Blobs(
+            store=self._store.blobs,
+            workspaces=self.workspaces,
+            errands=self.errands,
+            clock=self._clock,
+            tally=self.tally,
+            quota=self._options.blob_quota,
+            kept_seconds=self._options.blob_retention,
+        )
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        return Artifacts(store=self._store, blobs=self.blobs, errands=self.errands, clock=self._clock)
+
+    @cached_property
+    def workspace_states(self) -> WorkspaceStates:
+        return WorkspaceStates(
+            store=self._store.blobs,
+            blobs=self.blobs,
+            workspaces=self.workspaces,
+            errands=self.errands,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def attempt_access(self) -> AttemptAccess:
+        return AttemptAccess(store=self._store, agents=self.agents)
 
     @cached_property
     def limit_views(self) -> LimitViews:

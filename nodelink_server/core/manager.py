@@ -77,6 +77,10 @@ class TaskManager:
         self.vitals = rooms.vitals
         self.workspaces = rooms.workspaces
         self.limits = rooms.limit_views
+        self.blobs = rooms.blobs
+        self.artifacts = rooms.artifacts
+        self.workspace_states = rooms.workspace_states
+        self.attempt_access = rooms.attempt_access
         self.stopping = asyncio.Event()
         """Set when the server begins to stop: what is under way is answered, and nothing else is taken."""
 

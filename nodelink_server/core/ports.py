@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, overload
 from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
 from nodelink_server.core.attempt import Hold, Superseded
+from nodelink_server.core.blob_ports import BlobStore
 from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import LateResult, Remark, TaskRecord
@@ -444,6 +445,10 @@ class LogEnds(NamedTuple):
 
 class Store(Protocol):
     """The database. Raises `StoreUnavailable` when it cannot answer; a failed `apply` has changed nothing."""
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Where blobs are."""
 
     async def boot(self, now: int) -> Boot:
         """Raise the start number, and return what the server starts from. Called once, first."""

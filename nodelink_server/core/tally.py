@@ -67,6 +67,9 @@ class Tally:
         self.cleanup_runs = 0
         self.cleanup_seconds = Buckets()
         self.loop_lag = Buckets()
+        self.blob_bytes: dict[str, int] = {"written": 0, "read": 0}
+        """Bytes of blobs, by which way they went."""
+        self.blobs_removed = 0
 
     def count_difference(self, pool: str) -> None:
         """An agent of a pool counts otherwise than the server. Agents name pools, so these are bounded as well."""

@@ -34,6 +34,7 @@ from nodelink_server.store.history import (
     revisions_of,
     steps_of,
 )
+from nodelink_server.store.shelf import Shelf
 
 MOST_PER_AGENT = 1_000
 
@@ -88,6 +89,7 @@ class Disk:
     hours: dict[StatsKey, Counts] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     deeds: list[Deed] = field(default_factory=list)
+    blobs: Shelf = field(default_factory=Shelf)
 
     def audit(self, deed: Deed | None) -> None:
         """Keep what somebody has changed, if that is anything."""

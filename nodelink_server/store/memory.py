@@ -45,6 +45,7 @@ from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
 from nodelink_server.store.gathering import gather, hour_of
 from nodelink_server.store.history import rebuilt
+from nodelink_server.store.memory_blobs import MemoryBlobs
 from nodelink_server.store.memory_listing import listed, selected
 from nodelink_server.store.pages import fitting
 
@@ -76,6 +77,7 @@ class MemoryStore:
         self._disk = disk
         self._pause = pause
         self._fault = fault
+        self.blobs = MemoryBlobs(disk, fault)
 
     async def boot(self, now: int) -> Boot:
         """Raise the start number, and return what the server starts from."""
@@ -191,6 +193,7 @@ class MemoryStore:
         if not is_used:
             self._disk.workspaces.pop(name, None)
             self._disk.audit(deed)
+            self.blobs.forget_states(name)
         return not is_used
 
     async def answer(self, caller: str, key: str) -> Answer | None:
@@ -381,6 +384,7 @@ class MemoryStore:
 
     def _delete(self, key: int) -> None:
         row = self._disk.rows.pop(key)
+        self.blobs.forget_artifacts(key)
         del self._disk.keys[row.task.id]
         for hold in [hold for hold, holder in self._disk.holds.items() if holder == key]:
             del self._disk.holds[hold]

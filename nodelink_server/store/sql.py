@@ -48,6 +48,8 @@ from nodelink_server.store import (
     sweeping,
     workspaces,
 )
+from nodelink_server.store.blob_files import RESERVE_BYTES, BlobFiles
+from nodelink_server.store.blobs import DiskBlobs
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import reading_engine, writing_engine
 from nodelink_server.store.failpoints import hit_commit
@@ -65,16 +67,20 @@ MOST_FORGOTTEN = 1_000
 
 
 @asynccontextmanager
-async def open_store(database_url: str, *, ids: Callable[[], str]) -> AsyncIterator[SqlStore]:
+async def open_store(
+    database_url: str, *, ids: Callable[[], str], blob_reserve: int = RESERVE_BYTES
+) -> AsyncIterator[SqlStore]:
     """Open a database (`sqlite:///path`), made if it is not there, and have it to ourselves until the end.
 
-    `ids` names a new database. Raises a `StoreError` that says why the database cannot be opened.
+    `ids` names a new database. `blob_reserve`: how many bytes of the disk blobs leave free. Raises a `StoreError` that
+    says why the database cannot be opened.
     """
     files = files_of(database_url)
     with held(files):
         counters = await asyncio.to_thread(prepare, files, ids)
-        store = SqlStore(files, counters)
+        store = SqlStore(files, counters, blob_reserve=blob_reserve)
         try:
+            await store.blobs.prepare()
             yield store
         finally:
             await store.close()
@@ -83,19 +89,20 @@ async def open_store(database_url: str, *, ids: Callable[[], str]) -> AsyncItera
 class SqlStore:
     """A `Store` over two SQLite files. `open_store` makes it."""
 
-    def __init__(self, files: Files, counters: Counters) -> None:
+    def __init__(self, files: Files, counters: Counters, *, blob_reserve: int = RESERVE_BYTES) -> None:
         self._counters = counters
         self._forgotten: deque[int] = deque(maxlen=MOST_FORGOTTEN)
         self._writer = Writer("store-writer", writing_engine(files.tasks))
         self._log_writer = Writer("log-writer", writing_engine(files.logs))
         self._readers = Readers("store-reader", reading_engine(files.tasks))
         self._log_readers = Readers("log-reader", reading_engine(files.logs))
+        self.blobs = DiskBlobs(BlobFiles(files.blobs, reserve_bytes=blob_reserve), self._writer, self._readers)
         self._writer.start()
         self._log_writer.start()
 
     async def close(self) -> None:
         """Finish what was handed in, and let go of the files."""
-        for part in (self._readers, self._log_readers, self._writer, self._log_writer):
+        for part in (self.blobs, self._readers, self._log_readers, self._writer, self._log_writer):
             await part.close()
 
     async def boot(self, now: int) -> Boot:

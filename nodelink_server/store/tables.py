@@ -306,6 +306,48 @@ answers = Table(
     sqlite_with_rowid=False,
 )
 
+# Which workspace has which bytes. They are in files, named by their digests (`blob_files.py`).
+blobs = Table(
+    "blobs",
+    tasks_metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("workspace", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Index("ix_blobs_workspace", "workspace", "sha256", "size"),
+    Index("ix_blobs_used_at", "used_at"),
+    sqlite_with_rowid=False,
+)
+
+# Which of them are parts of tasks: given by a caller (attempt 0), or made by an attempt.
+artifacts = Table(
+    "artifacts",
+    tasks_metadata,
+    Column("task_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String, primary_key=True),
+    Column("attempt", BigInteger, primary_key=True, autoincrement=False),
+    Column("workspace", String, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_artifacts_blob", "sha256", "workspace"),
+    sqlite_with_rowid=False,
+)
+
+# Which of them are, or were lately, the states of workspaces.
+workspace_states = Table(
+    "workspace_states",
+    tasks_metadata,
+    Column("workspace", String, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    _text("task_id"),
+    sqlite_with_rowid=False,
+)
+
 # What happened to tasks beside their attempts. `told`: the events that only this remark can tell again. `priority`: the
 # one that the task had before; 0: it has stayed.
 task_remarks = Table(

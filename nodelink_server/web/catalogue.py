@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from nodelink.errors import ErrorCode
 from nodelink_server.core.limit_views import RIGHT_NAME
-from nodelink_server.web import examples
+from nodelink_server.web import examples, examples_blobs
 
 
 class Refusal(NamedTuple):
@@ -120,8 +120,43 @@ NO_CLUSTER = Refusal(
 )
 NO_LIMIT = Refusal(422, ErrorCode.INVALID, f"'queue:x' is no limit; write {RIGHT_NAME}", field="name")
 
+NO_BLOB = Refusal(404, ErrorCode.NOT_FOUND, f"there is no blob with the digest {examples_blobs.SHA256}")
+NO_STATE = Refusal(404, ErrorCode.NOT_FOUND, "workspace 'site' has no state")
+OUT_OF_PLACE = Refusal(409, ErrorCode.CONFLICT, "the upload goes on at offset 3, not at 0")
+OTHER_ARTIFACT = Refusal(409, ErrorCode.CONFLICT, "the name 'plan.out' stands for other bytes already")
+OTHER_BYTES = Refusal(
+    422,
+    ErrorCode.DIGEST_MISMATCH,
+    "The bytes are not those that were announced; what had come of them is removed.",
+)
+OVER_QUOTA = Refusal(
+    429,
+    ErrorCode.QUOTA_EXCEEDED,
+    "workspace 'site' has 1,000 bytes of the 1,000 that are allowed: there is no room for 5",
+)
+WRONG_DIGEST = Refusal(
+    422,
+    ErrorCode.INVALID,
+    "must be a SHA-256: 64 digits from 0 to 9 and a to f, in small letters",
+    field="sha256",
+)
+NO_BYTES = Refusal(416, "RANGE_NOT_SATISFIABLE", "there are 5 bytes")
+OTHER_STATE = Refusal(
+    412, ErrorCode.PRECONDITION_FAILED, f"the newest state of workspace 'site' is 4-{examples_blobs.SHA256[:16]}"
+)
+UNGUARDED = Refusal(428, ErrorCode.PRECONDITION_REQUIRED, "It must be said which state is replaced.")
+HELD_WORKSPACE = Refusal(409, ErrorCode.CONFLICT, "a task works in workspace 'site': only it saves the state")
+
+SAVING = (
+    *(NO_WORKSPACE, NO_BLOB, HELD_WORKSPACE, OTHER_STATE, UNGUARDED),
+    *(WRONG_DIGEST, OTHER_BYTES, OVER_QUOTA, OVERLOADED),
+)
 SUBMITTING = (BAD_FIELD, NOT_BUILT, BIG_PAYLOAD, OTHER_BODY, NOT_UNIQUE, OVERLOADED, NO_AGENT)
 PLACED = ("Location", "Idempotency-Replayed")
+BYTES = {
+    200: Forms("The bytes", {"application/octet-stream": "hello"}),
+    206: Forms("The bytes of a range", {"application/octet-stream": "llo"}),
+}
 READING = ("X-Next-Offset", "X-Log-Complete", "Accept-Ranges")
 
 OPERATIONS: Mapping[str, Entry] = {
@@ -211,6 +246,38 @@ OPERATIONS: Mapping[str, Entry] = {
         refusals=(NO_WORKSPACE, NO_CLUSTER, OVERLOADED),
     ),
     "remove_workspace": Entry(answers={200: examples.WORKSPACE}, refusals=(NO_WORKSPACE, USED_WORKSPACE, OVERLOADED)),
+    "announce_artifact": Entry(
+        body=examples_blobs.NEW_ARTIFACT,
+        answers={200: examples_blobs.UPLOAD},
+        refusals=(NO_WORKSPACE, WRONG_DIGEST, OTHER_BYTES, OVER_QUOTA, OVERLOADED),
+        headers=("Location",),
+    ),
+    "list_artifacts": Entry(answers={200: examples_blobs.ARTIFACTS}),
+    "put_artifact": Entry(
+        answers={200: examples_blobs.UPLOADED},
+        refusals=(NO_BLOB, OUT_OF_PLACE, WRONG_DIGEST, OTHER_BYTES, OVER_QUOTA, OVERLOADED),
+    ),
+    "get_artifact": Entry(
+        answers=BYTES, refusals=(NO_BLOB, NO_BYTES, WRONG_DIGEST, OVERLOADED), headers=("ETag", "Accept-Ranges")
+    ),
+    "list_task_artifacts": Entry(answers={200: {"artifacts": [examples_blobs.ARTIFACT]}}, refusals=(NO_TASK,)),
+    "attach_artifact": Entry(
+        body={"sha256": examples_blobs.SHA256},
+        answers={200: examples_blobs.ARTIFACT},
+        refusals=(NO_TASK, NO_BLOB, OTHER_ARTIFACT, WRONG_DIGEST, OVER_QUOTA, OVERLOADED),
+    ),
+    "get_task_artifact": Entry(
+        answers=BYTES, refusals=(NO_TASK, NO_BLOB, NO_BYTES, OVERLOADED), headers=("ETag", "Accept-Ranges")
+    ),
+    "get_state": Entry(
+        answers=BYTES, refusals=(NO_WORKSPACE, NO_STATE, NO_BYTES, OVERLOADED), headers=("ETag", "Accept-Ranges")
+    ),
+    "save_state": Entry(
+        answers={200: examples_blobs.STATE},
+        refusals=SAVING,
+        headers=("ETag",),
+    ),
+    "list_states": Entry(answers={200: {"states": [examples_blobs.STATE]}}, refusals=(NO_WORKSPACE,)),
     "list_limits": Entry(answers={200: {"limits": [examples.LIMIT], "total": 1}}, refusals=(NO_LIMIT,)),
     "set_limit": Entry(body={"most": 20}, answers={200: examples.LIMIT}, refusals=(NO_LIMIT, OVERLOADED)),
     "remove_limit": Entry(answers={200: examples.NO_LIMIT}, refusals=(NO_LIMIT, OVERLOADED)),

@@ -17,6 +17,7 @@ from nodelink_server.web.bodies import BatchItem
 from nodelink_server.web.catalogue import EVERYWHERE, OPERATIONS, Entry, Forms, Refusal
 from nodelink_server.web.errors import PROBLEM_TYPE, phrase
 from nodelink_server.web.examples import AGENT_ID, LIMIT, TASK_ID, WORKSPACE
+from nodelink_server.web.examples_blobs import ARTIFACT_NAME, SHA256
 from nodelink_server.web.shapes import ProblemJson
 
 Json = dict[str, Any]
@@ -37,6 +38,7 @@ TAGS: Mapping[str, str] = {
     "scheduler": "What waits, and what runs.",
     "stats": "What was done, how fast and how well.",
     "workspaces": "Where tasks run that belong together, one at a time.",
+    "artifacts": "Bytes by their digest, and which of them are parts of tasks.",
     "limits": "How many tasks may be with agents at a time.",
     "health": "Whether the server can do its work.",
 }
@@ -49,6 +51,7 @@ HEADERS: Mapping[str, Json] = {
     },
     "X-Next-Offset": {"description": "The offset to go on from", "schema": {"type": "integer", "minimum": 0}},
     "X-Log-Complete": {"description": "Nothing more will come", "schema": {"type": "boolean"}},
+    "ETag": {"description": "Names what was read or saved, in quotes", "schema": {"type": "string"}},
     "Accept-Ranges": {"description": "Ranges of bytes may be asked for", "schema": {"const": "bytes"}},
     "Content-Range": {"description": "Which bytes, of how many", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds until it may help to try again", "schema": {"type": "integer"}},
@@ -59,6 +62,8 @@ _PATH_EXAMPLES: Mapping[str, str] = {
     "agent_id": AGENT_ID,
     "name": WORKSPACE["name"],
     "limit_name": LIMIT["name"],
+    "sha256": SHA256,
+    "artifact_name": ARTIFACT_NAME,
 }
 
 

@@ -46,6 +46,8 @@ COUNTERS = {
     "nodelink_events_dropped",
     "nodelink_cleanup_removed",
     "nodelink_cleanup_runs",
+    "nodelink_blob_bytes",
+    "nodelink_blobs_removed",
     "nodelink_task_retries",
     "nodelink_offers",
     "nodelink_leases_expired",
