@@ -39,6 +39,8 @@ from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.lookup import Lookup
 from nodelink_server.core.losses import Losses
 from nodelink_server.core.observer import Observer
+from nodelink_server.core.pauses import Pauses
+from nodelink_server.core.pausing import Pausing
 from nodelink_server.core.ports import Change, Clock, Store
 from nodelink_server.core.priorities import Priorities
 from nodelink_server.core.processor import Final, ResponseProcessor
@@ -78,6 +80,9 @@ class Options:
     max_running: int = 0
     priority_rules: Mapping[str, int] = field(default_factory=dict)
     max_listeners: int = 5_000
+    start_paused: bool = False
+    checkpoint_interval: float = 300.0
+    checkpoints_kept: int = 3
 
 
 class Rooms:
@@ -144,6 +149,21 @@ class Rooms:
         return Limits(self.control, max_running=self._options.max_running, on_room=self._gate_opened)
 
     @cached_property
+    def pauses(self) -> Pauses:
+        return Pauses()
+
+    @cached_property
+    def pausing(self) -> Pausing:
+        return Pausing(
+            pauses=self.pauses,
+            ledger=self.ledger,
+            errands=self.errands,
+            clock=self._clock,
+            withdraw=self.grants.withdraw_paused,
+            look_over=self.scheduler.look_over,
+        )
+
+    @cached_property
     def leases(self) -> Leases:
         return Leases(registry=self.registry, control=self.control, patience=self._options.patience)
 
@@ -164,6 +184,7 @@ class Rooms:
             window=self._options.window,
             limits=self.limits,
             fairness=self.fairness,
+            pauses=self.pauses,
         )
 
     @cached_property
@@ -422,6 +443,7 @@ class Rooms:
             scheduler=self.scheduler,
             levels=Levels(store=self._store, clock=self._clock),
             limits=self.limits,
+            pauses=self.pauses,
             leases=self.leases,
             clock=self._clock,
         )
@@ -465,6 +487,7 @@ class Rooms:
             agents=self.agents,
             scheduler=self.scheduler,
             limits=self.limits,
+            pauses=self.pauses,
             tally=self.tally,
             clock=self._clock,
         )

@@ -18,6 +18,7 @@ import structlog
 from nodelink.errors import Overloaded, StoreError, StoreUnavailable
 from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.clock import ControlTime
+from nodelink_server.core.pauses import PauseStep
 from nodelink_server.core.ports import (
     AgentRecord,
     AgentSessionRecord,
@@ -73,6 +74,8 @@ class Entry:
     sessions: Sequence[AgentSessionRecord]
     evidence: Sequence[Evidence]
     done: Done | None
+    pauses: Sequence[PauseStep] = ()
+    revived: str = ""
 
     @property
     def weight(self) -> int:
@@ -134,10 +137,12 @@ class Ledger:
         notices: Sequence[Notice] = (),
         sessions: Sequence[AgentSessionRecord] = (),
         evidence: Sequence[Evidence] = (),
+        pauses: Sequence[PauseStep] = (),
+        revived: str = "",
         done: Done | None = None,
     ) -> None:
         """Have something committed, and `done` called on the loop with what became of it."""
-        entry = Entry(changes, agents, notices, sessions, evidence, done)
+        entry = Entry(changes, agents, notices, sessions, evidence, done, pauses, revived)
         self._gathered.append(entry)
         self._weight += entry.weight
         self._wake.set()
@@ -150,6 +155,8 @@ class Ledger:
         notices: Sequence[Notice] = (),
         sessions: Sequence[AgentSessionRecord] = (),
         evidence: Sequence[Evidence] = (),
+        pauses: Sequence[PauseStep] = (),
+        revived: str = "",
         first: Done | None = None,
     ) -> Committed:
         """Have something committed. Raises `StoreUnavailable`. Cancelled: it is committed all the same.
@@ -168,7 +175,16 @@ class Ledger:
             else:
                 future.set_result(outcome)
 
-        self.post(changes, agents=agents, notices=notices, sessions=sessions, evidence=evidence, done=done)
+        self.post(
+            changes,
+            agents=agents,
+            notices=notices,
+            sessions=sessions,
+            evidence=evidence,
+            pauses=pauses,
+            revived=revived,
+            done=done,
+        )
         return await future
 
     async def run(self) -> None:
@@ -215,6 +231,8 @@ class Ledger:
             sessions=[session for entry in entries for session in entry.sessions],
             statistics=self._accounts.take(),
             evidence=[late for entry in entries for late in entry.evidence],
+            pauses=[step for entry in entries for step in entry.pauses],
+            revived=next((entry.revived for entry in entries if entry.revived), ""),
         )
         began = self._clock.monotonic()
         try:

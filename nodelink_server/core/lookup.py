@@ -13,6 +13,7 @@ from nodelink_server.core.leases import Leases, TaskContact
 from nodelink_server.core.levels import Levels
 from nodelink_server.core.limits import OURS, RUNNING, Limits
 from nodelink_server.core.needs import shape_of
+from nodelink_server.core.pauses import SCHEDULER, Pause, Pauses
 from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPage, TaskQuery
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.search import search_of
@@ -35,6 +36,7 @@ class SchedulerStatus:
     available_slots: int
     queue_by_priority: Mapping[str, int]
     last_checkpoint_at: int | None = None
+    pauses: Sequence[Pause] = ()
 
 
 class Lookup:
@@ -48,11 +50,13 @@ class Lookup:
         scheduler: Scheduler,
         levels: Levels,
         limits: Limits,
+        pauses: Pauses,
         leases: Leases,
         clock: Clock,
     ) -> None:
         self._store = store
         self._limits = limits
+        self._pauses = pauses
         self._leases = leases
         self._clock = clock
         self._agents = agents
@@ -101,12 +105,13 @@ class Lookup:
             by_priority[band] += count
         running = sum(count for (status, _), count in (await self.counts()).items() if status in GRANTED)
         return SchedulerStatus(
-            state="paused" if self._scheduler.paused else "running",
+            state="paused" if self._scheduler.paused or self._pauses.get(SCHEDULER) is not None else "running",
             queued_tasks=sum(by_priority.values()),
             running_tasks=running,
             max_concurrent_tasks=self._limits.limit(OURS + RUNNING) or 0,
             available_slots=sum(max(0, session.room) for session in self._agents.sessions()),
             queue_by_priority=by_priority,
+            pauses=self._pauses.all(),
         )
 
     async def agent_sessions(self, agent_id: str, *, before: int, limit: int) -> Sequence[AgentSessionRecord]:
@@ -120,6 +125,9 @@ class Lookup:
             return record
         if self._scheduler.paused:
             return replace(record, task=replace(task, reason=Reason.PAUSED, message="the scheduler is paused"))
+        pause = self._pauses.over(task.spec.pool, task.spec.type)
+        if pause is not None:
+            return replace(record, task=replace(task, reason=Reason.PAUSED, message=f"waits: {pause.words}"))
         lacking = self._limits.explain(task)
         if lacking is not None:
             reason, why = lacking

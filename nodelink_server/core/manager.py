@@ -34,6 +34,7 @@ from nodelink_server.core.handshake import Hello
 from nodelink_server.core.leases import TaskContact
 from nodelink_server.core.lookup import SchedulerStatus
 from nodelink_server.core.observer import Observer
+from nodelink_server.core.pauses import Pause
 from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPage, TaskQuery
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.statistics import Stats, StatsQuery
@@ -93,6 +94,9 @@ class TaskManager:
         self.registry.swap(put=boot.granted)
         self.rooms.limits.restore(boot.holds, boot.limits, boot.rates, boot.granted)
         self.rooms.workspaces.restore(boot.workspaces)
+        self.rooms.pauses.restore(boot.pauses)
+        if self.options.start_paused:
+            self.rooms.pausing.start_paused()
         self.rooms.fairness.restore(boot.lines)
         for task in boot.granted:
             if task.attempt is not None:
@@ -298,6 +302,17 @@ class TaskManager:
     async def stats(self, query: StatsQuery) -> Stats:
         """What was done over a time, how fast and how well. Raises `InvalidTask`, which names the wrong field."""
         return await self.rooms.reports.stats(query)
+
+    async def pause(self, scope: str, *, reason: str = "", by: str = "local") -> Pause:
+        """Let nothing new start in a scope (`core/pauses.py`). Durable when it returns.
+
+        Raises `InvalidTask`, `StoreUnavailable`.
+        """
+        return await self.rooms.pausing.pause(scope, reason=reason, by=by)
+
+    async def resume(self, scope: str, *, reason: str = "", by: str = "local") -> bool:
+        """Let things start in a scope again. Returns whether it was paused. Raises as `pause`."""
+        return await self.rooms.pausing.resume(scope, reason=reason, by=by)
 
     # -- for agents ---------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from nodelink_server.core.pauses import PauseStep
 from nodelink_server.core.ports import AgentRecord, Change
 
 
@@ -14,11 +15,13 @@ def audit_hash(*, previous: bytes, sequence: int, time: int, entries: str) -> by
     return hashlib.sha256(b"%b\n%d\n%d\n%b" % (previous, sequence, time, entries.encode())).digest()
 
 
-def audit_entries(taken: Iterable[Change], kept: Iterable[AgentRecord]) -> dict[str, Sequence[object]]:
+def audit_entries(
+    taken: Iterable[Change], kept: Iterable[AgentRecord], pauses: Iterable[PauseStep] = (), revived: str = ""
+) -> dict[str, Sequence[object]]:
     """For each kind of change, how many there were, and the digest of their lines; and what people decided, in full.
 
     A kind is named after its events; a line is a task's id and attempt, or an agent's id and session. A decision is
-    (kind, who, their words, the task's id).
+    (kind, who, their words, the task's id, or what is paused or no more). `revived`: a checkpoint that was loaded.
     """
     lines: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     decisions: list[tuple[str, str, str, str]] = []
@@ -27,6 +30,10 @@ def audit_entries(taken: Iterable[Change], kept: Iterable[AgentRecord]) -> dict[
             decisions.append((change.remark.kind, change.remark.by, change.remark.text, change.task.id))
         attempt = change.task.attempt
         lines[change.events].append(f"{change.task.id} {attempt.number if attempt is not None else 0}\n")
+    for step in pauses:
+        decisions.append(("resume" if step.pause is None else "pause", step.by, step.reason, step.scope))
+    if revived:
+        decisions.append(("load_checkpoint", "", "", revived))
     for agent in kept:
         lines["agent",].append(f"{agent.id} {agent.session}\n")
     entries: dict[str, Sequence[object]] = {

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt
-from nodelink_server.store import holds, keys, rates, rows, sessions, spans, statistics, unique
+from nodelink_server.store import holds, keys, pauses, rates, rows, sessions, spans, statistics, unique
 from nodelink_server.store.audit import audit_entries, audit_hash
 from nodelink_server.store.blocks import CommittedEvents, encode_block
 from nodelink_server.store.history import past_by
@@ -94,6 +94,9 @@ class Commit:
         made = CommittedEvents(numbering.told, self._batch.now)
         self._write_events(numbering, made)
         statistics.keep(self._connection, self._batch.statistics)
+        pauses.keep(self._connection, self._batch.pauses)
+        if self._batch.revived:
+            pauses.revived(self._connection, self._batch.revived)
         counters = self._write_audit(numbering, refused_agents)
         kept = (self._batch.control_ms, counters.revision, counters.last_key, counters.commits, self._batch.now)
         self._connection.exec_driver_sql(_WRITE_META, kept)
@@ -198,7 +201,8 @@ class Commit:
         """Add the commit's record to the chain, if it has done anything to a task or an agent."""
         before = self._counters
         kept = [agent for index, agent in enumerate(self._batch.agents) if index not in refused_agents]
-        entries = audit_entries((what for what, _ in numbering.told if isinstance(what, Change)), kept)
+        taken = (what for what, _ in numbering.told if isinstance(what, Change))
+        entries = audit_entries(taken, kept, self._batch.pauses, self._batch.revived)
         sequence, digest = before.audits, before.audit_hash
         if entries:
             encoded = json.dumps(entries, separators=(",", ":"))

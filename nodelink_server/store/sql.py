@@ -35,6 +35,7 @@ from nodelink_server.store import (
     holds,
     listing,
     output,
+    pauses,
     queries,
     rates,
     sessions,
@@ -313,6 +314,8 @@ def _boot(start_number: int, connection: Connection) -> Boot:
         rates=rates.ahead(connection, row.control_ms),
         lines=queries.lines(connection),
         workspaces=workspaces.all_workspaces(connection),
+        pauses=pauses.all_pauses(connection),
+        loaded=pauses.loaded(connection),
     )
 
 
