@@ -11,6 +11,7 @@ from nodelink.task import Accepted, Execution, Finished, Outcome, Reason, RetryP
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.pauses import MOST_PAUSES, SCHEDULER, Pause, scope_of
 from nodelink_server.core.ports import EventName
+from nodelink_server.core.task import drop_payload
 from tests.support.core_parts import Core, Database, eventually, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
 
@@ -33,7 +34,7 @@ async def test_under_a_pause_nothing_new_starts_and_what_runs_goes_on(scope: str
         await core.manager.pause(scope)
         [task_id] = await core.submit()
         await agent.finish(running.ref)
-        await asyncio.sleep(30)
+        await asyncio.sleep(5)
         assert len(agent.tasks) == 1
         assert await core.status(task_id) is TaskStatus.PENDING
 
@@ -76,6 +77,7 @@ async def test_an_offer_is_taken_back_by_a_pause_and_a_late_yes_starts_nothing()
         assert core.manager.tally.offers["paused"] == 1
 
         agent.accepts = True
+        agent.session.credit_given(2)  # for the one that it has forgotten
         await core.manager.resume("pool:default")
         assert (await agent.task()).ref.task_id == task_id
 
@@ -83,13 +85,16 @@ async def test_an_offer_is_taken_back_by_a_pause_and_a_late_yes_starts_nothing()
 async def test_what_was_leased_when_the_pause_came_is_not_granted() -> None:
     database = Database()
     async with running_core(database) as core:
+        agent = await _agent(core)
+        await core.manager.pause(SCHEDULER)
         await core.submit(make_submission(payload=b'"' + b"x" * 5_000 + b'"'))
+        [task] = core.manager.registry
+        drop_payload(task)
         database.hold("read")
-        agent = await _agent(core)  # its feed has leased the task, and waits for the payload
-        await database.until_held("read")
+        await core.manager.resume(SCHEDULER)
+        await database.until_held("read")  # the task is leased, and its payload is being read
 
-        pausing = asyncio.ensure_future(core.manager.pause(SCHEDULER))
-        await pausing
+        await core.manager.pause(SCHEDULER)
         database.let_go("read")
         await asyncio.sleep(5)
         assert not agent.tasks
@@ -127,7 +132,7 @@ async def test_retries_wait() -> None:
 
         await core.manager.pause("type:echo")
         agent.say(running.ref, Finished(outcome=Outcome.FAILED))
-        await asyncio.sleep(60)
+        await asyncio.sleep(5)
         assert len(agent.tasks) == 1
         task = (await core.manager.get(task_id)).task
         assert (task.status, task.reason) == (TaskStatus.PENDING, Reason.PAUSED)
