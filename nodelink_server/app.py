@@ -20,7 +20,15 @@ from typing import Any
 import structlog
 
 from nodelink.address import Address
-from nodelink.errors import CannotListen, NodelinkError, StoreError, StoreUnavailable
+from nodelink.checkpoint import CheckpointRefused
+from nodelink.errors import (
+    CannotListen,
+    CheckpointNotFound,
+    NodelinkError,
+    ServerNotEmpty,
+    StoreError,
+    StoreUnavailable,
+)
 from nodelink.failpoints import hit
 from nodelink.ids import IdMaker
 from nodelink.settings import EX_CONFIG
@@ -33,6 +41,7 @@ from nodelink_server.loop_errors import LoopErrors
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.settings import ServerSettings
 from nodelink_server.store.errors import DatabaseHeld
+from nodelink_server.store.shelf import open_shelf
 from nodelink_server.store.sql import open_store
 from nodelink_server.web.server import http_server
 
@@ -67,7 +76,7 @@ def _reasons(error: BaseException) -> Iterator[NodelinkError]:
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             yield from _reasons(part)
-    elif isinstance(error, CannotListen | StoreError):
+    elif isinstance(error, CannotListen | StoreError | CheckpointRefused | CheckpointNotFound | ServerNotEmpty):
         yield error
 
 
@@ -78,12 +87,19 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
     clock = SystemClock()
     new_id = IdMaker(now=clock.now, random_bits=_cheap_chance().getrandbits)
     software, server_id = _software_version(), new_id()
+    checkpoints = settings.data_dir / "checkpoints"
     async with (
         _traced(settings.otlp_endpoint, software, server_id) as observer,
         open_store(settings.database, ids=new_id) as store,
+        open_shelf(store, settings.database, checkpoints) as shelf,
     ):
         hit("server.boot.opened")
-        manager = TaskManager(store=store, clock=clock, new_id=new_id, options=_options(settings), observer=observer)
+        if settings.load_checkpoint:
+            path, as_waiting = Path(settings.load_checkpoint), settings.load_as_waiting
+            await shelf.load_file(path, now=clock.now(), as_waiting=as_waiting)
+        manager = TaskManager(
+            store=store, clock=clock, new_id=new_id, options=_options(settings), observer=observer, shelf=shelf
+        )
         await manager.restore()
         hit("server.boot.restored")
         _spare_the_collector()
@@ -198,6 +214,9 @@ def _options(settings: ServerSettings) -> Options:
         max_live_tasks=settings.max_live_tasks,
         max_running=settings.max_running,
         priority_rules=settings.priority_rules,
+        start_paused=settings.scheduler_start == "paused",
+        checkpoint_interval=settings.checkpoint_interval,
+        checkpoints_kept=settings.checkpoints_kept,
     )
 
 

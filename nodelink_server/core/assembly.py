@@ -16,6 +16,7 @@ from nodelink_server.core.archive import Archive
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.bulk import Bulk
 from nodelink_server.core.channel import ResponseChannel
+from nodelink_server.core.checkpoints import Checkpoints, Shelf
 from nodelink_server.core.cleanup import Cleanup
 from nodelink_server.core.clock import ControlTime
 from nodelink_server.core.consequences import Consequences
@@ -51,6 +52,7 @@ from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.replacing import Replacing
 from nodelink_server.core.reports import Reports
 from nodelink_server.core.retries import Retries
+from nodelink_server.core.reviving import Reviving
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.submissions import Submissions
@@ -95,8 +97,10 @@ class Rooms:
         new_id: Callable[[], str],
         options: Options,
         observer: Observer | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._store = store
+        self._shelf = shelf
         self._clock = clock
         self._new_id = new_id
         self._options = options
@@ -151,6 +155,21 @@ class Rooms:
     @cached_property
     def pauses(self) -> Pauses:
         return Pauses()
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(
+            shelf=self._shelf,
+            clock=self._clock,
+            new_id=self._new_id,
+            tally=self.tally,
+            interval=self._options.checkpoint_interval,
+            kept=self._options.checkpoints_kept,
+        )
+
+    @cached_property
+    def reviving(self) -> Reviving:
+        return Reviving(losses=self.losses, ranking=self.ranking)
 
     @cached_property
     def pausing(self) -> Pausing:
@@ -444,6 +463,7 @@ class Rooms:
             levels=Levels(store=self._store, clock=self._clock),
             limits=self.limits,
             pauses=self.pauses,
+            checkpoints=self.checkpoints,
             leases=self.leases,
             clock=self._clock,
         )

@@ -9,6 +9,7 @@ from nodelink.errors import FieldError, InvalidTask, TaskNotFound
 from nodelink.task import PRIORITIES, Reason, TaskStatus
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.assignment import assignment_since
+from nodelink_server.core.checkpoints import Checkpoints
 from nodelink_server.core.leases import Leases, TaskContact
 from nodelink_server.core.levels import Levels
 from nodelink_server.core.limits import OURS, RUNNING, Limits
@@ -51,12 +52,14 @@ class Lookup:
         levels: Levels,
         limits: Limits,
         pauses: Pauses,
+        checkpoints: Checkpoints,
         leases: Leases,
         clock: Clock,
     ) -> None:
         self._store = store
         self._limits = limits
         self._pauses = pauses
+        self._checkpoints = checkpoints
         self._leases = leases
         self._clock = clock
         self._agents = agents
@@ -103,6 +106,7 @@ class Lookup:
         by_priority = dict.fromkeys(sorted(PRIORITIES, key=PRIORITIES.__getitem__, reverse=True), 0)
         for (_, band), count in (await self.queued()).items():
             by_priority[band] += count
+        last = self._checkpoints.last
         running = sum(count for (status, _), count in (await self.counts()).items() if status in GRANTED)
         return SchedulerStatus(
             state="paused" if self._scheduler.paused or self._pauses.get(SCHEDULER) is not None else "running",
@@ -111,6 +115,7 @@ class Lookup:
             max_concurrent_tasks=self._limits.limit(OURS + RUNNING) or 0,
             available_slots=sum(max(0, session.room) for session in self._agents.sessions()),
             queue_by_priority=by_priority,
+            last_checkpoint_at=last.taken_at if last is not None else None,
             pauses=self._pauses.all(),
         )
 

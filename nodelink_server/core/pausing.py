@@ -107,4 +107,6 @@ def _step(pause: Pause) -> PauseStep:
 def _notice(scope: str, state: str, by: str, reason: str) -> Notice:
     parts = parts_of(scope)
     told = {"scope": scope, "state": state, "by": by, "reason": reason}
-    return Notice(EventName.SCHEDULER_STATUS, "", parts.get("pool", ""), {name: said for name, said in told.items() if said})
+    return Notice(
+        EventName.SCHEDULER_STATUS, "", parts.get("pool", ""), {name: said for name, said in told.items() if said}
+    )

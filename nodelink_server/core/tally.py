@@ -67,6 +67,9 @@ class Tally:
         self.cleanup_runs = 0
         self.cleanup_seconds = Buckets()
         self.loop_lag = Buckets()
+        self.checkpoints: dict[str, int] = defaultdict(int)
+        """Checkpoints, by what came of them."""
+        self.checkpoint_seconds = Buckets()
 
     def count_difference(self, pool: str) -> None:
         """An agent of a pool counts otherwise than the server. Agents name pools, so these are bounded as well."""

@@ -30,8 +30,7 @@ def audit_entries(
             decisions.append((change.remark.kind, change.remark.by, change.remark.text, change.task.id))
         attempt = change.task.attempt
         lines[change.events].append(f"{change.task.id} {attempt.number if attempt is not None else 0}\n")
-    for step in pauses:
-        decisions.append(("resume" if step.pause is None else "pause", step.by, step.reason, step.scope))
+    decisions += [("pause" if step.pause else "resume", step.by, step.reason, step.scope) for step in pauses]
     if revived:
         decisions.append(("load_checkpoint", "", "", revived))
     for agent in kept:

@@ -34,4 +34,6 @@ def loaded(connection: Connection) -> LoadedCheckpoint | None:
 
 def revived(connection: Connection, checkpoint_id: str) -> None:
     """What ran when a checkpoint was taken is dealt with."""
-    connection.execute(update(loaded_checkpoints).where(loaded_checkpoints.c.id == checkpoint_id).values(is_revived=True))
+    connection.execute(
+        update(loaded_checkpoints).where(loaded_checkpoints.c.id == checkpoint_id).values(is_revived=True)
+    )

@@ -198,7 +198,11 @@ async def test_listeners_hear_of_pauses() -> None:
 
         events = [event for _, _, block in core.database.disk.blocks for event in block]
         assert [(event.name, event.pool, event.data) for event in events] == [
-            (EventName.SCHEDULER_STATUS, "gpu", {"scope": "pool:gpu", "state": "paused", "by": "local", "reason": "hot"}),
+            (
+                EventName.SCHEDULER_STATUS,
+                "gpu",
+                {"scope": "pool:gpu", "state": "paused", "by": "local", "reason": "hot"},
+            ),
             (EventName.SCHEDULER_STATUS, "gpu", {"scope": "pool:gpu", "state": "running", "by": "ada"}),
         ]
 
@@ -243,7 +247,7 @@ async def test_there_is_a_bound_to_what_can_be_paused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "field"),
+    "scope, field",
     [({"pool": "a", "type": "b"}, "type"), ({"pool": "a b"}, "pool"), ({"type": "x" * 64}, "type")],
 )
 def test_a_scope_is_a_pool_or_a_type_or_neither(scope: dict[str, str], field: str) -> None:
