@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,6 @@ from tests.support.core_parts import eventually, make_submission
 from tests.support.fake_agent import FakeAgent
 
 S = TaskStatus
-HANDLERS = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
 
 
 @pytest.fixture
@@ -58,11 +57,11 @@ def test_every_table_is_kept_or_left_out() -> None:
 async def test_what_waits_goes_on_in_another_server_as_it_stood(first: Checkpointed, tmp_path: Path) -> None:
     await first.manager.limits.set("pool:default", 7)
     await first.manager.workspaces.create("site", pool="default", mode="agent")
-    await first.manager.pause("type:render", reason="hot")
+    await first.manager.pause("type:shell", reason="hot")
     ids = await first.submit(
         make_submission(metadata={"team": "red"}, limits={"db": 2}, payload=b'"' + b"x" * 70_000 + b'"'),
         make_submission(delay_ms=3_600_000, workspace="site"),
-        make_submission("render", priority=90, fairness_key="f", total_timeout_ms=5_000_000),
+        make_submission("shell", payload=b'{"command":"x"}', priority=90, fairness_key="f", total_timeout_ms=5_000_000),
     )
     before = [await first.manager.get(task_id) for task_id in ids]
     header = await first.manager.checkpoints.take()
@@ -76,12 +75,11 @@ async def test_what_waits_goes_on_in_another_server_as_it_stood(first: Checkpoin
         labelled = await second.manager.list(TaskQuery(labels=frozenset({("team", "red")})))
         assert [record.task.id for record in labelled] == ids[:1]
 
-        agent = FakeAgent(second, slots=4, handlers={**HANDLERS, "render": Execution.REPLAYABLE})
-        await agent.connect()
+        agent = await _agent(second)
         request = await agent.task()
         assert (request.ref.task_id, len(request.payload)) == (ids[0], 70_002)
         assert request.ref.fence >> 32 > 1_000_000
-        await second.manager.resume("type:render")
+        await second.manager.resume("type:shell")
         assert (await agent.task(1)).ref.task_id == ids[2]
     assert (header.waiting, header.running, header.complete, header.why) == (3, 0, False, "asked")
 
@@ -244,7 +242,9 @@ async def test_a_running_server_goes_on_from_a_checkpoint_while_it_is_paused(
 ) -> None:
     retry = RetryPolicy(max_attempts=2, initial_ms=1)
     ids = await first.submit(
-        make_submission(), make_submission(delay_ms=300), make_submission(retry=retry, queue_timeout_ms=400, type="x")
+        make_submission(),
+        make_submission(delay_ms=300),
+        make_submission(retry=retry, queue_timeout_ms=400, pool="nowhere"),
     )
     header = await first.manager.checkpoints.take()
     async with checkpointed_core(tmp_path / "second") as second:
@@ -305,62 +305,57 @@ async def test_what_cannot_be_written_is_an_error_that_says_so(first: Checkpoint
     assert first.manager.tally.checkpoints["failed"] == 2
 
 
-@pytest.mark.parametrize(
-    "spoil, defect",
-    [
-        (lambda whole: b"", Defect.NOT_A_CHECKPOINT),
-        (lambda whole: b"PK\x03\x04" + whole, Defect.NOT_A_CHECKPOINT),
-        (lambda whole: whole[:100], Defect.TRUNCATED),
-        (lambda whole: whole[:HEADER_BYTES], Defect.TRUNCATED),
-        (lambda whole: whole[:-1], Defect.TRUNCATED),
-        (lambda whole: whole + b"\n", Defect.DAMAGED),
-        (lambda whole: whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], Defect.DAMAGED),
-        (lambda whole: whole.replace(b'"waiting":1', b'"waiting":2'), Defect.DAMAGED),
-        (lambda whole: whole.replace(b'"waiting":1', b'"waiting":"'), Defect.DAMAGED),
-        (lambda whole: whole.replace(b'"waiting":1', b'"waitinG":1'), Defect.DAMAGED),
-        (lambda whole: whole.replace(b'"version":%d' % VERSION, b'"version":%d' % (VERSION + 1)), Defect.NEWER),
-        (lambda whole: whole.replace(b'"version":1', b'"version":0'), Defect.DAMAGED),
-    ],
+SPOILED: Sequence[tuple[Callable[[bytes], bytes], Defect]] = (
+    (lambda whole: b"", Defect.NOT_A_CHECKPOINT),
+    (lambda whole: b"PK\x03\x04" + whole, Defect.NOT_A_CHECKPOINT),
+    (lambda whole: whole[:100], Defect.TRUNCATED),
+    (lambda whole: whole[:HEADER_BYTES], Defect.TRUNCATED),
+    (lambda whole: whole[:-1], Defect.TRUNCATED),
+    (lambda whole: whole + b"\n", Defect.DAMAGED),
+    (lambda whole: whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:], Defect.DAMAGED),
+    (lambda whole: whole.replace(b'"waiting":1', b'"waiting":2'), Defect.DAMAGED),
+    (lambda whole: whole.replace(b'"waiting":1', b'"waiting":"'), Defect.DAMAGED),
+    (lambda whole: whole.replace(b'"waiting":1', b'"waitinG":1'), Defect.DAMAGED),
+    (lambda whole: whole.replace(b'"version":%d' % VERSION, b'"version":%d' % (VERSION + 1)), Defect.NEWER),
+    (lambda whole: whole.replace(b'"version":1', b'"version":0'), Defect.DAMAGED),
 )
-async def test_what_is_not_whole_is_refused_by_the_name_of_its_defect(
-    first: Checkpointed, tmp_path: Path, spoil: object, defect: Defect
-) -> None:
+UNFIT: Sequence[tuple[dict[str, object], Defect]] = (
+    ({"table": "rockets", "columns": [], "rows": []}, Defect.NEWER),
+    ({"table": "limits", "columns": ["key", "most", "set_at", "colour"], "rows": []}, Defect.NEWER),
+    ({"table": "limits", "columns": ["key"], "rows": [["a"]]}, Defect.DAMAGED),
+    ({"table": "limits", "rows": []}, Defect.DAMAGED),
+    ({"table": "limits", "columns": ["key", "most", "set_at"], "rows": [["a", 1]]}, Defect.DAMAGED),
+)
+
+
+async def test_what_is_not_whole_is_refused_by_the_name_of_its_defect(first: Checkpointed, tmp_path: Path) -> None:
     await first.submit()
     header = await first.manager.checkpoints.take()
-    whole = first.file(header.id).read_bytes()
-    spoiled = tmp_path / "spoiled"
-    spoiled.write_bytes(spoil(whole))  # type: ignore[operator]  # a function from bytes to bytes
+    whole, spoiled = first.file(header.id).read_bytes(), tmp_path / "spoiled"
     assert await first.manager.checkpoints.get(header.id) == header
 
     async with checkpointed_core(tmp_path / "second") as second:
-        with pytest.raises(CheckpointRefused) as refusal:
-            await second.shelf.load_file(spoiled, now=0, as_waiting=False)
-        assert refusal.value.defect is defect
-        with pytest.raises(CheckpointRefused):
-            await second.manager.checkpoints.keep(spoiled.read_bytes())
+        for spoil, defect in SPOILED:
+            spoiled.write_bytes(spoil(whole))
+            with pytest.raises(CheckpointRefused) as refusal:
+                await second.shelf.load_file(spoiled, now=0, as_waiting=False)
+            assert refusal.value.defect is defect, str(refusal.value)
+            with pytest.raises(CheckpointRefused):
+                await second.manager.checkpoints.keep(spoiled.read_bytes())
         assert await second.manager.checkpoints.all() == []
         assert await second.shelf.load_file(first.file(header.id), now=0, as_waiting=False)
 
 
-@pytest.mark.parametrize(
-    "line, defect",
-    [
-        ({"table": "rockets", "columns": [], "rows": []}, Defect.NEWER),
-        ({"table": "limits", "columns": ["key", "most", "set_at", "colour"], "rows": []}, Defect.NEWER),
-        ({"table": "limits", "columns": ["key"], "rows": [["a"]]}, Defect.DAMAGED),
-        ({"table": "limits", "rows": []}, Defect.DAMAGED),
-        ({"table": "limits", "columns": ["key", "most", "set_at"], "rows": [["a", 1]]}, Defect.DAMAGED),
-    ],
-)
-async def test_rows_that_do_not_fit_change_nothing(tmp_path: Path, line: dict[str, object], defect: Defect) -> None:
+async def test_rows_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
     path = tmp_path / "made"
     good = {"table": "limits", "columns": ["key", "most", "set_at"], "rows": [["running", 5, 1]]}
-    path.write_bytes(_file([good, line]))
 
     async with checkpointed_core(tmp_path / "second") as core:
-        with pytest.raises(CheckpointRefused) as refusal:
-            await core.shelf.load_file(path, now=0, as_waiting=False)
-        assert refusal.value.defect is defect
+        for line, defect in UNFIT:
+            path.write_bytes(_file([good, line]))
+            with pytest.raises(CheckpointRefused) as refusal:
+                await core.shelf.load_file(path, now=0, as_waiting=False)
+            assert refusal.value.defect is defect, str(refusal.value)
         assert (await core.store.look_again()).limits == {}
         await core.submit()
 
