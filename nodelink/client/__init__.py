@@ -22,6 +22,7 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
+from nodelink.client.pausing import Checkpoint, Pause, Paused, Resumed
 from nodelink.client.places import Limit, LimitHolder, LimitList, Workspace
 from nodelink.client.sync import Client
 from nodelink.client.sync_handle import TaskHandle
@@ -39,6 +40,7 @@ __all__ = [
     "AsyncTaskHandle",
     "Attempt",
     "BulkResult",
+    "Checkpoint",
     "Client",
     "Condition",
     "Event",
@@ -50,8 +52,11 @@ __all__ = [
     "LogPart",
     "Metrics",
     "OnConflict",
+    "Pause",
+    "Paused",
     "Rate",
     "Remark",
+    "Resumed",
     "RetryPolicy",
     "SchedulerStatus",
     "Stats",

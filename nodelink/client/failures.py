@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from nodelink.errors import (
     AgentNotFound,
     CannotExtend,
+    CheckpointNotFound,
     ErrorCode,
     FieldError,
     HandshakeRefused,
@@ -25,6 +26,7 @@ from nodelink.errors import (
     NotAuthenticated,
     NotBuilt,
     Overloaded,
+    ServerNotEmpty,
     SessionReplaced,
     StoreConflict,
     StoreUnavailable,
@@ -68,6 +70,8 @@ _BY_RESOURCE: Mapping[tuple[str, str], type[NodelinkError]] = {
     (ErrorCode.NOT_FOUND, "agent"): AgentNotFound,
     (ErrorCode.NOT_FOUND, "workspace"): WorkspaceNotFound,
     (ErrorCode.CONFLICT, "workspace"): WorkspaceConflict,
+    (ErrorCode.NOT_FOUND, "checkpoint"): CheckpointNotFound,
+    (ErrorCode.CONFLICT, "checkpoint"): ServerNotEmpty,
 }
 """Those whose code is also another's, by what the answer says that they are about."""
 

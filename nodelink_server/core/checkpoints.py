@@ -12,15 +12,16 @@ from typing import Protocol
 import structlog
 
 from nodelink.checkpoint import CheckpointHeader
-from nodelink.errors import CallerError, FieldError, NotBuilt, StoreError
+from nodelink.errors import CallerError, CheckpointNotFound, FieldError, InvalidTask, NotBuilt, StoreError
+from nodelink_server.core.pauses import SCHEDULER
 from nodelink_server.core.ports import Boot, Clock
 from nodelink_server.core.tally import Tally
 
 PAUSE = "pause"
 ASKED = "asked"
 INTERVAL = "interval"
-MOST_IN_ANSWER = 4 * 1024 * 1024
-"""Checkpoints up to this size are part of the answer to a pause."""
+MOST_IN_ANSWER = 3 * 1024 * 1024
+"""Checkpoints up to this size are part of the answer to a pause: 4 MiB as text."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,8 +38,8 @@ class Shelf(Protocol):
     async def verify(self, checkpoint_id: str) -> CheckpointHeader:
         """One that is whole. Raises `CheckpointNotFound`, `CheckpointRefused`."""
 
-    async def content(self, checkpoint_id: str) -> bytes:
-        """A file as it is. Raises `CheckpointNotFound`."""
+    async def content(self, checkpoint_id: str, offset: int = 0, most: int | None = None) -> bytes:
+        """A file as it is, or a part of it. Raises `CheckpointNotFound`."""
 
     async def keep(self, content: bytes) -> CheckpointHeader:
         """Put one of another server here. Raises `CheckpointRefused`."""
@@ -107,12 +108,25 @@ class Checkpoints:
         return await self._shelf.all()
 
     async def get(self, checkpoint_id: str) -> CheckpointHeader:
+        """What one says of itself. Raises `CheckpointNotFound`."""
+        found = next((one for one in await self.all() if one.id == checkpoint_id), None)
+        if found is None:
+            raise CheckpointNotFound(f"there is no checkpoint {checkpoint_id[:64]!r}")
+        return found
+
+    async def verify(self, checkpoint_id: str) -> CheckpointHeader:
         """One that is whole. Raises `CheckpointNotFound`, `CheckpointRefused`."""
         return await self._shelf.verify(checkpoint_id)
 
-    async def content(self, checkpoint_id: str) -> bytes:
-        """A file as it is. Raises `CheckpointNotFound`."""
-        return await self._shelf.content(checkpoint_id)
+    async def small_content(self, header: CheckpointHeader | None) -> bytes:
+        """The file of one that fits into an answer; empty: it does not, or there is none."""
+        if header is None or header.size > MOST_IN_ANSWER:
+            return b""
+        return await self.content(header.id)
+
+    async def content(self, checkpoint_id: str, offset: int = 0, most: int | None = None) -> bytes:
+        """A file as it is, or a part of it. Raises `CheckpointNotFound`."""
+        return await self._shelf.content(checkpoint_id, offset, most)
 
     async def keep(self, content: bytes) -> CheckpointHeader:
         """Take over one of another server. Raises `CheckpointRefused`, `StoreUnavailable`."""
@@ -166,3 +180,13 @@ class Checkpoints:
             running=0,
             tasks=0,
         )
+
+
+def check_load(scope: str, *, checkpoint_id: str, content: bytes, as_waiting: bool) -> None:
+    """Refuse what does not go together in a resumption from a checkpoint. Raises `InvalidTask`."""
+    if checkpoint_id and content:
+        raise InvalidTask(FieldError("checkpoint", "give the id of a checkpoint or its content, not both"))
+    if as_waiting and not (checkpoint_id or content):
+        raise InvalidTask(FieldError("as_waiting", "says how a checkpoint is loaded, and none is given"))
+    if (checkpoint_id or content) and scope != SCHEDULER:
+        raise InvalidTask(FieldError("checkpoint", "the whole scheduler goes on from one, not a pool or a type"))

@@ -32,7 +32,7 @@ from nodelink_server.core.agents import AgentView
 from nodelink_server.core.assembly import Options, Rooms
 from nodelink_server.core.bulk import BulkOrder, BulkOutcome
 from nodelink_server.core.changes import cancelled_by_caller
-from nodelink_server.core.checkpoints import PAUSE, Shelf
+from nodelink_server.core.checkpoints import PAUSE, Shelf, check_load
 from nodelink_server.core.decisions import Resolution
 from nodelink_server.core.extensions import NewLimits
 from nodelink_server.core.handshake import Hello
@@ -343,6 +343,27 @@ class TaskManager:
         except StoreError as error:
             log.error("checkpoint_failed", error=error.message)
             return pause, None
+
+    async def resume_from(
+        self,
+        scope: str,
+        *,
+        checkpoint_id: str = "",
+        content: bytes = b"",
+        as_waiting: bool = False,
+        reason: str = "",
+        by: str = "local",
+    ) -> tuple[bool, bool]:
+        """Resume, if one is given from a checkpoint that is kept here, or from the file of another server's.
+
+        Returns whether it was paused, and whether a checkpoint was loaded now. Raises as `resume` and
+        `load_checkpoint`; then it stays paused.
+        """
+        check_load(scope, checkpoint_id=checkpoint_id, content=content, as_waiting=as_waiting)
+        if content:
+            checkpoint_id = (await self.checkpoints.keep(content)).id
+        loaded = bool(checkpoint_id) and await self.load_checkpoint(checkpoint_id, as_waiting=as_waiting)
+        return await self.resume(scope, reason=reason, by=by), loaded
 
     async def load_checkpoint(self, checkpoint_id: str, *, as_waiting: bool = False) -> bool:
         """Go on from a checkpoint of another server, in one that is paused and has never had a task. Returns whether it

@@ -16,10 +16,12 @@ from google.rpc import error_details_pb2, status_pb2
 
 from nodelink.errors import (
     AgentNotFound,
+    CheckpointNotFound,
     ErrorCode,
     HandshakeRefused,
     InvalidTask,
     NodelinkError,
+    ServerNotEmpty,
     TaskNotFound,
     TaskNotInDoubt,
     WorkspaceConflict,
@@ -70,6 +72,8 @@ RESOURCES: Mapping[type[NodelinkError], str] = {
     AgentNotFound: "agent",
     WorkspaceNotFound: "workspace",
     WorkspaceConflict: "workspace",
+    CheckpointNotFound: "checkpoint",
+    ServerNotEmpty: "checkpoint",
 }
 """What an error is about that has its code in common with others."""
 

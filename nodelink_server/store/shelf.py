@@ -28,7 +28,7 @@ from nodelink_server.store.numbering import Counters
 from nodelink_server.store.sql import SqlStore
 
 SUFFIX = ".checkpoint"
-_PART = ".part"
+_UNFINISHED = ".part"
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 log = structlog.get_logger(__name__)
@@ -73,9 +73,9 @@ class Shelf:
         """A checkpoint that is whole. Raises `CheckpointNotFound`, `CheckpointRefused`."""
         return await self._do(partial(self._verify, checkpoint_id))
 
-    async def content(self, checkpoint_id: str) -> bytes:
-        """A file as it is. Raises `CheckpointNotFound`."""
-        return await self._do(self._path(checkpoint_id).read_bytes, checkpoint_id)
+    async def content(self, checkpoint_id: str, offset: int = 0, most: int | None = None) -> bytes:
+        """A file as it is, or a part of it. Raises `CheckpointNotFound`."""
+        return await self._do(partial(_part, self._path(checkpoint_id), offset, most), checkpoint_id)
 
     async def keep(self, content: bytes) -> CheckpointHeader:
         """Put a checkpoint of another server on the shelf. Raises `CheckpointRefused`, `StoreUnavailable`."""
@@ -91,7 +91,7 @@ class Shelf:
 
     async def load_file(self, path: Path, *, now: int, as_waiting: bool) -> bool:
         """Load any file. False: it was loaded before, and nothing is done."""
-        header = await self._do(partial(self._verified, path), path.name)
+        header = await self._do(partial(self._verified, path), path.name.removesuffix(SUFFIX))
 
         def do(connection: Connection, counters: Counters) -> Counters:
             with path.open("rb") as file:
@@ -133,7 +133,7 @@ class Shelf:
     def _written(self, checkpoint_id: str) -> Iterator[BinaryIO]:
         """A file that is there as a whole, or not at all."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = self._directory / f"{checkpoint_id}{_PART}"
+        part = self._directory / f"{checkpoint_id}{_UNFINISHED}"
         try:
             part.touch(0o600, exist_ok=False)
             with part.open("w+b") as file:
@@ -157,7 +157,7 @@ class Shelf:
         """Let go of the oldest, and of what a killed server has begun."""
         for header in self._all()[keep:]:
             self._path(header.id).unlink(missing_ok=True)
-        for part in self._directory.glob(f"*{_PART}"):
+        for part in self._directory.glob(f"*{_UNFINISHED}"):
             part.unlink(missing_ok=True)
 
     def _all(self) -> Sequence[CheckpointHeader]:
@@ -182,7 +182,7 @@ class Shelf:
 
     def _keep(self, content: bytes) -> CheckpointHeader:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        arrived = self._directory / f"arrived{_PART}"
+        arrived = self._directory / f"arrived{_UNFINISHED}"
         try:
             arrived.write_bytes(content)
             arrived.chmod(0o600)
@@ -197,3 +197,9 @@ class Shelf:
         if not _ID.fullmatch(checkpoint_id):
             raise CheckpointNotFound(f"there is no checkpoint {checkpoint_id[:64]!r}")
         return self._directory / f"{checkpoint_id}{SUFFIX}"
+
+
+def _part(path: Path, offset: int, most: int | None) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read() if most is None else file.read(most)

@@ -13,6 +13,7 @@ from nodelink_server.profile import Profiler
 from nodelink_server.web import (
     agents,
     bulk,
+    checkpoints,
     events,
     health,
     limits,
@@ -35,7 +36,7 @@ from nodelink_server.web.target import PlaceTable, TargetGate
 from nodelink_server.web.unbuilt import unbuilt_pages, unbuilt_routes
 
 PREFIX = "/api/v1"
-_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, stats, workspaces, limits)
+_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, checkpoints, stats, workspaces, limits)
 
 
 def create_app(

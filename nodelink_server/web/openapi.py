@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from nodelink_server.web.bodies import BatchItem
 from nodelink_server.web.catalogue import EVERYWHERE, OPERATIONS, Entry, Forms, Refusal
 from nodelink_server.web.errors import PROBLEM_TYPE, phrase
-from nodelink_server.web.examples import AGENT_ID, LIMIT, TASK_ID, WORKSPACE
+from nodelink_server.web.examples import AGENT_ID, CHECKPOINT_ID, LIMIT, TASK_ID, WORKSPACE
 from nodelink_server.web.shapes import ProblemJson
 
 Json = dict[str, Any]
@@ -34,7 +34,8 @@ TAGS: Mapping[str, str] = {
     "tasks": "What is to be done, and what became of it.",
     "events": "What happens, as it happens. `GET /api/v1/ws` tells the same over a WebSocket, as docs/events.md says.",
     "agents": "Who does it.",
-    "scheduler": "What waits, and what runs.",
+    "scheduler": "What waits, what runs, and what is paused.",
+    "checkpoints": "Snapshots of what waits and runs, with which another server can go on.",
     "stats": "What was done, how fast and how well.",
     "workspaces": "Where tasks run that belong together, one at a time.",
     "limits": "How many tasks may be with agents at a time.",
@@ -59,6 +60,7 @@ _PATH_EXAMPLES: Mapping[str, str] = {
     "agent_id": AGENT_ID,
     "name": WORKSPACE["name"],
     "limit_name": LIMIT["name"],
+    "checkpoint_id": CHECKPOINT_ID,
 }
 
 

@@ -15,8 +15,6 @@ UNBUILT_PATHS: tuple[str, ...] = (
     "/tasks/{task_id}/artifacts/{name}",
     "/agents/{agent_id}/schedule",
     "/agents/{agent_id}/schedule/run",
-    "/scheduler/pause",
-    "/scheduler/resume",
     "/workspaces/{name}/state",
 )
 """Below the prefix."""
@@ -28,7 +26,6 @@ UNBUILT_TREES: tuple[str, ...] = (
     "workflows",
     "fanouts",
     "dead-letters",
-    "checkpoints",
     "tokens",
     "audit",
 )

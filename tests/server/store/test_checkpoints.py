@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -275,7 +276,7 @@ async def test_the_newest_are_kept_and_one_is_taken_now_and_then_if_anything_has
         for _ in range(3):
             last = core.manager.checkpoints.last
             await core.submit()
-            await eventually(lambda last=last: core.manager.checkpoints.last != last)
+            await eventually(partial(_has_other, core, last))
         kept = await core.manager.checkpoints.all()
         assert len(kept) == 2
         assert kept[0] == core.manager.checkpoints.last
@@ -332,7 +333,7 @@ async def test_what_is_not_whole_is_refused_by_the_name_of_its_defect(first: Che
     await first.submit()
     header = await first.manager.checkpoints.take()
     whole, spoiled = first.file(header.id).read_bytes(), tmp_path / "spoiled"
-    assert await first.manager.checkpoints.get(header.id) == header
+    assert await first.manager.checkpoints.verify(header.id) == header
 
     async with checkpointed_core(tmp_path / "second") as second:
         for spoil, defect in SPOILED:
@@ -348,7 +349,7 @@ async def test_what_is_not_whole_is_refused_by_the_name_of_its_defect(first: Che
 
 async def test_rows_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
     path = tmp_path / "made"
-    good = {"table": "limits", "columns": ["key", "most", "set_at"], "rows": [["running", 5, 1]]}
+    good: dict[str, object] = {"table": "limits", "columns": ["key", "most", "set_at"], "rows": [["running", 5, 1]]}
 
     async with checkpointed_core(tmp_path / "second") as core:
         for line, defect in UNFIT:
@@ -364,6 +365,8 @@ async def test_a_checkpoint_that_is_not_there_is_not_found(first: Checkpointed) 
     for name in ("nothing", "../nodelink.db", ""):
         with pytest.raises(CheckpointNotFound):
             await first.manager.checkpoints.get(name)
+        with pytest.raises(CheckpointNotFound):
+            await first.manager.checkpoints.verify(name)
         with pytest.raises(CheckpointNotFound):
             await first.manager.checkpoints.content(name)
 
@@ -387,10 +390,24 @@ def _file(lines: list[dict[str, object]]) -> bytes:
 
 
 def _header() -> CheckpointHeader:
-    numbers = dict.fromkeys(
-        ("start_number", "control_ms", "revision", "last_key", "taken_at", "waiting", "running", "tasks"), 1
+    return CheckpointHeader(
+        id="c1",
+        cluster_id="",
+        start_number=1,
+        control_ms=1,
+        revision=1,
+        last_key=1,
+        taken_at=1,
+        why="asked",
+        complete=False,
+        waiting=1,
+        running=1,
+        tasks=1,
     )
-    return CheckpointHeader(id="c1", cluster_id="", why="asked", complete=False, **numbers)
+
+
+def _has_other(core: Checkpointed, last: CheckpointHeader | None) -> bool:
+    return core.manager.checkpoints.last != last
 
 
 async def _is(core: Checkpointed, task_id: str, status: TaskStatus) -> bool:
