@@ -321,6 +321,10 @@ class TaskManager:
         """What was done over a time, how fast and how well. Raises `InvalidTask`, which names the wrong field."""
         return await self.rooms.reports.stats(query)
 
+    def pauses(self) -> Sequence[Pause]:
+        """What is paused: that of the scheduler first."""
+        return self.rooms.pauses.all()
+
     async def pause(self, scope: str, *, reason: str = "", by: str = "local") -> Pause:
         """Let nothing new start in a scope (`core/pauses.py`). Durable when it returns.
 
