@@ -112,6 +112,18 @@ class WorkspaceNotFound(CallerError):
     code = ErrorCode.NOT_FOUND
 
 
+class CheckpointNotFound(CallerError):
+    """There is no such checkpoint."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class ServerNotEmpty(CallerError):
+    """A checkpoint can only be loaded by a server that has never had a task."""
+
+    code = ErrorCode.CONFLICT
+
+
 class WorkspaceConflict(CallerError):
     """There is a workspace of this name already, or live tasks name it that is to go."""
 

@@ -21,8 +21,6 @@ LEAST_LEASE = 10.0
 
 UNBUILT = (
     "NODELINK_SCHEDULE_MAX_RUNNING",
-    "NODELINK_CHECKPOINT_INTERVAL",
-    "NODELINK_SCHEDULER_START",
     "NODELINK_CLEANUP_AGE",
 )
 """Published settings that this version does not know yet. They are refused by name, never ignored."""
@@ -216,6 +214,41 @@ class ServerSettings:
         parse=parse_assignment,
         table=True,
         default_factory=AssignmentDelays,
+    )
+    scheduler_start: str = setting(
+        "running: as it was left; paused: nothing new starts until somebody resumes the scheduler",
+        env="NODELINK_SCHEDULER_START",
+        flag="--scheduler-start",
+        parse=one_of("running", "paused"),
+        default="running",
+    )
+    checkpoint_interval: float = setting(
+        "how often a checkpoint is taken, if anything has changed",
+        env="NODELINK_CHECKPOINT_INTERVAL",
+        flag="--checkpoint-interval",
+        parse=seconds(1, 7 * DAY),
+        default=300.0,
+    )
+    checkpoints_kept: int = setting(
+        "how many checkpoints are kept; of more, the oldest go",
+        env="NODELINK_CHECKPOINTS_KEPT",
+        flag="--checkpoints-kept",
+        parse=whole_number(1, 1_000),
+        default=3,
+    )
+    load_checkpoint: str = setting(
+        "a checkpoint's file with which a database begins that has never had a task",
+        env="NODELINK_LOAD_CHECKPOINT",
+        flag="--load-checkpoint",
+        default="",
+    )
+    load_as_waiting: bool = setting(
+        "of the checkpoint that is loaded, tasks that were with agents wait again, whatever their class:"
+        " only right if none of them runs any more",
+        env="NODELINK_LOAD_AS_WAITING",
+        flag="--load-as-waiting",
+        parse=yes_or_no,
+        default=False,
     )
     otlp_endpoint: str = setting(
         "where spans are sent by OTLP over gRPC, as http://host:4317; none if not given",

@@ -29,6 +29,7 @@ PURE = frozenset(
     {
         *("nodelink.task", "nodelink.errors", "nodelink.backoff", "nodelink.values"),
         *("nodelink.durations", "nodelink.quantities", "nodelink.selectors", "nodelink.taken"),
+        "nodelink.checkpoint",
     }
 )
 SHARED = PURE | {"nodelink"}
@@ -43,6 +44,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "nodelink.task": frozenset({"nodelink.values"}),
     "nodelink.errors": frozenset(),
     "nodelink.backoff": frozenset(),
+    "nodelink.checkpoint": frozenset({"nodelink.errors"}),
     "nodelink.durations": frozenset(),
     "nodelink.quantities": frozenset(),
     "nodelink.selectors": frozenset(),

@@ -24,6 +24,7 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
+from nodelink.client.pausing import Checkpoint, Pause, Paused, Resumed
 from nodelink.client.places import Limit, LimitHolder, LimitList, LimitWaiter, Workspace
 from nodelink.client.sync import Client
 from nodelink.client.sync_handle import TaskHandle
@@ -44,6 +45,7 @@ __all__ = [
     "Attempt",
     "BlobRef",
     "BulkResult",
+    "Checkpoint",
     "Client",
     "Condition",
     "Event",
@@ -57,8 +59,11 @@ __all__ = [
     "LogPart",
     "Metrics",
     "OnConflict",
+    "Pause",
+    "Paused",
     "Rate",
     "Remark",
+    "Resumed",
     "RetryPolicy",
     "SchedulerStatus",
     "Stats",

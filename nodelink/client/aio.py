@@ -46,6 +46,7 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
+from nodelink.client.pausing import Checkpoint, Paused, Resumed
 from nodelink.client.places import Limit, LimitList, Workspace
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.client.window import DEFAULT_WINDOW, Window
@@ -375,6 +376,49 @@ class AsyncClient:
     async def remove_limit(self, name: str) -> Limit:
         """Let there be no such limit any more."""
         return await self._calls.ask(asks.remove_limit(name))
+
+    # --- pauses and checkpoints -------------------------------------------------------------------------------------
+
+    async def pause(self, *, pool: str = "", type: str = "", reason: str = "") -> Paused:
+        """Let nothing new start: at all, in a pool, or of a type. What runs goes on. A checkpoint is taken."""
+        return await self._calls.ask(asks.pause(pool=pool, type=type, reason=reason))
+
+    async def resume(
+        self,
+        *,
+        pool: str = "",
+        type: str = "",
+        reason: str = "",
+        checkpoint: str | bytes | None = None,
+        as_waiting: bool = False,
+    ) -> Resumed:
+        """End a pause; before that, a server that has never had a task goes on from a `checkpoint`, if one is given: by
+        its id there, or as the bytes of its file. `as_waiting`: what ran when it was taken waits again.
+
+        Raises `CheckpointNotFound`, `ServerNotEmpty`; `InvalidTask`, which names the defect of what is no checkpoint.
+        """
+        return await self._calls.ask(
+            asks.resume(pool=pool, type=type, reason=reason, checkpoint=checkpoint, as_waiting=as_waiting)
+        )
+
+    async def take_checkpoint(self) -> Checkpoint:
+        """Take a checkpoint of what waits and runs now."""
+        return await self._calls.ask(asks.take_checkpoint())
+
+    async def checkpoints(self) -> Sequence[Checkpoint]:
+        """The checkpoints that are kept, the newest first."""
+        return await self._calls.ask(asks.checkpoints())
+
+    async def verify_checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """Have a checkpoint read through. Raises `CheckpointNotFound`; `InvalidTask`, which names its defect."""
+        return await self._calls.ask(asks.verify_checkpoint(checkpoint_id))
+
+    async def checkpoint_parts(self, checkpoint_id: str) -> AsyncGenerator[bytes, None]:
+        """The file of a checkpoint, part by part. Raises `CheckpointNotFound`."""
+        offset = 0
+        while part := await self._calls.ask(asks.checkpoint_part(checkpoint_id, offset)):
+            offset += len(part)
+            yield part
 
     def _open_stream(self) -> Any:
         call: Any = self._connection.stubs.tasks.StreamSubmitTasks  # which takes no requests here: they are written

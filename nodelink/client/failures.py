@@ -14,6 +14,7 @@ from nodelink.errors import (
     BlobConflict,
     BlobNotFound,
     CannotExtend,
+    CheckpointNotFound,
     DigestMismatch,
     ErrorCode,
     FieldError,
@@ -29,6 +30,7 @@ from nodelink.errors import (
     NotBuilt,
     Overloaded,
     QuotaExceeded,
+    ServerNotEmpty,
     SessionReplaced,
     StateChanged,
     StateUnguarded,
@@ -80,6 +82,8 @@ _BY_RESOURCE: Mapping[tuple[str, str], type[NodelinkError]] = {
     (ErrorCode.CONFLICT, "workspace"): WorkspaceConflict,
     (ErrorCode.NOT_FOUND, "blob"): BlobNotFound,
     (ErrorCode.CONFLICT, "blob"): BlobConflict,
+    (ErrorCode.NOT_FOUND, "checkpoint"): CheckpointNotFound,
+    (ErrorCode.CONFLICT, "checkpoint"): ServerNotEmpty,
 }
 """Those whose code is also another's, by what the answer says that they are about."""
 

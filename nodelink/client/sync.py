@@ -39,6 +39,7 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
+from nodelink.client.pausing import Checkpoint, Paused, Resumed
 from nodelink.client.places import Limit, LimitList, Workspace
 from nodelink.client.sync_artifacts import Artifacts, States
 from nodelink.client.sync_calls import Calls
@@ -373,6 +374,49 @@ class Client:
     def remove_limit(self, name: str) -> Limit:
         """Let there be no such limit any more."""
         return self._calls.ask(asks.remove_limit(name))
+
+    # --- pauses and checkpoints -------------------------------------------------------------------------------------
+
+    def pause(self, *, pool: str = "", type: str = "", reason: str = "") -> Paused:
+        """Let nothing new start: at all, in a pool, or of a type. What runs goes on. A checkpoint is taken."""
+        return self._calls.ask(asks.pause(pool=pool, type=type, reason=reason))
+
+    def resume(
+        self,
+        *,
+        pool: str = "",
+        type: str = "",
+        reason: str = "",
+        checkpoint: str | bytes | None = None,
+        as_waiting: bool = False,
+    ) -> Resumed:
+        """End a pause; before that, a server that has never had a task goes on from a `checkpoint`, if one is given: by
+        its id there, or as the bytes of its file. `as_waiting`: what ran when it was taken waits again.
+
+        Raises `CheckpointNotFound`, `ServerNotEmpty`; `InvalidTask`, which names the defect of what is no checkpoint.
+        """
+        return self._calls.ask(
+            asks.resume(pool=pool, type=type, reason=reason, checkpoint=checkpoint, as_waiting=as_waiting)
+        )
+
+    def take_checkpoint(self) -> Checkpoint:
+        """Take a checkpoint of what waits and runs now."""
+        return self._calls.ask(asks.take_checkpoint())
+
+    def checkpoints(self) -> Sequence[Checkpoint]:
+        """The checkpoints that are kept, the newest first."""
+        return self._calls.ask(asks.checkpoints())
+
+    def verify_checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """Have a checkpoint read through. Raises `CheckpointNotFound`; `InvalidTask`, which names its defect."""
+        return self._calls.ask(asks.verify_checkpoint(checkpoint_id))
+
+    def checkpoint_parts(self, checkpoint_id: str) -> Generator[bytes, None, None]:
+        """The file of a checkpoint, part by part. Raises `CheckpointNotFound`."""
+        offset = 0
+        while part := self._calls.ask(asks.checkpoint_part(checkpoint_id, offset)):
+            offset += len(part)
+            yield part
 
 
 def _release(sender: Sender, connection: Connection) -> None:

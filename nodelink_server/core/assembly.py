@@ -21,6 +21,7 @@ from nodelink_server.core.blobs import Blobs
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.bulk import Bulk
 from nodelink_server.core.channel import ResponseChannel
+from nodelink_server.core.checkpoints import Checkpoints, Shelf
 from nodelink_server.core.cleanup import Cleanup
 from nodelink_server.core.clock import ControlTime
 from nodelink_server.core.consequences import Consequences
@@ -44,6 +45,8 @@ from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.lookup import Lookup
 from nodelink_server.core.losses import Losses
 from nodelink_server.core.observer import Observer
+from nodelink_server.core.pauses import Pauses
+from nodelink_server.core.pausing import Pausing
 from nodelink_server.core.ports import Change, Clock, Store
 from nodelink_server.core.priorities import Priorities
 from nodelink_server.core.processor import Final, ResponseProcessor
@@ -54,6 +57,7 @@ from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.replacing import Replacing
 from nodelink_server.core.reports import Reports
 from nodelink_server.core.retries import Retries
+from nodelink_server.core.reviving import Reviving
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
@@ -90,6 +94,9 @@ class Options:
     assignment: AssignmentDelays = field(default_factory=AssignmentDelays)
     blob_quota: int = 10 << 30
     blob_retention: float = 7 * 24 * 3600.0
+    start_paused: bool = False
+    checkpoint_interval: float = 300.0
+    checkpoints_kept: int = 3
 
 
 class Rooms:
@@ -102,8 +109,10 @@ class Rooms:
         new_id: Callable[[], str],
         options: Options,
         observer: Observer | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._store = store
+        self._shelf = shelf
         self._clock = clock
         self._new_id = new_id
         self._options = options
@@ -156,6 +165,36 @@ class Rooms:
         return Limits(self.control, max_running=self._options.max_running, on_room=self._gate_opened)
 
     @cached_property
+    def pauses(self) -> Pauses:
+        return Pauses()
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(
+            shelf=self._shelf,
+            clock=self._clock,
+            new_id=self._new_id,
+            tally=self.tally,
+            interval=self._options.checkpoint_interval,
+            kept=self._options.checkpoints_kept,
+        )
+
+    @cached_property
+    def reviving(self) -> Reviving:
+        return Reviving(losses=self.losses, ranking=self.ranking)
+
+    @cached_property
+    def pausing(self) -> Pausing:
+        return Pausing(
+            pauses=self.pauses,
+            ledger=self.ledger,
+            errands=self.errands,
+            clock=self._clock,
+            withdraw=self.grants.withdraw_paused,
+            look_over=self.scheduler.look_over,
+        )
+
+    @cached_property
     def leases(self) -> Leases:
         return Leases(registry=self.registry, control=self.control, patience=self._options.patience)
 
@@ -181,6 +220,7 @@ class Rooms:
             limits=self.limits,
             fairness=self.fairness,
             sends=self.sends,
+            pauses=self.pauses,
         )
 
     @cached_property
@@ -479,6 +519,8 @@ class Rooms:
             scheduler=self.scheduler,
             levels=Levels(store=self._store, clock=self._clock),
             limits=self.limits,
+            pauses=self.pauses,
+            checkpoints=self.checkpoints,
             leases=self.leases,
             clock=self._clock,
             sends=self.sends,
@@ -524,6 +566,7 @@ class Rooms:
             agents=self.agents,
             scheduler=self.scheduler,
             limits=self.limits,
+            pauses=self.pauses,
             tally=self.tally,
             clock=self._clock,
             sends=self.sends,

@@ -16,6 +16,7 @@ from nodelink.task import AttemptRef, Execution, StartCommand, TaskRequest, Task
 from nodelink_server.core.changes import changed
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.limits import Limits, keys_of
+from nodelink_server.core.needs import shape_of
 from nodelink_server.core.offers import Offer, Offers
 from nodelink_server.core.ports import Change, Clock, EventName, Store
 from nodelink_server.core.ranking import Standing
@@ -131,9 +132,11 @@ class Grants:
         if session.drained:
             self._return(session, tasks)
             return
-        to_grant, unfit = [], []
+        to_grant, unfit, held = [], [], []
         for task in tasks:
-            if self.is_offered(session, task):
+            if self._scheduler.is_paused(shape_of(task)):
+                held.append(task)
+            elif self.is_offered(session, task):
                 self._offer(session, task)
             elif task.execution is Execution.EXCLUSIVE:
                 unfit.append(task)
@@ -141,6 +144,8 @@ class Grants:
                 to_grant.append(task)
         if to_grant:
             self._grant(session, to_grant)
+        if held:  # it was paused while they were being prepared
+            self._return(session, held)
         if unfit:  # its protocol cannot start them safely
             session.types.difference_update({task.spec.type for task in unfit})
             self._return(session, unfit)
@@ -210,12 +215,23 @@ class Grants:
         """A session's agent is to be empty: what provably has not begun there waits again."""
         self._take_back(session.number, session.take_unsent())
         for ref in self.offers.of_session(session):
-            task = self.offers.take(ref, session)
-            assert task is not None
-            self._tally.offers["drained"] += 1
-            session.withdraw(ref)
-            self._wait_again([task])
-            _let_go(session, task)
+            self._withdraw(ref, "drained")
+
+    def withdraw_paused(self) -> None:
+        """Take back the offers of what has been paused. What is accepted by now is being granted, and runs."""
+        for ref, task in self.offers.all():
+            if self._scheduler.is_paused(shape_of(task)):
+                self._withdraw(ref, "paused")
+
+    def _withdraw(self, ref: AttemptRef, why: str) -> None:
+        """Take back an open offer: its task waits again."""
+        session = self.offers.session_of(ref)
+        task = self.offers.take(ref, session)
+        assert task is not None
+        self._tally.offers[why] += 1
+        session.withdraw(ref)
+        self._wait_again([task])
+        _let_go(session, task)
 
     def end_session(self, session: AgentSession) -> None:
         """A session is over: what was offered to it waits again."""
@@ -228,15 +244,10 @@ class Grants:
     def withdraw_unanswered(self) -> None:
         """Take back the offers that an agent has left unanswered for too long."""
         for ref in self.offers.unanswered(self._clock.monotonic()):
-            session = self.offers.session_of(ref)
-            task = self.offers.take(ref, session)
-            assert task is not None
-            self._tally.offers["unanswered"] += 1
-            log.warning("offer_unanswered", task_id=task.id, agent_id=session.agent_id)
-            session.withdraw(ref)
-            self._scheduler.send_failed([task.id], session.agent_id)
-            self._wait_again([task])
-            _let_go(session, task)
+            agent_id = self.offers.session_of(ref).agent_id
+            log.warning("offer_unanswered", task_id=ref.task_id, agent_id=agent_id)
+            self._scheduler.send_failed([ref.task_id], agent_id)
+            self._withdraw(ref, "unanswered")
 
     def feeding_since(self) -> float | None:
         """When the oldest grant that is being prepared was begun, in monotonic seconds; None: none is."""

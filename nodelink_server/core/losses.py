@@ -66,10 +66,10 @@ class Losses:
         """
         if task.execution is Execution.REPLAYABLE:
             return self._lost_replayable(task, now=now, died=died)
-        if task.execution is Execution.ONCE:
-            return changed(task, lost(task, message=why, now=now), EventName.TASK_LOST)
         if task.status is TaskStatus.UNKNOWN:
             return None
+        if task.execution is Execution.ONCE:
+            return changed(task, lost(task, message=why, now=now), EventName.TASK_LOST)
         return changed(
             task,
             doubted(task, message=why),

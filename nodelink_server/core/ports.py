@@ -15,6 +15,7 @@ from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
 from nodelink_server.core.attempt import Hold, Superseded
 from nodelink_server.core.blob_ports import BlobStore
+from nodelink_server.core.pauses import Pause, PauseStep
 from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import LateResult, Remark, TaskRecord
@@ -59,6 +60,7 @@ class EventName(StrEnum):
     AGENT_DRAINED = "agent.drained"
     AGENT_ERROR = "agent.error"
     ALERT_RAISED = "alert.raised"
+    SCHEDULER_STATUS = "scheduler.status"
     HELLO = "hello"
     RESET = "reset"
 
@@ -304,6 +306,20 @@ class Batch:
     statistics: Sequence[StatsRow] = ()
     evidence: Sequence[Evidence] = ()
     deeds: Sequence[Deed] = ()
+    pauses: Sequence[PauseStep] = ()
+    revived: str = ""
+    """The loaded checkpoint of which all that ran is dealt with by this commit; empty: none."""
+
+
+class LoadedCheckpoint(NamedTuple):
+    """A checkpoint that this database was begun with. `start_number`: how often its own server had started.
+
+    `as_waiting`: a person says that nothing of what ran when it was taken runs any more.
+    """
+
+    id: str
+    start_number: int
+    as_waiting: bool
 
 
 class Replay(NamedTuple):
@@ -351,6 +367,9 @@ class Boot:
     rates: Mapping[Hold, int] = field(default_factory=dict)
     lines: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     workspaces: Sequence[Workspace] = ()
+    pauses: Sequence[Pause] = ()
+    loaded: LoadedCheckpoint | None = None
+    """The checkpoint that was loaded, as long as what ran when it was taken is not dealt with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from nodelink_server.core.fairness import Fairness
 from nodelink_server.core.front import Front
 from nodelink_server.core.limits import Limits
 from nodelink_server.core.needs import parse_needs, place_of, shape_of
+from nodelink_server.core.pauses import Pauses
 from nodelink_server.core.ports import Clock, Place, Shape, Store
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.sends import Sends
@@ -69,9 +70,11 @@ class Scheduler:
         limits: Limits,
         fairness: Fairness,
         sends: Sends | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         self._sends = sends or Sends(clock)
         self._store = store
+        self._pauses = pauses or Pauses()
         self._registry = registry
         self._limits = limits
         self._fairness = fairness
@@ -91,6 +94,7 @@ class Scheduler:
         self._is_held_up = False
         """Whether a session has waited for it to be known what comes next."""
         self.paused = False
+        """Whether nothing is given away any more, whatever is paused: the server is stopping."""
         self.rounds = 0
         """How often the fronts were looked over and refilled."""
 
@@ -159,7 +163,11 @@ class Scheduler:
         """Whether there are others that wait, or will in a moment, and that a session has room for."""
         arriving = (shape for shape in self._arriving if session.fits(shape))
         waiting = (shape for shape in self._shapes_of(session) if not self._is_empty(shape)) if self._fronts else ()
-        return any(session.has_room_for(shape) for shape in chain(arriving, waiting))
+        return any(session.has_room_for(s) and not self.is_paused(s) for s in chain(arriving, waiting))
+
+    def is_paused(self, shape: Shape) -> bool:
+        """Whether somebody has paused what tasks of a shape belong to."""
+        return self._pauses.over(shape.pool, shape.type) is not None
 
     def arriving(self, shape: Shape, change: int) -> None:
         """So many more (or fewer) tasks of a shape are being committed as pending: nobody may overtake them."""
@@ -226,7 +234,8 @@ class Scheduler:
         sleeper = self._asleep.get(session)
         if sleeper is None or session.room <= 0:
             return
-        if any(session.has_room_for(shape) and not self._is_empty(shape) for shape in self._shapes_of(session)):
+        shapes = [shape for shape in self._shapes_of(session) if not self.is_paused(shape)]
+        if any(session.has_room_for(shape) and not self._is_empty(shape) for shape in shapes):
             sleeper.wake.set()
         else:
             self._push_sleeper(session)
@@ -243,7 +252,8 @@ class Scheduler:
             return tasks
         passed_over: list[str] = []
         to_load = 0
-        firsts = [(first, s) for s in self._shapes_of(session) if (first := self._bound(s)) is not None]
+        shapes = [shape for shape in self._shapes_of(session) if not self.is_paused(shape)]
+        firsts = [(first, shape) for shape in shapes if (first := self._bound(shape)) is not None]
         heapq.heapify(firsts)
         while len(tasks) < MOST_PER_LEASE and to_load < MOST_TO_LOAD and firsts:
             shape = firsts[0][1]
@@ -318,7 +328,7 @@ class Scheduler:
 
     def _pop_sleeper(self, shape: Shape) -> AgentSession | None:
         """Remove and return the best session that sleeps with room and fits."""
-        if self._limits.closed_gate(shape, None) is not None:
+        if self.is_paused(shape) or self._limits.closed_gate(shape, None) is not None:
             return None
         roster = self._roster.get(shape.pool)
         passed_over = []

@@ -41,6 +41,7 @@ class Verb(StrEnum):
     RESOLVE_COMPLETED = "resolve_completed"
     RESOLVE_FAILED = "resolve_failed"
     RERUN = "rerun"
+    REVIVE = "revive"
     CANCEL = "cancel"
     STOP = "stop"
     CONFIRM_CANCEL = "confirm_cancel"
@@ -109,6 +110,7 @@ TABLE: tuple[Move, ...] = (
     _move(Verb.RESOLVE_COMPLETED, {S.UNKNOWN}, S.COMPLETED, "a person", "audited, with a reason"),
     _move(Verb.RESOLVE_FAILED, {S.UNKNOWN}, S.FAILED, "a person", "audited, with a reason"),
     _move(Verb.RERUN, {S.UNKNOWN}, S.PENDING, "a person", "audited, with a reason; the attempt counts no more"),
+    _move(Verb.REVIVE, {S.SENT, S.IN_PROGRESS}, S.PENDING, "a person", "loads a checkpoint as waiting; audited"),
     _move(Verb.CANCEL, WAITING, S.CANCELLED, "caller", "never began"),
     _move(Verb.STOP, {S.SENT, S.IN_PROGRESS}, S.CANCELLING, "caller, timers", "granted"),
     _move(Verb.CONFIRM_CANCEL, {S.CANCELLING, S.UNKNOWN}, S.CANCELLED, "agent: result", "the tree is gone"),

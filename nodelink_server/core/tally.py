@@ -70,6 +70,9 @@ class Tally:
         self.blob_bytes: dict[str, int] = {"written": 0, "read": 0}
         """Bytes of blobs, by which way they went."""
         self.blobs_removed = 0
+        self.checkpoints: dict[str, int] = defaultdict(int)
+        """Checkpoints, by what came of them."""
+        self.checkpoint_seconds = Buckets()
 
     def count_difference(self, pool: str) -> None:
         """An agent of a pool counts otherwise than the server. Agents name pools, so these are bounded as well."""

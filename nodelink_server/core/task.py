@@ -341,6 +341,18 @@ def rerun(task: Task, *, queue_deadline: int | None) -> Task:
     )
 
 
+def revived(task: Task, *, queue_deadline: int | None) -> Task:
+    """A granted task of a checkpoint of which a person says that nothing of it runs any more: it waits again."""
+    return evolve(
+        task,
+        status=target(task.status, Verb.REVIVE),
+        reason=Reason.AGENT,
+        message="",
+        attempt=None,
+        queue_deadline=queue_deadline,
+    )
+
+
 def stop_wanted(task: Task, *, stop: Stop) -> Task:
     """A task in doubt that shall stop, should its agent have it after all."""
     return evolve(task, stop=stop)

@@ -94,6 +94,12 @@ class Timers:
         self.rounds = 0
         """How many steps of ticks have been done."""
 
+    def look_anew(self) -> None:
+        """The database holds other tasks than before."""
+        self._due, self._retrying = Front(WINDOW, all_behind=True), Front(WINDOW, all_behind=True)
+        self._deadlines, self._totals = Front(WINDOW, all_behind=True), Front(WINDOW, all_behind=True)
+        self._wake.set()
+
     # -- what is to be timed ------------------------------------------------------------------------------------------
 
     def delayed(self, task: Task) -> None:

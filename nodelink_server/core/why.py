@@ -21,6 +21,7 @@ from nodelink_server.core.clock import moment_text
 from nodelink_server.core.grants import FIRST_LEASED_PROTOCOL
 from nodelink_server.core.limits import Limits, name_of
 from nodelink_server.core.needs import needs_of, place_of, shape_of
+from nodelink_server.core.pauses import Pauses, parts_of
 from nodelink_server.core.ports import AgentRecord, Clock, Store
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.sends import Sends
@@ -115,6 +116,7 @@ class Explanations:
         agents: AgentRegistry,
         scheduler: Scheduler,
         limits: Limits,
+        pauses: Pauses,
         tally: Tally,
         clock: Clock,
         sends: Sends,
@@ -124,6 +126,7 @@ class Explanations:
         self._agents = agents
         self._scheduler = scheduler
         self._limits = limits
+        self._pauses = pauses
         self._tally = tally
         self._clock = clock
 
@@ -160,13 +163,12 @@ class Explanations:
             ruled_out=ruled_out,
             ahead=ahead,
             starts_in=0.0 if blocking is None and any(one.fits for one in agents) else self._estimate(task, own, ahead),
-            remedies=tuple(_remedies(task, own, agents, ruled_out)),
+            remedies=(*self._resumptions(task), *_remedies(task, own, agents, ruled_out)),
         )
 
     def _conditions(self, task: Task) -> Iterator[Verdict]:
         """What must hold wherever it is to run."""
-        paused = self._scheduler.paused
-        yield Verdict("scheduler", not paused, "the scheduler is paused" if paused else "")
+        yield self._is_going(task.spec.pool, (task.spec.type,))
         failed = self._sends.rest_of(task.id)
         if failed is not None:
             times = "once" if failed.times == 1 else f"{failed.times} times in a row"
@@ -177,6 +179,23 @@ class Explanations:
             is_free = lacking is None or lacking[0] != condition
             if names or not is_free:
                 yield Verdict(condition.value, is_free, "" if is_free or lacking is None else lacking[1])
+
+    def _is_going(self, pool: str, types: Sequence[str]) -> Verdict:
+        """Whether the scheduler gives away what is of a pool and of any of these types."""
+        if self._scheduler.paused:
+            return Verdict("scheduler", False, "the server is stopping")
+        pauses = [self._pauses.over(pool, type) for type in types]
+        if not pauses or None in pauses:
+            return Verdict("scheduler", True)
+        words = dict.fromkeys(pause.words for pause in pauses if pause is not None)
+        return Verdict("scheduler", False, "; ".join(words))
+
+    def _resumptions(self, task: Task) -> Iterator[str]:
+        """What ends the pauses that keep a task from starting."""
+        if self._scheduler.paused:
+            yield "the next start of the server"
+        for pause in self._pauses.all_over(task.spec.pool, task.spec.type):
+            yield f"nodelink scheduler resume{''.join(f' --{k} {v}' for k, v in parts_of(pause.scope).items())}"
 
     def _judge(self, task: Task, record: AgentRecord, session: AgentSession | None) -> AgentVerdicts:
         verdicts: list[Verdict] = []
@@ -246,9 +265,8 @@ class Explanations:
         session = self._agents.session(agent_id)
         record = self._agents.record(agent_id)
         types = record.handlers if session is None else session.types
-        paused = self._scheduler.paused
         verdicts = [
-            Verdict("scheduler", not paused, "the scheduler is paused" if paused else ""),
+            self._is_going(view.pool, sorted(types)),
             *_is_open(record, session, self._drain_of(record)),
         ]
         waiting = self._scheduler.waiting_for(session) if session is not None else 0
@@ -383,9 +401,7 @@ def _remedies(
     task: Task, own: Sequence[Verdict], agents: Sequence[AgentVerdicts], ruled_out: Mapping[str, int]
 ) -> Iterator[str]:
     for verdict in own:
-        if not verdict.holds and verdict.condition == "scheduler":
-            yield "resume the scheduler"
-        elif not verdict.holds:
+        if not verdict.holds and verdict.condition != "scheduler":
             yield _REMEDY_OF_KEYS.get(verdict.condition) or _remedy_of_lock(task, verdict)
     if any(one.fits for one in agents):
         return

@@ -28,11 +28,12 @@ from nodelink_server.rpc.admin import AgentAdminService
 from nodelink_server.rpc.agent_data import DataService
 from nodelink_server.rpc.agents import HELLO_SECONDS, AgentService
 from nodelink_server.rpc.artifacts import ArtifactService, WorkspaceStateService
-from nodelink_server.rpc.figures import SchedulerService, StatsService
+from nodelink_server.rpc.figures import StatsService
 from nodelink_server.rpc.health import HealthService
 from nodelink_server.rpc.interceptors import EveryCall
 from nodelink_server.rpc.limits import LimitService
 from nodelink_server.rpc.messages import MAX_MESSAGE_BYTES, READABLE_BYTES
+from nodelink_server.rpc.scheduler import CheckpointService, SchedulerService
 from nodelink_server.rpc.tasks import TaskService
 from nodelink_server.rpc.workspaces import WorkspaceService
 
@@ -104,6 +105,7 @@ def _add_services(manager: TaskManager, server: grpc.aio.Server) -> None:
     task_pb2_grpc.add_TaskServiceServicer_to_server(TaskService(manager), server)
     admin_pb2_grpc.add_AgentAdminServiceServicer_to_server(AgentAdminService(manager), server)
     admin_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerService(manager), server)
+    admin_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointService(manager), server)
     admin_pb2_grpc.add_StatsServiceServicer_to_server(StatsService(manager), server)
     admin_pb2_grpc.add_WorkspaceServiceServicer_to_server(WorkspaceService(manager), server)
     admin_pb2_grpc.add_LimitServiceServicer_to_server(LimitService(manager), server)

@@ -18,10 +18,12 @@ from nodelink.errors import (
     AgentNotFound,
     BlobConflict,
     BlobNotFound,
+    CheckpointNotFound,
     ErrorCode,
     HandshakeRefused,
     InvalidTask,
     NodelinkError,
+    ServerNotEmpty,
     TaskNotFound,
     TaskNotInDoubt,
     WorkspaceConflict,
@@ -78,6 +80,8 @@ RESOURCES: Mapping[type[NodelinkError], str] = {
     WorkspaceConflict: "workspace",
     BlobNotFound: "blob",
     BlobConflict: "blob",
+    CheckpointNotFound: "checkpoint",
+    ServerNotEmpty: "checkpoint",
 }
 """What an error is about that has its code in common with others."""
 

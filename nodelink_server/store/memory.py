@@ -105,6 +105,7 @@ class MemoryStore:
             rates={place: until for place, until in disk.rates.items() if until > disk.control_ms},
             lines=_lines(pending),
             workspaces=[disk.workspaces[name] for name in sorted(disk.workspaces)],
+            pauses=list(disk.pauses.values()),
         )
 
     async def apply(self, batch: Batch) -> Receipt:

@@ -40,6 +40,7 @@ from nodelink_server.store import (
     holds,
     listing,
     output,
+    pauses,
     queries,
     rates,
     sessions,
@@ -64,6 +65,7 @@ from nodelink_server.store.writer import Work, Writer
 PAGE_BYTES = 4096
 ROWS_PER_PAGE = 2
 MOST_FORGOTTEN = 1_000
+MOST_PAGES = 1 << 16
 
 
 @asynccontextmanager
@@ -100,6 +102,24 @@ class SqlStore:
         self._writer.start()
         self._log_writer.start()
 
+    async def begin_with(
+        self, load: Callable[[Connection, Counters], Counters], is_there: Callable[[Connection], bool]
+    ) -> bool:
+        """Have an empty database filled by a function that is given what to count on from, and returns what to count
+        on from then. False: it returned the same, and nothing is done.
+        """
+
+        def do(connection: Connection) -> tuple[Counters, Counters]:
+            return self._counters, load(connection, self._counters)
+
+        def count_on(result: tuple[Counters, Counters]) -> None:
+            self._counters = result[1]
+
+        before, after = await self._writer.write(
+            Work(do, lambda connection, _: is_there(connection), count_on, pages=MOST_PAGES)
+        )
+        return after is not before
+
     async def close(self) -> None:
         """Finish what was handed in, and let go of the files."""
         for part in (self.blobs, self._readers, self._log_readers, self._writer, self._log_writer):
@@ -110,6 +130,10 @@ class SqlStore:
         start_number = await self._writer.write(Work(_raise_start_number, _is_start_number))
         hit("server.boot.counted")
         return await self._readers.read(partial(_boot, start_number))
+
+    async def look_again(self) -> Boot:
+        """What a server goes on from whose database holds other tasks than before."""
+        return await self._readers.read(_boot_again)
 
     async def apply(self, batch: Batch) -> Receipt:
         """Make a batch durable in one commit."""
@@ -358,7 +382,13 @@ def _boot(start_number: int, connection: Connection) -> Boot:
         rates=rates.ahead(connection, row.control_ms),
         lines=queries.lines(connection),
         workspaces=workspaces.all_workspaces(connection),
+        pauses=pauses.all_pauses(connection),
+        loaded=pauses.loaded(connection),
     )
+
+
+def _boot_again(connection: Connection) -> Boot:
+    return _boot(int(connection.execute(select(meta.c.start_number)).scalar_one()), connection)
 
 
 def _pages_of(batch: Batch) -> int:

@@ -348,6 +348,29 @@ workspace_states = Table(
     sqlite_with_rowid=False,
 )
 
+# Where nothing starts: everything (`scheduler`), `pool:NAME`, `type:NAME`.
+pauses = Table(
+    "pauses",
+    tasks_metadata,
+    Column("scope", String, primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    _text("by"),
+    _text("reason"),
+    sqlite_with_rowid=False,
+)
+
+# With which checkpoint of another database this one was begun. `is_revived`: what ran when it was taken is dealt with.
+loaded_checkpoints = Table(
+    "loaded_checkpoints",
+    tasks_metadata,
+    Column("id", String, primary_key=True),
+    Column("start_number", BigInteger, nullable=False),
+    Column("loaded_at", BigInteger, nullable=False),
+    Column("as_waiting", Boolean, nullable=False),
+    Column("is_revived", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # What happened to tasks beside their attempts. `told`: the events that only this remark can tell again. `priority`: the
 # one that the task had before; 0: it has stayed.
 task_remarks = Table(

@@ -14,6 +14,7 @@ from nodelink_server.web import (
     agents,
     artifacts,
     bulk,
+    checkpoints,
     events,
     health,
     limits,
@@ -37,9 +38,9 @@ from nodelink_server.web.target import PlaceTable, TargetGate
 from nodelink_server.web.unbuilt import unbuilt_pages, unbuilt_routes
 
 PREFIX = "/api/v1"
-_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, stats, workspaces, limits)
 _NOUNS_OF_BLOBS = (artifacts, workspace_states)
 _RAW = {("PUT", PREFIX + path) for noun in _NOUNS_OF_BLOBS for path in noun.RAW_PATHS}
+_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, checkpoints, stats, workspaces, limits)
 
 
 def create_app(

@@ -87,6 +87,12 @@ NOT_WITH_AGENT = Refusal(
 )
 EXTENDING = Refusal(409, ErrorCode.CONFLICT, "the task changes faster than it can be extended; try again")
 NO_REASON = Refusal(422, ErrorCode.INVALID, "is needed, and has at most 1,000 characters", field="reason")
+NO_CHECKPOINT = Refusal(404, ErrorCode.NOT_FOUND, f"there is no checkpoint '{examples.CHECKPOINT_ID}'")
+NOT_EMPTY = Refusal(409, ErrorCode.CONFLICT, "a checkpoint can only be loaded by a server that has never had a task")
+TRUNCATED = Refusal(422, ErrorCode.INVALID, "truncated: it has 2,000 bytes of 5,018", field="checkpoint")
+TWO_SCOPES = Refusal(
+    422, ErrorCode.INVALID, "give a pool or a type, not both: pause the one and then the other", field="type"
+)
 NO_RESOLUTION = Refusal(422, ErrorCode.INVALID, "must be one of 'completed', 'failed' or 'rerun'", field="as")
 NOT_BUILT = Refusal(422, ErrorCode.NOT_BUILT, "not available in this version: workflows", field="depends_on")
 BAD_FIELD = Refusal(
@@ -224,6 +230,24 @@ OPERATIONS: Mapping[str, Entry] = {
     ),
     "list_agent_sessions": Entry(answers={200: examples.SESSIONS}, refusals=(NO_AGENT_KNOWN, BAD_TOKEN)),
     "get_scheduler_status": Entry(answers={200: examples.SCHEDULER}),
+    "pause_scheduler": Entry(
+        body={"pool": "gpu", "reason": "a new driver"},
+        answers={200: examples.PAUSED},
+        refusals=(TWO_SCOPES, OVERLOADED),
+    ),
+    "resume_scheduler": Entry(
+        body={"checkpoint_id": examples.CHECKPOINT_ID},
+        answers={200: {"was_paused": True, "loaded": True}},
+        refusals=(NO_CHECKPOINT, NOT_EMPTY, TRUNCATED, OVERLOADED),
+    ),
+    "list_checkpoints": Entry(answers={200: {"checkpoints": [examples.CHECKPOINT]}}),
+    "take_checkpoint": Entry(answers={201: examples.CHECKPOINT}, headers=("Location",)),
+    "get_checkpoint": Entry(answers={200: examples.CHECKPOINT}, refusals=(NO_CHECKPOINT,)),
+    "verify_checkpoint": Entry(answers={200: examples.CHECKPOINT}, refusals=(NO_CHECKPOINT, TRUNCATED)),
+    "read_checkpoint": Entry(
+        answers={200: Forms("The file", {"application/octet-stream": '{"format":"nodelink-checkpoint",…}'})},
+        refusals=(NO_CHECKPOINT,),
+    ),
     "get_stats": Entry(answers={200: examples.STATS}, refusals=(BAD_STEP,)),
     "watch_events": Entry(
         answers={200: Forms("Events as they come", {"text/event-stream": examples.EVENTS})}, refusals=(LISTENERS,)

@@ -365,6 +365,30 @@ SCHEDULER: Json = {
     "available_slots": 0,
     "queue_by_priority": {"CRITICAL": 1, "HIGH": 2, "NORMAL": 9, "LOW": 0},
     "last_checkpoint_at": None,
+    "pauses": [],
+}
+CHECKPOINT_ID = "019c1393-7f80-7b2e-9c1d-2f6a0e4b8d13"
+CHECKPOINT: Json = {
+    "id": CHECKPOINT_ID,
+    "url": f"/api/v1/checkpoints/{CHECKPOINT_ID}/content",
+    "taken_at": "2026-01-31T09:30:00.000Z",
+    "why": "pause",
+    "complete": True,
+    "waiting": 12,
+    "running": 0,
+    "bytes": 5018,
+    "sha256": "5f2b0a6f3c1d9e7a4b8c6d2e0f1a3b5c7d9e1f3a5b7c9d1e3f5a7b9c1d3e5f70",
+    "version": 1,
+    "cluster_id": "019c1393-0000-7a5e-8b3c-1d2e3f4a5b6c",
+    "ended_left_out": 0,
+}
+PAUSED: Json = {
+    "scope": "pool:gpu",
+    "since": "2026-01-31T09:30:00.000Z",
+    "by": "local",
+    "reason": "a new driver",
+    "checkpoint": CHECKPOINT,
+    "content": None,
 }
 NEW_WORKSPACE: Json = {"name": "site", "pool": "web", "mode": "agent", "execution": "exclusive"}
 WORKSPACE: Json = {**NEW_WORKSPACE, "created_at": "2026-01-31T09:00:00.000Z"}

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from nodelink_server.web.bodies import BatchItem
 from nodelink_server.web.catalogue import EVERYWHERE, OPERATIONS, Entry, Forms, Refusal
 from nodelink_server.web.errors import PROBLEM_TYPE, phrase
-from nodelink_server.web.examples import AGENT_ID, LIMIT, TASK_ID, WORKSPACE
+from nodelink_server.web.examples import AGENT_ID, CHECKPOINT_ID, LIMIT, TASK_ID, WORKSPACE
 from nodelink_server.web.examples_blobs import ARTIFACT_NAME, SHA256
 from nodelink_server.web.shapes import ProblemJson
 
@@ -35,7 +35,8 @@ TAGS: Mapping[str, str] = {
     "tasks": "What is to be done, and what became of it.",
     "events": "What happens, as it happens. `GET /api/v1/ws` tells the same over a WebSocket, as docs/events.md says.",
     "agents": "Who does it.",
-    "scheduler": "What waits, and what runs.",
+    "scheduler": "What waits, what runs, and what is paused.",
+    "checkpoints": "Snapshots of what waits and runs, with which another server can go on.",
     "stats": "What was done, how fast and how well.",
     "workspaces": "Where tasks run that belong together, one at a time.",
     "artifacts": "Bytes by their digest, and which of them are parts of tasks.",
@@ -64,6 +65,7 @@ _PATH_EXAMPLES: Mapping[str, str] = {
     "limit_name": LIMIT["name"],
     "sha256": SHA256,
     "artifact_name": ARTIFACT_NAME,
+    "checkpoint_id": CHECKPOINT_ID,
 }
 
 

@@ -13,8 +13,6 @@ UNBUILT_PATHS: tuple[str, ...] = (
     "/tasks/{task_id}/reject",
     "/agents/{agent_id}/schedule",
     "/agents/{agent_id}/schedule/run",
-    "/scheduler/pause",
-    "/scheduler/resume",
 )
 """Below the prefix."""
 
@@ -24,7 +22,6 @@ UNBUILT_TREES: tuple[str, ...] = (
     "workflows",
     "fanouts",
     "dead-letters",
-    "checkpoints",
     "tokens",
     "audit",
 )

@@ -18,6 +18,7 @@ from tests.simulation import (
     duty_mutants,
     host_mutants,
     loss_mutants,
+    pausing_mutants,
     placing_mutants,
     retry_mutants,
     server_mutants,
@@ -103,6 +104,11 @@ SERVERS: tuple[Spoil, ...] = (
     placing_mutants.skips_whatever_may_be_skipped,
     placing_mutants.forgets_unique_keys,
     placing_mutants.never_wakes_what_rests,
+    pausing_mutants.pauses_only_once_it_is_durable,
+    pausing_mutants.resumes_before_it_is_durable,
+    pausing_mutants.forgets_pauses_at_a_restart,
+    pausing_mutants.keeps_promises_under_a_pause,
+    pausing_mutants.leaves_offers_open_under_a_pause,
 )
 AGENTS: tuple[Spoil, ...] = (
     agent_mutants.drops_results_on_reconnect,

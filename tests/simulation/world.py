@@ -28,6 +28,7 @@ from tests.simulation.loop import run_virtually
 from tests.simulation.machines import Machine
 from tests.simulation.mishaps import Mishaps
 from tests.simulation.outages import Outages
+from tests.simulation.pausing import Pauser
 from tests.simulation.people import Person
 from tests.simulation.pipes import Wire
 from tests.simulation.placing import SIDES, draw_crowd
@@ -135,6 +136,7 @@ class World:
         self._mishaps = Mishaps(self.agents, copy=self._copy, chance=self._chance("mishaps"))
         self._outages = Outages(self.server, self._weather, history=self.history, options=self.scale.options)
         self._person = Person(disk=self.disk, server=self.server, history=self.history, chance=self._chance("person"))
+        self._pauser = Pauser(disk=self.disk, server=self.server, chance=self._chance("pauser"))
 
     async def run(self) -> History:
         """Live through it, from the first request to quiescence."""
@@ -174,6 +176,7 @@ class World:
                 )
                 group.create_task(caller.run(seconds=scale.seconds, rounds=scale.rounds))
             group.create_task(self._person.meddle(seconds=scale.seconds))
+            group.create_task(self._pauser.meddle(seconds=scale.seconds))
             group.create_task(
                 self._weather.rage(self.server, self.agents, self._mishaps, seconds=scale.seconds, faults=scale.faults)
             )
@@ -186,6 +189,7 @@ class World:
                 return
             await asyncio.sleep(1.0)
             await self._person.settle(fair_since=fair_since)
+            await self._pauser.settle()
             await self._lift_cordons()
         await asyncio.sleep(12.0)
 

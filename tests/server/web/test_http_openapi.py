@@ -18,6 +18,7 @@ from nodelink_server.web import (
     artifacts,
     bodies,
     bulk,
+    checkpoints,
     limits,
     scheduler,
     shapes,
@@ -37,7 +38,18 @@ Json = dict[str, Any]
 DOCUMENT: Json = json.loads(openapi_text())
 MODELS: dict[str, type[BaseModel]] = {
     name: model
-    for module in (artifacts, bodies, bulk, limits, scheduler, shapes, stats, workspace_states, workspaces)
+    for module in (
+        artifacts,
+        bodies,
+        bulk,
+        checkpoints,
+        limits,
+        scheduler,
+        shapes,
+        stats,
+        workspace_states,
+        workspaces,
+    )
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
 }
@@ -49,7 +61,14 @@ BUILT = {
     "get /api/v1/agents/{agent_id}/tasks",
     "get /api/v1/agents/{agent_id}/why",
     "get /api/v1/events",
+    "get /api/v1/checkpoints",
+    "get /api/v1/checkpoints/{checkpoint_id}",
+    "get /api/v1/checkpoints/{checkpoint_id}/content",
     "get /api/v1/scheduler/status",
+    "post /api/v1/checkpoints",
+    "post /api/v1/checkpoints/{checkpoint_id}/verify",
+    "post /api/v1/scheduler/pause",
+    "post /api/v1/scheduler/resume",
     "get /api/v1/stats",
     "get /api/v1/tasks",
     "get /api/v1/tasks/{task_id}",
@@ -193,7 +212,7 @@ def test_every_example_has_the_shape_that_is_described(name: str) -> None:
 def test_every_body_has_an_example() -> None:
     bodies = {name for name in OPERATION_IDS if "requestBody" in operation_of(name)} - OF_BYTES
     shown = {name for name in bodies if "example" in operation_of(name)["requestBody"]["content"]["application/json"]}
-    assert bodies - shown == {"retry_task", "undrain_agent"}  # they say nothing
+    assert bodies - shown == {"retry_task", "undrain_agent", "take_checkpoint", "verify_checkpoint"}  # they say nothing
 
 
 @pytest.mark.parametrize("name", ["submit_task", "submit_shell_task", "submit_batch", "create_workspace", "bulk_tasks"])
