@@ -85,6 +85,7 @@ async def test_what_waits_goes_on_in_another_server_as_it_stood(first: Checkpoin
         await second.manager.resume("type:shell")
         assert (await agent.task(1)).ref.task_id == ids[2]
     assert (header.waiting, header.running, header.complete, header.why) == (3, 0, False, "asked")
+    assert header.schema.startswith("tasks_")
 
 
 async def test_keys_are_kept_so_that_nothing_that_has_ended_runs_again(first: Checkpointed, tmp_path: Path) -> None:
