@@ -58,7 +58,6 @@ class CheckpointHeader:
     tasks: int
     ended_left_out: int = 0
     schema: str = ""
-    software: str = ""
     fingerprint: str = ""
     body_bytes: int = 0
     sha256: str = ""

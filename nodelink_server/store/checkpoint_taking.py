@@ -64,6 +64,7 @@ def look(connection: Connection, header: CheckpointHeader) -> Snapshot:
         "running": running,
         "tasks": len(live),
         "ended_left_out": int(driver.execute(_COUNT_ENDED).fetchone()[0]) - len(ended),
+        "schema": driver.execute("SELECT version_num FROM alembic_version").fetchone()[0],
         "fingerprint": fingerprint(connection),
     }
     whole = {name: getattr(header, name) for name in header.__slots__} | seen

@@ -305,6 +305,14 @@ TOLD: dict[str, tuple[str, Tell]] = {
     ),
     "two tasks that take more slots than there are": ("a_machine_is_never_overfull", lambda s: _two(s, slots=2)),
     "two tasks of which each takes all of something": ("a_machine_is_never_overfull", lambda s: _two(s, alone=True)),
+    "a task was granted while everything was paused": (
+        "nothing_starts_under_a_pause",
+        lambda s: s.submit().pause("scheduler").work().complete(),
+    ),
+    "a task was granted when another pause was over": (
+        "nothing_starts_under_a_pause",
+        lambda s: s.pause("type:shell").pause("scheduler").pause("type:shell", "running").submit().work().complete(),
+    ),
     "two tasks under a limit of one": ("a_limit_is_never_exceeded", lambda s: _two(s, limits={"db": 1})),
     "two starts under a rate of one": ("a_rate_is_never_exceeded", lambda s: _two(s, rate=("mail", 1, 60.0))),
     "two live tasks with one unique key": ("a_unique_key_has_one_task", lambda s: _two(s, unique="deploy")),

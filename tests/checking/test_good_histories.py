@@ -283,6 +283,15 @@ GOOD: dict[str, Tell] = {
     "a caller who is told how it stands": lambda s: (
         s.submit().work().show(TaskStatus.IN_PROGRESS).complete().show(TaskStatus.COMPLETED)
     ),
+    "a pause that is over, and one of another type": lambda s: (
+        s.pause("type:render")
+        .pause("scheduler")
+        .submit()
+        .pause("scheduler", "running")
+        .work()
+        .pause("scheduler")
+        .complete()
+    ),
     "a machine that died in an outage": lambda s: (
         s.submit(execution=ONCE).work().spare(100).end(None).die().event("task.lost")
     ),

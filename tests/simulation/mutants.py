@@ -107,8 +107,6 @@ SERVERS: tuple[Spoil, ...] = (
     pausing_mutants.pauses_only_once_it_is_durable,
     pausing_mutants.resumes_before_it_is_durable,
     pausing_mutants.forgets_pauses_at_a_restart,
-    pausing_mutants.keeps_promises_under_a_pause,
-    pausing_mutants.leaves_offers_open_under_a_pause,
 )
 AGENTS: tuple[Spoil, ...] = (
     agent_mutants.drops_results_on_reconnect,

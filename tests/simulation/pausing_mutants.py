@@ -44,24 +44,6 @@ def forgets_pauses_at_a_restart(manager: Any) -> None:
     manager.rooms.pauses.restore = lambda pauses: None
 
 
-def keeps_promises_under_a_pause(manager: Any) -> None:
-    """What was leased or promised when the pause came is granted all the same."""
-    grants, scheduler = manager.rooms.grants, manager.scheduler
-    give, is_paused = grants.give, scheduler.is_paused
-
-    def careless(session: Any, tasks: Any) -> None:
-        scheduler.is_paused = lambda shape: False
-        give(session, tasks)
-        scheduler.is_paused = is_paused
-
-    grants.give = careless
-
-
-def leaves_offers_open_under_a_pause(manager: Any) -> None:
-    """An offer that is accepted later is granted."""
-    manager.rooms.pausing._withdraw = lambda: None
-
-
 async def _turns() -> None:
     """Let whoever was woken have a turn or two."""
     for _ in range(5):

@@ -18,6 +18,7 @@ from nodelink_server.core import (
     blobs,
     bulk,
     characters,
+    checkpoints,
     cleanup,
     events,
     extensions,
@@ -27,6 +28,7 @@ from nodelink_server.core import (
     limit_views,
     logbook,
     losses,
+    pauses,
     placing_checks,
     scheduler,
     session,
@@ -38,7 +40,7 @@ from nodelink_server.core import (
 )
 from nodelink_server.rpc import messages, reading, requests, submit_stream
 from nodelink_server.rpc import server as rpc_server
-from nodelink_server.store import sessions
+from nodelink_server.store import checkpoint_taking, sessions
 from nodelink_server.web import filters, gate, logs, protocol, target, values, websocket
 from nodelink_server.web import server as web_server
 from tests.support.doc_parts import Part, table
@@ -121,6 +123,14 @@ def placing() -> Iterator[Row]:
     shown = f"{waiters.MOST_WAITERS} shown, {waiters.MOST_COUNTED} more counted"
     yield "tasks that wait for a limit", shown, "not counted"
     yield "workspaces", f"{workspaces.MOST_WORKSPACES:,}", "422 `INVALID`"
+    yield "what is paused at a time", f"{pauses.MOST_PAUSES:,} pools and types", "422 `INVALID`"
+    yield "a checkpoint in the answer to a pause", size(checkpoints.MOST_IN_ANSWER), "it is left out, and can be read"
+    ended = f"{checkpoint_taking.MOST_ENDED:,}, the newest"
+    yield (
+        "tasks that have ended in a checkpoint, for their idempotency keys",
+        ended,
+        "the others are left out, and counted",
+    )
     yield "`[priority_rules]`", f"{priority_rules.MOST_RULES:,}", "the server does not start"
 
 

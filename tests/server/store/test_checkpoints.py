@@ -6,7 +6,9 @@ import asyncio
 import gzip
 import io
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -83,6 +85,7 @@ async def test_what_waits_goes_on_in_another_server_as_it_stood(first: Checkpoin
         await second.manager.resume("type:shell")
         assert (await agent.task(1)).ref.task_id == ids[2]
     assert (header.waiting, header.running, header.complete, header.why) == (3, 0, False, "asked")
+    assert header.schema.startswith("tasks_")
 
 
 async def test_keys_are_kept_so_that_nothing_that_has_ended_runs_again(first: Checkpointed, tmp_path: Path) -> None:
@@ -289,6 +292,17 @@ async def test_the_newest_are_kept_and_one_is_taken_now_and_then_if_anything_has
         assert not list((tmp_path / "first/checkpoints").glob("*.part"))
 
 
+async def test_pauses_resumptions_and_loads_are_audited(first: Checkpointed, tmp_path: Path) -> None:
+    await first.manager.pause("pool:gpu", reason="hot", by="ada")
+    await first.manager.resume("pool:gpu", by="bob")
+    header = await first.manager.checkpoints.take()
+
+    assert _decisions(first) == [["pause", "ada", "hot", "pool:gpu"], ["resume", "bob", "", "pool:gpu"]]
+    async with checkpointed_core(tmp_path / "second", load=first.file(header.id)) as second:
+        await second.manager.ledger.commit()
+        assert _decisions(second) == [["load_checkpoint", "", "", header.id]]
+
+
 async def test_files_are_ours_alone_to_read(first: Checkpointed) -> None:
     header = await first.manager.checkpoints.take()
 
@@ -404,6 +418,12 @@ def _header() -> CheckpointHeader:
         running=1,
         tasks=1,
     )
+
+
+def _decisions(core: Checkpointed) -> list[object]:
+    with closing(sqlite3.connect(core.directory / "nodelink.db")) as connection:
+        rows = connection.execute("SELECT entries FROM audit ORDER BY sequence").fetchall()
+    return [one for (entries,) in rows for one in json.loads(entries).get("decisions", [])]
 
 
 def _has_other(core: Checkpointed, last: CheckpointHeader | None) -> bool:
