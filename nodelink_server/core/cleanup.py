@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from nodelink.errors import StoreError
+from nodelink.errors import NodelinkError, StoreError
 from nodelink_server.core.ports import Clock, Store
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.tally import Tally
@@ -118,7 +118,11 @@ class Cleanup:
 
     async def _sweep_blobs(self) -> None:
         """After the tasks, whose artifacts stand for nothing from now on."""
-        blobs = await self._forget_blobs() if self._forget_blobs is not None else 0
+        try:
+            blobs = await self._forget_blobs() if self._forget_blobs is not None else 0
+        except NodelinkError as error:  # too much else is to be done, or the disk fails: the next time will do
+            log.warning("blob_sweep_failed", error=error.message)
+            return
         self._tally.blobs_removed += blobs
         if blobs:
             log.info("blobs_swept", removed=blobs)

@@ -50,6 +50,17 @@ class WorkspaceStates:
         which = f"no state with the version {version}" if version else "no state"
         raise BlobNotFound(f"workspace {workspace!r} has {which}")
 
+    async def expect(self, workspace: str, if_match: str | None) -> None:
+        """See, before anything is sent, whether a state could be saved in place of this one.
+
+        Raises `StateUnguarded`, `StateChanged`, `WorkspaceNotFound`.
+        """
+        if if_match is None:
+            raise StateUnguarded
+        states = await self.list(workspace)
+        if if_match not in {_etag(states), _etag(states[1:])}:  # the one before the newest: it may be asked again
+            raise _changed(workspace, states)
+
     async def save(
         self, workspace: str, sha256: str, *, if_match: str | None, holder: AttemptRef | None = None
     ) -> WorkspaceState:
@@ -59,9 +70,8 @@ class WorkspaceStates:
         `StateChanged` if another is the newest, `WorkspaceConflict` while a task works there, `NotAllowed` if it is not
         the attempt's turn any more, `WorkspaceNotFound`, and as `Blobs.have`.
         """
-        self._workspaces.get(workspace)
-        if if_match is None:
-            raise StateUnguarded
+        await self.expect(workspace, if_match)
+        assert if_match is not None
         blob = await self._blobs.have(sha256, workspace)
         return await self._errands.do(partial(self._save, workspace, sha256, blob.size, if_match, holder))
 
@@ -72,7 +82,7 @@ class WorkspaceStates:
         if states and states[0].sha256 == sha256 and if_match == _etag(states[1:]):
             return states[0]
         if if_match != _etag(states):
-            raise StateChanged(f"the newest state of workspace {workspace!r} is {_etag(states) or 'none'}")
+            raise _changed(workspace, states)
         newest = states[0].version if states else 0
         state = WorkspaceState(
             workspace=workspace,
@@ -85,6 +95,10 @@ class WorkspaceStates:
         _check_kept(await self._store.save_state(state, after=newest, holder=holder), state)
         log.info("state_saved", workspace=workspace, version=state.version, task_id=state.task_id)
         return state
+
+
+def _changed(workspace: str, states: Sequence[WorkspaceState]) -> StateChanged:
+    return StateChanged(f"the newest state of workspace {workspace!r} is {_etag(states) or 'none'}")
 
 
 def _etag(states: Sequence[WorkspaceState]) -> str:

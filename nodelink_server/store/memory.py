@@ -77,7 +77,7 @@ class MemoryStore:
         self._disk = disk
         self._pause = pause
         self._fault = fault
-        self.blobs = MemoryBlobs(disk, fault)
+        self.blobs = MemoryBlobs(disk, pause=pause, fault=fault)
 
     async def boot(self, now: int) -> Boot:
         """Raise the start number, and return what the server starts from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 
 from nodelink.errors import StoreUnavailable
@@ -26,11 +26,14 @@ from nodelink_server.store.disk import Disk
 
 
 class MemoryBlobs:
-    """A `BlobStore` over the shelf of a `Disk`. `fault` may raise what a disk would raise."""
+    """A `BlobStore` over the shelf of a `Disk`. `pause` is awaited before a deed, and `fault` may raise what a disk
+    would raise (kinds: blob append, seal, place, keep, forget).
+    """
 
-    def __init__(self, disk: Disk, fault: Callable[[str], None]) -> None:
+    def __init__(self, disk: Disk, *, pause: Callable[[str], Awaitable[None]], fault: Callable[[str], None]) -> None:
         self._disk = disk
         self._shelf = disk.blobs
+        self._pause = pause
         self._fault = fault
 
     # -- bytes --------------------------------------------------------------------------------------------------------
@@ -45,7 +48,7 @@ class MemoryBlobs:
 
     async def append(self, upload: UploadName, offset: int, data: bytes) -> None:
         """Put the next bytes of an upload behind those that are there."""
-        self._fault("blob append")
+        await self._begin("blob append")
         if self._shelf.room < len(data):
             raise StoreUnavailable("the disk has no room for this", retry_after=60.0)
         there = self._shelf.uploads.setdefault(upload, bytearray())
@@ -55,7 +58,7 @@ class MemoryBlobs:
 
     async def seal(self, upload: UploadName) -> bool:
         """See that an upload is what was announced."""
-        self._fault("blob seal")
+        await self._begin("blob seal")
         data = self._shelf.uploads.setdefault(upload, bytearray())
         is_right = len(data) == upload.size and hashlib.sha256(data).hexdigest() == upload.sha256
         if not is_right:
@@ -64,7 +67,7 @@ class MemoryBlobs:
 
     async def place(self, upload: UploadName) -> None:
         """Let the bytes of a sealed upload be found by their digest."""
-        self._fault("blob place")
+        await self._begin("blob place")
         self._shelf.bytes[upload.sha256] = bytes(self._shelf.uploads.pop(upload))
 
     async def drop(self, upload: UploadName) -> None:
@@ -93,7 +96,7 @@ class MemoryBlobs:
 
     async def keep(self, blob: Blob) -> None:
         """Let a workspace have a blob."""
-        self._fault("blob keep")
+        await self._begin("blob keep")
         name = (blob.sha256, blob.workspace)
         known = self._shelf.rows.get(name)
         self._shelf.rows[name] = blob if known is None else replace(known, used_at=blob.used_at)
@@ -163,6 +166,7 @@ class MemoryBlobs:
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:
         """Let blobs go that stand for nothing."""
+        await self._begin("blob forget")
         rows = self._shelf.rows
         old = sorted((row.used_at, name) for name, row in rows.items() if row.used_at < unused_since)[:limit]
         for _, name in old:
@@ -172,6 +176,10 @@ class MemoryBlobs:
                 del rows[name]
         had = {sha256 for sha256, _ in rows}
         return Swept(len(old), sorted({name[0] for _, name in old} - had))
+
+    async def _begin(self, kind: str) -> None:
+        await self._pause(kind)
+        self._fault(kind)
 
     def forget_artifacts(self, key: int) -> None:
         """A task is gone."""

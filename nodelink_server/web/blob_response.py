@@ -48,11 +48,8 @@ class BlobResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async with asyncio.TaskGroup() as parts:
                 closed = parts.create_task(self._closing.wait(), name="blob: closing")
-                ends = [
-                    parts.create_task(self._pump(send), name="blob: pump"),
-                    parts.create_task(_departure(receive), name="blob: departure"),
-                    closed,
-                ]
+                left = parts.create_task(_departure(receive), name="blob: departure")
+                ends = [closed, left, parts.create_task(self._pump(send, left), name="blob: pump")]
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
                 is_cut = closed.done()
                 for part in ends:
@@ -62,9 +59,9 @@ class BlobResponse(Response):
         finally:
             self._reading.close()
 
-    async def _pump(self, send: Send) -> None:
+    async def _pump(self, send: Send, left: asyncio.Task[None]) -> None:
         offset = self._first
-        while offset < self._end:
+        while offset < self._end and not left.done():  # whoever asked for the head alone has left already
             data = await self._reading.read(offset, min(MAX_CHUNK_BYTES, self._end - offset))
             offset += len(data)
             await send({"type": "http.response.body", "body": data, "more_body": True})

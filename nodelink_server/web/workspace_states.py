@@ -96,6 +96,7 @@ async def save_state(
     428 without `If-Match` or `If-None-Match`.
     """
     expected = _expected(if_match, if_none_match)
+    await manager.workspace_states.expect(name, expected)
     sha256 = await _kept(manager, name, asked.sha256, await request.body())
     state = await manager.workspace_states.save(name, sha256, if_match=expected)
     response.headers["etag"] = f'"{state.etag}"'

@@ -123,9 +123,14 @@ async def test_the_last_piece_may_come_again() -> None:
 
 
 async def test_of_two_who_send_the_same_piece_one_is_told_where_it_goes_on() -> None:
-    async with running_core(options=OPTIONS) as core:
+    database = Database()
+    async with running_core(database, options=OPTIONS) as core:
         await core.manager.blobs.announce(NAME)
-        pieces = [core.manager.blobs.append(NAME, 0, DATA[:30]) for _ in range(2)]
+        database.hold("blob append")
+        pieces = [asyncio.create_task(core.manager.blobs.append(NAME, 0, DATA[:30])) for _ in range(2)]
+        await database.until_held("blob append")
+        await asyncio.sleep(1)
+        database.let_go("blob append")
         outcomes = await asyncio.gather(*pieces, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {Upload, BlobConflict}
         assert (await core.manager.blobs.append(NAME, 30, DATA[30:])).is_complete
@@ -364,6 +369,36 @@ async def test_bytes_that_a_crash_has_left_to_nobody_need_not_come_again() -> No
     async with running_core(database, options=OPTIONS) as core:
         assert (await core.manager.blobs.announce(NAME)).is_complete
         assert await core.manager.blobs.used("") == 100
+
+
+async def test_so_many_pieces_are_written_at_a_time_and_no_more() -> None:
+    database = Database()
+    async with running_core(database) as core:
+        names = [name_of(b"%d" % number) for number in range(10, MOST_TRANSFERS + 11)]
+        for name in names:
+            await core.manager.blobs.announce(name)
+        database.hold("blob append")
+        pieces = [
+            asyncio.create_task(core.manager.blobs.append(name, 0, b"%d" % number))
+            for number, name in enumerate(names[:-1], start=10)
+        ]
+        await asyncio.sleep(1)
+        with pytest.raises(Overloaded):
+            await core.manager.blobs.append(names[-1], 0, b"%d" % (MOST_TRANSFERS + 10))
+        database.let_go("blob append")
+        assert all(upload.is_complete for upload in await asyncio.gather(*pieces))
+
+
+async def test_a_clean_up_that_cannot_let_blobs_go_does_it_the_next_time() -> None:
+    database = Database()
+    async with running_core(database, options=OPTIONS) as core:
+        await put(core, DATA)
+        database.failing.add("blob forget")
+        await asyncio.sleep(KEPT_SECONDS + 20)
+        assert database.disk.blobs.bytes
+        database.failing.clear()
+        await asyncio.sleep(20)
+        assert database.disk.blobs.bytes == {}
 
 
 async def test_a_caller_who_leaves_leaves_nothing_half_done() -> None:

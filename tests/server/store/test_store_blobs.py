@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +28,25 @@ from tests.server.store.lives import NOW, freeing, grant, live, settle, start, s
 
 DATA = bytes(range(256)) * 10
 LATE = NOW + 1_000
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that is made already: making one takes longer than most of what is tested here."""
+    directory = tmp_path_factory.mktemp("template")
+
+    async def make() -> None:
+        async with Database("sqlite", directory).open():
+            pass
+
+    asyncio.run(make())
+    return directory
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def database(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> Database:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    return Database(request.param, tmp_path)
 
 
 def digest(data: bytes) -> str:
