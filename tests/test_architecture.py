@@ -28,7 +28,7 @@ Rule = Callable[[Tree], list[str]]
 PURE = frozenset(
     {
         *("nodelink.task", "nodelink.errors", "nodelink.backoff", "nodelink.values"),
-        *("nodelink.durations", "nodelink.quantities", "nodelink.selectors", "nodelink.taken"),
+        *("nodelink.durations", "nodelink.quantities", "nodelink.selectors", "nodelink.taken", "nodelink.plan"),
     }
 )
 SHARED = PURE | {"nodelink"}
@@ -40,13 +40,14 @@ AGENT_POOL = AGENT_PART | {"nodelink_agent.handlers"}
 AGENT_JOURNAL = AGENT_PART | WIRE  # its records hold what travels
 AGENT_LINK = AGENT_POOL | WIRE | {"nodelink_agent.pool"}
 MAY_IMPORT: Mapping[str, frozenset[str]] = {
-    "nodelink.task": frozenset({"nodelink.values"}),
+    "nodelink.task": frozenset({"nodelink.values", "nodelink.plan"}),
+    "nodelink.plan": frozenset(),
     "nodelink.errors": frozenset(),
     "nodelink.backoff": frozenset(),
     "nodelink.durations": frozenset(),
     "nodelink.quantities": frozenset(),
     "nodelink.selectors": frozenset(),
-    "nodelink.taken": frozenset({"nodelink.task"}),
+    "nodelink.taken": frozenset({"nodelink.task", "nodelink.plan"}),
     "nodelink.values": frozenset(),
     "nodelink": PURE,
     "nodelink.v1": frozenset(),

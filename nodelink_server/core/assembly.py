@@ -12,6 +12,7 @@ from nodelink.task import DEFAULT_GRACE_MS, Finished
 from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.admission import Admission
 from nodelink_server.core.agents import AgentRegistry
+from nodelink_server.core.approvals import Approvals
 from nodelink_server.core.archive import Archive
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.bulk import Bulk
@@ -39,6 +40,7 @@ from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.lookup import Lookup
 from nodelink_server.core.losses import Losses
 from nodelink_server.core.observer import Observer
+from nodelink_server.core.plans import Plans
 from nodelink_server.core.ports import Change, Clock, Store
 from nodelink_server.core.priorities import Priorities
 from nodelink_server.core.processor import Final, ResponseProcessor
@@ -78,6 +80,7 @@ class Options:
     max_running: int = 0
     priority_rules: Mapping[str, int] = field(default_factory=dict)
     max_listeners: int = 5_000
+    approval_timeout: float = 24 * 3600.0
 
 
 class Rooms:
@@ -255,6 +258,7 @@ class Rooms:
             losses=self.losses,
             extended=self.extensions.said,
             retries=Retries(self.control),
+            plans=Plans(self.control, timeout_ms=int(self._options.approval_timeout * 1000)),
             publish=self.events.publish,
             accepted=self.grants.accepted,
             declined=self.grants.declined,
@@ -394,6 +398,12 @@ class Rooms:
             ranking=self.ranking,
             clock=self._clock,
             leave_alone=_tell_agent_of(self.agents),
+        )
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        return Approvals(
+            store=self._store, ledger=self.ledger, ranking=self.ranking, clock=self._clock, tally=self.tally
         )
 
     @cached_property

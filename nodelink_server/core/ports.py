@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol, overload
 
+from nodelink.plan import DEFAULT_PLAN_LIMIT, is_applying, is_planning
 from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
 from nodelink_server.core.attempt import Hold, Superseded
@@ -39,6 +40,8 @@ class EventName(StrEnum):
     TASK_SCHEDULED = "task.scheduled"
     TASK_PENDING = "task.pending"
     TASK_SENT = "task.sent"
+    TASK_PLAN_COMPLETED = "task.plan_completed"
+    TASK_APPLY_PENDING = "task.apply_pending"
     TASK_STARTED = "task.started"
     TASK_PROGRESS = "task.progress"
     TASK_OUTPUT = "task.output"
@@ -86,11 +89,23 @@ class Shape(NamedTuple):
     """What decides which agents could run a task. Waiting tasks of one shape form one queue.
 
     `needs`: what it needs of an agent beside its pool and its type (`core/needs.py`); empty: one slot of any.
+    `has_plan`: they have a plan that was approved, and wait to apply it.
     """
 
     pool: str
     type: str
     needs: str = ""
+    has_plan: bool = False
+
+    @property
+    def plans(self) -> bool:
+        """Whether its tasks make a plan."""
+        return is_planning(self.type, has_plan=self.has_plan)
+
+    @property
+    def applies(self) -> bool:
+        """Whether its tasks change something, each alone on its agent."""
+        return is_applying(self.type, has_plan=self.has_plan)
 
 
 class Place(NamedTuple):
@@ -173,6 +188,7 @@ class AgentRecord:
 
     `cordon`: why it is kept from new work; empty: it is not. `host_since`: since which session it has been on its host.
     `resources`: what it has of each, in thousandths. `type_limits`: how many tasks of a type it runs at a time at most.
+    `plan_limit`: how many plans it makes at a time at most.
     `drained_at`: since when a person has it take no more work; None: nobody does. What runs then is stopped at the
     `drain_deadline`, if there is one: in control time, so that no outage brings it nearer.
     """
@@ -198,6 +214,7 @@ class AgentRecord:
     drain_deadline: int | None = None
     drain_note: str = ""
     features: frozenset[str] = frozenset()
+    plan_limit: int = DEFAULT_PLAN_LIMIT
 
 
 class WorkspaceMode(StrEnum):
@@ -292,7 +309,7 @@ class Boot:
     """What a starting server needs to know. `start_number` has been raised durably.
 
     `granted` comes in the order of keys. `holds`: the id of the task that has it, by place. `limits`: what people have
-    set, by name. `rates`: until when the places under rates are taken. `lines`: the first and the last place in line of
+    set, by name. `planned`: the tasks with a plan that are with no agent, and have not ended. `rates`: until when the places under rates are taken. `lines`: the first and the last place in line of
     the waiting tasks of each (pool, fairness key).
     """
 
@@ -308,6 +325,7 @@ class Boot:
     rates: Mapping[Hold, int] = field(default_factory=dict)
     lines: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     workspaces: Sequence[Workspace] = ()
+    planned: Sequence[Task] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -416,10 +434,10 @@ class Store(Protocol):
         """The payloads of tasks, by key."""
 
     async def waiting(self, shape: Shape, after: Place | None, limit: int) -> Sequence[Task]:
-        """Pending tasks of a shape in order of (rank, key), behind a place; payloads as in `find`."""
+        """Ready tasks of a shape in order of (rank, key), behind a place; payloads as in `find`."""
 
     async def count_before(self, shape: Shape, place: Place, most: int) -> int:
-        """How many pending tasks of a shape go before a place: at most so many are counted."""
+        """How many ready tasks of a shape go before a place: at most so many are counted."""
 
     async def waiting_on(self, key: str, after: Mapping[Shape, Place], most: int) -> Sequence[Task]:
         """Of the pending tasks that name a key, by a lock or otherwise, the first `most` of each shape by (rank, key),
@@ -448,7 +466,9 @@ class Store(Protocol):
         """Live tasks with a total deadline in order of (total_deadline, key), behind a place: place and id."""
 
     async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
-        """Pending tasks with a queue deadline in order of (queue_deadline, key), behind a place: place and id."""
+        """Tasks that wait for an agent, or for an approval, with a deadline, in order of (queue_deadline, key), behind a
+        place: place and id.
+        """
 
     async def read(self, task_id: str) -> TaskRecord | None:
         """Everything about one task."""

@@ -17,14 +17,15 @@ from typing import TypeVar
 import structlog
 
 from nodelink.errors import StoreError
-from nodelink.task import TaskStatus
 from nodelink_server.core.fairness import Fairness
 from nodelink_server.core.front import Front
 from nodelink_server.core.limits import Limits
 from nodelink_server.core.needs import parse_needs, place_of, shape_of
 from nodelink_server.core.ports import Clock, Place, Shape, Store
 from nodelink_server.core.registry import TaskRegistry
+from nodelink_server.core.reserving import Reserving
 from nodelink_server.core.session import AgentSession
+from nodelink_server.core.states import QUEUED
 from nodelink_server.core.task import Task
 
 MOST_PER_LEASE = 1_024
@@ -85,6 +86,9 @@ class Scheduler:
         self._turn = count(1)
         self._granting: set[str] = set()
         self._thirsty = asyncio.Event()
+        self.reserving = Reserving(first=self._first_place, may_run=lambda shape, one: not self._is_gated(shape, one))
+        self._pulling: dict[AgentSession, None] = {}
+        """The sessions that take work, in the order in which they have come."""
         self._is_held_up = False
         """Whether a session has waited for it to be known what comes next."""
         self.paused = False
@@ -110,6 +114,9 @@ class Scheduler:
         kept, pushed_out = self._front(shape).offer(place_of(task), task.id)
         if kept:
             self._wake_one(shape)
+        if shape.applies:
+            self.reserving.watch(shape)
+            self.reserve()
         return kept, [task_id for task_id in pushed_out if self.is_out_of_reach(task_id)]
 
     def choose(self, task: Task) -> AgentSession | None:
@@ -132,7 +139,7 @@ class Scheduler:
         """Whether there are others that wait, or will in a moment, and that a session has room for."""
         arriving = (shape for shape in self._arriving if session.fits(shape))
         waiting = (shape for shape in self._shapes_of(session) if not self._is_empty(shape)) if self._fronts else ()
-        return any(session.has_room_for(shape) for shape in chain(arriving, waiting))
+        return any(self._could_take(session, shape) for shape in chain(arriving, waiting))
 
     def arriving(self, shape: Shape, change: int) -> None:
         """So many more (or fewer) tasks of a shape are being committed as pending: nobody may overtake them."""
@@ -158,6 +165,7 @@ class Scheduler:
             if self._trim(shape) is None and front.is_whole:
                 del self._fronts[shape]
                 self._index_of(shape).pop(shape, None)
+        self._pulling = {session: None for session in self._pulling if session.is_open}
         self._kinds = _without_empty(self._kinds)
         self._targets = _without_empty(self._targets)
 
@@ -176,6 +184,7 @@ class Scheduler:
 
         Cancelled: nothing was taken. Whoever is given tasks tells `granted` of each, and admits again what was not.
         """
+        self._pulling[session] = None
         while True:
             tasks = self._take(session)
             if tasks:
@@ -188,7 +197,7 @@ class Scheduler:
         sleeper = self._asleep.get(session)
         if sleeper is None or session.room <= 0:
             return
-        if any(session.has_room_for(shape) and not self._is_empty(shape) for shape in self._shapes_of(session)):
+        if any(self._could_take(session, shape) and not self._is_empty(shape) for shape in self._shapes_of(session)):
             sleeper.wake.set()
         else:
             self._push_sleeper(session)
@@ -209,7 +218,7 @@ class Scheduler:
         heapq.heapify(firsts)
         while len(tasks) < MOST_PER_LEASE and to_load < MOST_TO_LOAD and firsts:
             shape = firsts[0][1]
-            if not session.has_room_for(shape) or self._limits.closed_gate(shape, session.agent_id) is not None:
+            if not self._could_take(session, shape) or self._limits.closed_gate(shape, session.agent_id) is not None:
                 heapq.heappop(firsts)
                 continue
             front = self._fronts[shape]
@@ -233,6 +242,7 @@ class Scheduler:
                 heapq.heapreplace(firsts, (first, shape))
         if passed_over:
             self._registry.swap(put=(), drop=passed_over)
+        self.reserve()
         return tasks
 
     def _pass_on(self, session: AgentSession) -> None:
@@ -249,7 +259,9 @@ class Scheduler:
             await sleeper.wake.wait()
         except asyncio.CancelledError:
             del self._asleep[session]
+            self._pulling.pop(session, None)
             self._pass_on(session)
+            self.reserve()
             raise
         del self._asleep[session]
 
@@ -293,7 +305,7 @@ class Scheduler:
                 continue
             if session.room <= 0:
                 sleeper.turn = 0
-            elif session.fits(shape) and session.has_room_for(shape) and not self._is_gated(shape, session):
+            elif session.fits(shape) and self._could_take(session, shape) and not self._is_gated(shape, session):
                 sleeper.turn = 0
                 found = session
             else:
@@ -305,8 +317,22 @@ class Scheduler:
     def _is_gated(self, shape: Shape, session: AgentSession) -> bool:
         return self._limits.closed_gate(shape, session.agent_id) is not None
 
+    def _could_take(self, session: AgentSession, shape: Shape) -> bool:
+        """Whether a session that fits has room for the first task of a queue, and is not kept for another one."""
+        return session.has_room_for(shape) and self.reserving.may_have(session, shape)
+
+    def reserve(self) -> None:
+        """Keep agents for the applies that wait, and let those look that are kept for none any more."""
+        if not self.reserving.is_idle:
+            for session in self.reserving.arrange(self._pulling):
+                self.has_room(session)
+
+    def _first_place(self, shape: Shape) -> Place | None:
+        return self._bound(shape) if shape in self._fronts else None
+
     def look_over(self) -> None:
         """Let somebody with room look at each queue in which something waits."""
+        self.reserve()
         for shape in list(self._fronts):
             if not self._is_empty(shape):
                 self._wake_one(shape)
@@ -325,6 +351,8 @@ class Scheduler:
     def _new_front(self, shape: Shape, *, all_behind: bool = False) -> Front[str]:
         front: Front[str] = Front(self._capacity(shape.pool), all_behind=all_behind)
         self._fronts[shape] = front
+        if shape.applies:
+            self.reserving.watch(shape)
         self._index_of(shape)[shape] = None
         return front
 
@@ -349,7 +377,7 @@ class Scheduler:
         It does not if its place has changed, or if it waits no more.
         """
         task = self._registry.get(task_id)
-        if task is None or task.status is not TaskStatus.PENDING:
+        if task is None or task.status not in QUEUED:
             return task is None
         return not self._front(shape_of(task)).reaches(place_of(task))
 
@@ -375,7 +403,7 @@ class Scheduler:
         task = self._registry.get(front.peek())
         return (
             task is not None
-            and task.status is TaskStatus.PENDING
+            and task.status in QUEUED
             and task.id not in self._granting
             and place_of(task) == front.first
         )
@@ -451,6 +479,9 @@ class Scheduler:
         self.rounds += 1
         joined = front.end_refill([(place_of(task), task.id) for task in found])
         self._registry.swap(put=found[:joined])
+        if joined and shape.applies:
+            self.reserving.watch(shape)
+            self.reserve()
         if front.wants_refill:
             self._thirsty.set()
         for _ in range(joined):

@@ -56,6 +56,10 @@ WAITING = frozenset({S.CREATED, S.SCHEDULED, S.BLOCKED, S.PENDING, S.PLAN_COMPLE
 GRANTED = frozenset({S.SENT, S.IN_PROGRESS, S.CANCELLING, S.UNKNOWN})
 HOLDING = GRANTED | {S.PLAN_COMPLETED, S.APPLY_PENDING}
 """Where a task holds its lock."""
+PLANNED = frozenset({S.PLAN_COMPLETED, S.APPLY_PENDING})
+"""Where a task has a plan, and is with no agent."""
+QUEUED = frozenset({S.PENDING, S.APPLY_PENDING})
+"""Where a task is ready, and waits for an agent."""
 
 
 _LOSS = "hello, agent: gone, expiry"

@@ -309,7 +309,7 @@ def _is_open(
             yield Verdict("drain", False, drain)
         return
     if task is not None:
-        old = task.execution is Execution.EXCLUSIVE and session.protocol < FIRST_LEASED_PROTOCOL
+        old = task.phase_execution is Execution.EXCLUSIVE and session.protocol < FIRST_LEASED_PROTOCOL
         yield Verdict("protocol", not old, "is too old for exclusive tasks" if old else "")
         declined = task.spec.type not in session.types
         yield Verdict("declined", not declined, f"has declined {task.spec.type!r}" if declined else "")

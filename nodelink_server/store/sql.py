@@ -313,6 +313,7 @@ def _boot(start_number: int, connection: Connection) -> Boot:
         rates=rates.ahead(connection, row.control_ms),
         lines=queries.lines(connection),
         workspaces=workspaces.all_workspaces(connection),
+        planned=queries.planned(connection),
     )
 
 
