@@ -26,9 +26,9 @@ from nodelink_server.core.cordons import Kept, kept_of
 from nodelink_server.core.handshake import FEATURES, Hello, check_hello, hash_of
 from nodelink_server.core.leases import Leases
 from nodelink_server.core.ledger import Committed, Ledger
+from nodelink_server.core.needs import taken_of
 from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice, SessionEnding, Shape
 from nodelink_server.core.scheduler import Scheduler
-from nodelink_server.core.needs import taken_of
 from nodelink_server.core.session import SILENT_PERIODS, AgentSession, DrainRequest, OnBeat
 from nodelink_server.core.validation import BUILT_IN
 

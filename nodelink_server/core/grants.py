@@ -358,6 +358,7 @@ class Grants:
                 drop.extend(pushed_out if kept else [*pushed_out, task.id])
                 self._requeued(task)
         self._registry.swap(put=(), drop=drop)
+        self._scheduler.reserve()
 
     def _forget_refused(self, tasks: Sequence[Task], locked: set[str]) -> None:
         """Values that the database has refused are shown no more, unless newer ones have come."""
@@ -369,7 +370,9 @@ class Grants:
                 self._limits.give_back(task.id)
         shown = [(task, now) for task in tasks if (now := self._registry.get(task.id)) is not None]
         same = [now for task, now in shown if now.revision == task.revision]
-        by_gates = [task for task in same if task.id in locked and (task.has_plan or not keys_of(task))]  # nobody looks for those
+        by_gates = [
+            task for task in same if task.id in locked and (task.has_plan or not keys_of(task))
+        ]  # nobody looks for those
         self._registry.swap(put=(), drop=[task.id for task in same if task not in by_gates])
         changed_since = [now for task, now in shown if now.revision > task.revision]  # of another priority by now
         self._queue([*by_gates, *changed_since])

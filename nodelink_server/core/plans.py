@@ -56,7 +56,7 @@ class Plans:
         self._timeout_ms = timeout_ms
 
     def made(self, task: Task, finished: Finished, *, now: int) -> Change:
-        """A plan is made that is to be applied: its task waits for an approval. If it was to stop meanwhile, it ends."""
+        """A plan is made that is to be applied: its task waits for an approval. If it was to stop, it ends."""
         assert task.attempt is not None
         assert finished.plan is not None
         if task.stop is not None:

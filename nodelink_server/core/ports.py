@@ -466,8 +466,8 @@ class Store(Protocol):
         """Live tasks with a total deadline in order of (total_deadline, key), behind a place: place and id."""
 
     async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
-        """Tasks that wait for an agent, or for an approval, with a deadline, in order of (queue_deadline, key), behind a
-        place: place and id.
+        """Tasks that may wait only so long for an agent or an approval, in order of (queue_deadline, key), behind a place:
+        place and id.
         """
 
     async def read(self, task_id: str) -> TaskRecord | None:

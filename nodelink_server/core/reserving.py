@@ -17,11 +17,12 @@ First = Callable[[Shape], Place | None]
 
 class Reserving:
     """Keeps agents for applies. `first`: the place of the first task of a queue; None: nothing waits there.
-    `may_run`: whether an agent is not kept from a queue by a limit.
+    `last_seen`: the same as of a moment ago. `may_run`: whether an agent is not kept from a queue by a limit.
     """
 
-    def __init__(self, *, first: First, may_run: Callable[[Shape, AgentSession], bool]) -> None:
+    def __init__(self, *, first: First, last_seen: First, may_run: Callable[[Shape, AgentSession], bool]) -> None:
         self._first = first
+        self._last_seen = last_seen
         self._may_run = may_run
         self._queues: dict[Shape, AgentSession | None] = {}
         self._kept: dict[AgentSession, Shape] = {}
@@ -40,12 +41,12 @@ class Reserving:
         kept_for = self._kept.get(session) if self._kept else None
         if kept_for is None or kept_for == shape:
             return True
-        apply, other = self._first(kept_for), self._first(shape)
+        apply, other = self._last_seen(kept_for), self._last_seen(shape)
         return apply is None or (other is not None and other < apply)
 
-    def kept_for(self, session: AgentSession) -> Shape | None:
-        """The queue of applies that an agent is kept for."""
-        return self._kept.get(session)
+    def is_kept(self, session: AgentSession) -> bool:
+        """Whether an agent is kept for an apply."""
+        return session in self._kept
 
     def arrange(self, sessions: Iterable[AgentSession]) -> Sequence[AgentSession]:
         """Keep an agent for each queue of applies in which something waits, of those that are there. Returns those that

@@ -86,7 +86,11 @@ class Scheduler:
         self._turn = count(1)
         self._granting: set[str] = set()
         self._thirsty = asyncio.Event()
-        self.reserving = Reserving(first=self._first_place, may_run=lambda shape, one: not self._is_gated(shape, one))
+        self.reserving = Reserving(
+            first=self._first_place,
+            last_seen=self._seen_place,
+            may_run=lambda shape, one: not self._is_gated(shape, one),
+        )
         self._pulling: dict[AgentSession, None] = {}
         """The sessions that take work, in the order in which they have come."""
         self._is_held_up = False
@@ -116,7 +120,6 @@ class Scheduler:
             self._wake_one(shape)
         if shape.applies:
             self.reserving.watch(shape)
-            self.reserve()
         return kept, [task_id for task_id in pushed_out if self.is_out_of_reach(task_id)]
 
     def choose(self, task: Task) -> AgentSession | None:
@@ -190,6 +193,8 @@ class Scheduler:
             if tasks:
                 self._pass_on(session)
                 return tasks
+            if self.reserving.is_kept(session) and not self._is_held_up:  # what it was woken for, another one may have
+                self._pass_on(session)
             await self._sleep(session)
 
     def has_room(self, session: AgentSession) -> None:
@@ -322,13 +327,20 @@ class Scheduler:
         return session.has_room_for(shape) and self.reserving.may_have(session, shape)
 
     def reserve(self) -> None:
-        """Keep agents for the applies that wait, and let those look that are kept for none any more."""
+        """Keep agents for the applies that wait, and let those look that are kept for none any more. To be called when
+        what has become of tasks is shown.
+        """
         if not self.reserving.is_idle:
             for session in self.reserving.arrange(self._pulling):
                 self.has_room(session)
 
     def _first_place(self, shape: Shape) -> Place | None:
         return self._bound(shape) if shape in self._fronts else None
+
+    def _seen_place(self, shape: Shape) -> Place | None:
+        """The same without a look at the tasks, which may be about to be shown: never behind it."""
+        front = self._fronts.get(shape)
+        return front.bound if front is not None else None
 
     def look_over(self) -> None:
         """Let somebody with room look at each queue in which something waits."""
@@ -436,6 +448,7 @@ class Scheduler:
             kept, pushed_out = self.admit(task)
             drop.extend(pushed_out if kept else [*pushed_out, task.id])
         self._registry.swap(put=(), drop=drop)
+        self.reserve()
 
     async def _first_waiting(self, key: str, places: int) -> tuple[Sequence[Task], bool]:
         """Of the tasks that wait for a key, the first of each shape that lack nothing else; and whether there are any

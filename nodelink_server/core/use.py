@@ -14,6 +14,7 @@ from nodelink_server.core.needs import NO_NEEDS, Needs, needs_of, shape_of
 from nodelink_server.core.ports import Shape
 from nodelink_server.core.task import Task
 
+
 class _Sum(NamedTuple):
     extra_slots: int
     resources: Mapping[str, int]
@@ -124,5 +125,7 @@ class Use:
         return self._sum
 
     def _extra_slots(self) -> int:
-        wide = (needs.slots if not (shape and shape.applies) else self._slots for _, needs, shape in self._by_task.values())
+        wide = (
+            needs.slots if not (shape and shape.applies) else self._slots for _, needs, shape in self._by_task.values()
+        )
         return sum(slots - 1 for slots in wide)
