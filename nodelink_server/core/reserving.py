@@ -7,7 +7,7 @@ take it all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from nodelink_server.core.ports import Place, Shape
 from nodelink_server.core.session import AgentSession
@@ -48,27 +48,27 @@ class Reserving:
         """Whether an agent is kept for an apply."""
         return session in self._kept
 
-    def arrange(self, sessions: Iterable[AgentSession]) -> Sequence[AgentSession]:
+    def arrange(self, sessions: Collection[AgentSession]) -> Sequence[AgentSession]:
         """Keep an agent for each queue of applies in which something waits, of those that are there. Returns those that
         are not kept any more, and may have room.
         """
-        released = [session for shape in list(self._queues) for session in self._release(shape)]
+        released = [session for shape in list(self._queues) for session in self._release(shape, sessions)]
         for shape, session in self._queues.items():
             if session is None:
                 self._keep(shape, sessions)
         return [session for session in released if session not in self._kept]
 
-    def _release(self, shape: Shape) -> Iterator[AgentSession]:
+    def _release(self, shape: Shape, sessions: Collection[AgentSession]) -> Iterator[AgentSession]:
         session = self._queues[shape]
         is_over = self._first(shape) is None
-        if session is not None and (is_over or not self._could_run(shape, session)):
+        if session is not None and (is_over or session not in sessions or not self._could_run(shape, session)):
             del self._kept[session]
             self._queues[shape] = None
             yield session
         if is_over:
             del self._queues[shape]
 
-    def _keep(self, shape: Shape, sessions: Iterable[AgentSession]) -> None:
+    def _keep(self, shape: Shape, sessions: Collection[AgentSession]) -> None:
         """Keep the agent that will be empty first, as far as that can be seen."""
         free = [one for one in sessions if one not in self._kept and self._could_run(shape, one)]
         session = min(free, key=lambda one: (one.busy, one.agent_id), default=None)
