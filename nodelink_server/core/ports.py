@@ -309,8 +309,9 @@ class Boot:
     """What a starting server needs to know. `start_number` has been raised durably.
 
     `granted` comes in the order of keys. `holds`: the id of the task that has it, by place. `limits`: what people have
-    set, by name. `planned`: the tasks with a plan that are with no agent, and have not ended. `rates`: until when the places under rates are taken. `lines`: the first and the last place in line of
-    the waiting tasks of each (pool, fairness key).
+    set, by name. `rates`: until when the places under rates are taken. `lines`: the first and the last place in line of
+    the waiting tasks of each (pool, fairness key). `planned`: the tasks that have a plan, are with no agent, and have not
+    ended.
     """
 
     start_number: int
@@ -334,6 +335,7 @@ class TaskQuery:
 
     `created_after` is inclusive, `created_before` is not. `labels` are of the task's own metadata. `q` matches a task
     whose id begins so, whose type is this, or whose metadata has this `name=value`. `ids`: only these.
+    `has_plan`: only what has a plan.
     """
 
     page_size: int = 50
@@ -348,6 +350,7 @@ class TaskQuery:
     labels: frozenset[tuple[str, str]] = frozenset()
     q: str = ""
     ids: frozenset[str] = frozenset()
+    has_plan: bool = False
 
 
 class Selection(NamedTuple):
@@ -466,8 +469,8 @@ class Store(Protocol):
         """Live tasks with a total deadline in order of (total_deadline, key), behind a place: place and id."""
 
     async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
-        """Tasks that may wait only so long for an agent or an approval, in order of (queue_deadline, key), behind a place:
-        place and id.
+        """Tasks that may wait only so long for an agent or an approval, in order of (queue_deadline, key), behind a
+        place: place and id.
         """
 
     async def read(self, task_id: str) -> TaskRecord | None:
