@@ -310,8 +310,8 @@ class Boot:
 
     `granted` comes in the order of keys. `holds`: the id of the task that has it, by place. `limits`: what people have
     set, by name. `rates`: until when the places under rates are taken. `lines`: the first and the last place in line of
-    the waiting tasks of each (pool, fairness key). `planned`: the tasks that have a plan, are with no agent, and have not
-    ended.
+    the waiting tasks of each (pool, fairness key). `planned`: the tasks that have a plan, are with no agent, and
+    have not ended.
     """
 
     start_number: int

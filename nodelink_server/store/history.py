@@ -226,7 +226,9 @@ def rebuilt(
     made = [_created(task, steps.created)]
     if steps.scheduled:
         made.append(_scheduled(task, steps.scheduled))
-    waits = {attempt.ready: attempt.ready_at or task.created_at for attempt in past}
+    waits: dict[int, int] = {}
+    for attempt in past:
+        waits.setdefault(attempt.ready, attempt.ready_at or task.created_at)
     waits.setdefault(steps.ready, _ready_at(task, None))  # what waits to be applied is ready for the second time
     made.extend(_pending(task, revision, at) for revision, at in waits.items() if revision)
     made.extend(_marked(task, remark, mark) for remark, marks in notes for mark in marks)

@@ -7,7 +7,7 @@ statuses.
 
 from __future__ import annotations
 
-from tests.checking import arrivals, asking, losses, placing, retries, starts, statuses, telling, timeouts
+from tests.checking import arrivals, asking, losses, placing, plans, retries, starts, statuses, telling, timeouts
 from tests.checking.history import History
 from tests.checking.rule import Rule, Skipped, Violation
 
@@ -20,6 +20,7 @@ RULES: tuple[Rule, ...] = (
     *retries.RULES,
     *timeouts.RULES,
     *placing.RULES,
+    *plans.RULES,
     *telling.RULES,
 )
 

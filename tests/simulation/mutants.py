@@ -19,6 +19,7 @@ from tests.simulation import (
     host_mutants,
     loss_mutants,
     placing_mutants,
+    plan_mutants,
     retry_mutants,
     server_mutants,
     timeout_mutants,
@@ -102,6 +103,14 @@ SERVERS: tuple[Spoil, ...] = (
     placing_mutants.stops_at_the_first_that_lacks_something_else,
     placing_mutants.skips_whatever_may_be_skipped,
     placing_mutants.forgets_unique_keys,
+    plan_mutants.applies_what_nobody_has_approved,
+    plan_mutants.takes_any_approval,
+    plan_mutants.hands_out_another_plan,
+    plan_mutants.applies_beside_others,
+    plan_mutants.makes_as_many_plans_as_there_are_slots,
+    plan_mutants.frees_the_workspace_when_a_plan_is_made,
+    plan_mutants.lets_plans_wait_for_ever,
+    plan_mutants.takes_what_waits_to_apply_for_granted,
 )
 AGENTS: tuple[Spoil, ...] = (
     agent_mutants.drops_results_on_reconnect,
