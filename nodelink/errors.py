@@ -140,6 +140,12 @@ class PlanNotWaiting(CallerError):
     code = ErrorCode.PLAN_NOT_WAITING
 
 
+class PlanNotFound(CallerError):
+    """The task has made no plan."""
+
+    code = ErrorCode.NOT_FOUND
+
+
 class PlanChanged(CallerError):
     """Another plan waits for an approval than the one that was named."""
 

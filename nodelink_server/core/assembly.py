@@ -40,6 +40,7 @@ from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.lookup import Lookup
 from nodelink_server.core.losses import Losses
 from nodelink_server.core.observer import Observer
+from nodelink_server.core.plan_views import PlanViews
 from nodelink_server.core.plans import Plans
 from nodelink_server.core.ports import Change, Clock, Store
 from nodelink_server.core.priorities import Priorities
@@ -435,6 +436,10 @@ class Rooms:
             leases=self.leases,
             clock=self._clock,
         )
+
+    @cached_property
+    def plan_views(self) -> PlanViews:
+        return PlanViews(lookup=self.lookup, clock=self._clock, control=self.control)
 
     @cached_property
     def waiting(self) -> Waiting:

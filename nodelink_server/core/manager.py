@@ -78,6 +78,7 @@ class TaskManager:
         self.vitals = rooms.vitals
         self.workspaces = rooms.workspaces
         self.limits = rooms.limit_views
+        self.plans = rooms.plan_views
         self.stopping = asyncio.Event()
         """Set when the server begins to stop: what is under way is answered, and nothing else is taken."""
 

@@ -18,6 +18,7 @@ from nodelink_server.web import (
     limits,
     logs,
     pages,
+    plans,
     scheduler,
     stats,
     submissions,
@@ -35,7 +36,7 @@ from nodelink_server.web.target import PlaceTable, TargetGate
 from nodelink_server.web.unbuilt import unbuilt_pages, unbuilt_routes
 
 PREFIX = "/api/v1"
-_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, stats, workspaces, limits)
+_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, stats, workspaces, limits, plans)
 
 
 def create_app(

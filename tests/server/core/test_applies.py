@@ -35,9 +35,9 @@ async def plan(core: Core) -> str:
     return (await core.submit(make_submission(PLAN)))[0]
 
 
-async def apply(core: Core, **fields: object) -> str:
+async def apply(core: Core) -> str:
     """A task that changes something."""
-    return (await core.submit(make_submission(APPLY, **fields)))[0]
+    return (await core.submit(make_submission(APPLY)))[0]
 
 
 async def end(agent: FakeAgent, place: int) -> None:

@@ -124,7 +124,7 @@ def plan(task: Task, *, now: int = NOW + 4, deadline: int = 500, begun: bool = T
     assert task.attempt is not None
     if not begun:
         task = replace(moves.started(task, at=now - 1), revision=task.revision)
-        assert task.attempt is not None
+    assert task.attempt is not None
     record = Planned(PLAN, task.attempt.number, now, task.attempt.holds[:1])
     end = Failure("", "", now, 0, None, "", 4, 0)
     superseded = Superseded(
