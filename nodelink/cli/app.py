@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "tasks": ("nodelink.cli.tasks:tasks", "Look at tasks, wait for them, stop them."),
     "agents": ("nodelink.cli.agents:agents", "Look at the agents, and say which of them get work."),
     "scheduler": ("nodelink.cli.scheduler:scheduler", "Look at the queue as a whole."),
+    "plans": ("nodelink.cli.plans:plans", "Look at what changes would do before they are made."),
     "workspaces": ("nodelink.cli.workspaces:workspaces", "Say where tasks run that belong together."),
     "limits": ("nodelink.cli.limits:limits", "Say how many tasks may run at a time."),
     "stats": ("nodelink.cli.stats:stats", "How much was done, how fast and how well."),

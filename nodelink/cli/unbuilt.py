@@ -12,7 +12,6 @@ UNBUILT: Mapping[str, Sequence[str]] = {
         *("pools", "schedules", "workflows", "dead-letters", "tokens", "audit", "checkpoints"),
         *("backup", "restore"),
     ),
-    "tasks": ("approve", "reject"),
     "scheduler": ("pause", "resume", "checkpoint"),
 }
 """Commands by the noun that they belong to."""

@@ -23,6 +23,7 @@ from nodelink.client.nouns import (
     TaskResult,
 )
 from nodelink.client.places import Limit, LimitHolder, LimitList, Workspace
+from nodelink.client.plans import TaskPlan
 from nodelink.client.sync import Client
 from nodelink.client.sync_handle import TaskHandle
 from nodelink.client.why import AgentConditions, AgentWhy, Condition, TaskWhy
@@ -65,6 +66,7 @@ __all__ = [
     "TaskFilter",
     "TaskHandle",
     "TaskOptions",
+    "TaskPlan",
     "TaskResult",
     "TaskWhy",
     "WhenTaken",

@@ -482,6 +482,7 @@ class Rooms:
             limits=self.limits,
             tally=self.tally,
             clock=self._clock,
+            control=self.control,
         )
 
     # -- what would be a circle, told when it happens -----------------------------------------------------------------

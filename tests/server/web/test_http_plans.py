@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -11,7 +10,8 @@ import pytest
 from nodelink.plan import PLAN_AND_APPLY
 from nodelink.task import Execution
 from tests.server.web.test_http_extend import refused
-from tests.support.http_door import WAIT_SECONDS, Door, app_door
+from tests.support.doubts import until_told
+from tests.support.http_door import Door, app_door
 from tests.support.planning import HANDLERS, PLAN_A, sha256
 
 TASKS = "/api/v1/tasks"
@@ -29,9 +29,7 @@ async def make_planned(door: Door, agent: Any, **fields: Any) -> str:
     task = await door.submit(type=PLAN_AND_APPLY, **fields)
     request = await agent.take()
     agent.finish(request.ref, plan=PLAN_A)
-    async with asyncio.timeout(WAIT_SECONDS):
-        while (await door.get(task["id"]))["status"] != "plan_completed":
-            await asyncio.sleep(0.01)
+    await until_told(door.manager, task["id"], "task.plan_completed")
     return str(task["id"])
 
 
