@@ -197,6 +197,7 @@ def _options(settings: ServerSettings) -> Options:
         window=settings.window,
         max_live_tasks=settings.max_live_tasks,
         max_running=settings.max_running,
+        approval_timeout=settings.approval_timeout,
         priority_rules=settings.priority_rules,
     )
 

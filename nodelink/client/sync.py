@@ -261,7 +261,7 @@ class Client:
     def approve(
         self, task_id: str, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = ""
     ) -> Task:
-        """Let a task apply its plan: the one with this digest, made from these inputs, for this target, if they are given.
+        """Let a task apply its plan: the one with this digest, and with these inputs and this target if they are given.
 
         Raises `PlanChanged` if another plan waits, `PlanNotWaiting` if none does, `NotAllowed`, `TaskAlreadyFinished`.
         """

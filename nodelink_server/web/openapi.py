@@ -36,6 +36,7 @@ TAGS: Mapping[str, str] = {
     "agents": "Who does it.",
     "scheduler": "What waits, and what runs.",
     "stats": "What was done, how fast and how well.",
+    "plans": "What changes would do, and who has approved them.",
     "workspaces": "Where tasks run that belong together, one at a time.",
     "limits": "How many tasks may be with agents at a time.",
     "health": "Whether the server can do its work.",
