@@ -113,7 +113,7 @@ TABLE: tuple[Move, ...] = (
     _move(Verb.RESOLVE_COMPLETED, {S.UNKNOWN}, S.COMPLETED, "a person", "audited, with a reason"),
     _move(Verb.RESOLVE_FAILED, {S.UNKNOWN}, S.FAILED, "a person", "audited, with a reason"),
     _move(Verb.RERUN, {S.UNKNOWN}, S.PENDING, "a person", "audited, with a reason; the attempt counts no more"),
-    _move(Verb.CANCEL, WAITING, S.CANCELLED, "caller", "never began"),
+    _move(Verb.CANCEL, WAITING, S.CANCELLED, "caller, approver", "with no agent; an approver rejects a plan"),
     _move(Verb.STOP, {S.SENT, S.IN_PROGRESS}, S.CANCELLING, "caller, timers", "granted"),
     _move(Verb.CONFIRM_CANCEL, {S.CANCELLING, S.UNKNOWN}, S.CANCELLED, "agent: result", "the tree is gone"),
     _move(Verb.CONFIRM_TIMEOUT, {S.CANCELLING, S.UNKNOWN}, S.TIMEOUT, "agent: result", "a timer's stop; tree gone"),
