@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -32,7 +33,7 @@ async def agents() -> AsyncIterator[AgentDoor]:
         yield door
 
 
-async def make_planned(door: GrpcDoor, agent: ManualAgent, **fields: object) -> str:
+async def make_planned(door: GrpcDoor, agent: ManualAgent, **fields: Any) -> str:
     """The id of a task whose plan waits for an approval."""
     task_id = await door.submit(PLAN_AND_APPLY, **fields)
     agent.finish((await agent.take()).ref, plan=PLAN_A)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from nodelink.errors import ErrorCode
-from nodelink_server.web import bodies, bulk, limits, scheduler, shapes, stats, workspaces
+from nodelink_server.web import bodies, bulk, limits, plans, scheduler, shapes, stats, workspaces
 from nodelink_server.web.catalogue import OPERATIONS
 from nodelink_server.web.errors import HTTP_CODES, STATUSES
 from nodelink_server.web.openapi import TAGS, operations, resolved
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 DOCUMENT: Json = json.loads(openapi_text())
 MODELS: dict[str, type[BaseModel]] = {
     name: model
-    for module in (bodies, bulk, limits, scheduler, shapes, stats, workspaces)
+    for module in (bodies, bulk, limits, plans, scheduler, shapes, stats, workspaces)
     for name, model in vars(module).items()
     if isinstance(model, type) and issubclass(model, BaseModel)
 }
