@@ -18,6 +18,8 @@ class ErrorCode(StrEnum):
     NOT_FINISHED = "NOT_FINISHED"
     ALREADY_FINISHED = "ALREADY_FINISHED"
     CANNOT_EXTEND = "CANNOT_EXTEND"
+    PLAN_NOT_WAITING = "PLAN_NOT_WAITING"
+    PLAN_CHANGED = "PLAN_CHANGED"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     UNIQUE_KEY_TAKEN = "UNIQUE_KEY_TAKEN"
     DIGEST_MISMATCH = "DIGEST_MISMATCH"
@@ -182,6 +184,24 @@ class TaskNotInDoubt(CallerError):
     """It is known how the task stands: only what is unknown can be resolved."""
 
     code = ErrorCode.CONFLICT
+
+
+class PlanNotWaiting(CallerError):
+    """No plan of the task waits for an approval."""
+
+    code = ErrorCode.PLAN_NOT_WAITING
+
+
+class PlanNotFound(CallerError):
+    """The task has made no plan."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class PlanChanged(CallerError):
+    """Another plan waits for an approval than the one that was named."""
+
+    code = ErrorCode.PLAN_CHANGED
 
 
 class CannotExtend(CallerError):

@@ -199,6 +199,7 @@ def _dialler(
             labels=dict(settings.labels),
             resources=resources,
             type_limits=dict(settings.type_limits),
+            plan_limit=settings.plan_limit,
             software_version=software,
             instance_id=instance,
         )

@@ -66,6 +66,7 @@ class AttemptContext:
         self.ref: AttemptRef = request.ref
         self.spec: TaskSpec = request.spec
         self.execution: Execution = request.execution
+        self.plan = request.plan
         self.traceparent = request.traceparent
         self.deadlines = deadlines
         self.limits: NewLimits | None = None

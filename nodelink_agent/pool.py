@@ -123,7 +123,7 @@ class Pool:
         for request, _, _, response in known:
             end = None if request.ref in running else response or TaskResponse(request.ref, endings.died())
             one = Remembered(request.ref, request.execution, request.lease_ms, end, response is not None)
-            remembered.append(one._replace(takes=taken_by(request.spec)))
+            remembered.append(one._replace(takes=taken_by(request.spec, has_plan=request.plan is not None)))
         self.perform(self.core.restore(remembered))
         for one in remembered:
             if one.response is not None:

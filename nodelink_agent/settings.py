@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nodelink.address import Address, parse_address
 from nodelink.otlp import parse_otlp_endpoint
+from nodelink.plan import DEFAULT_PLAN_LIMIT
 from nodelink.settings import (
     SettingError,
     each,
@@ -94,6 +95,13 @@ class AgentSettings:
         flag="--type-limits",
         parse=_type_limits,
         default_factory=dict,
+    )
+    plan_limit: int = setting(
+        "how many plans to make at a time at most; while it applies a change, the agent does nothing else",
+        env="NODELINK_PLAN_LIMIT",
+        flag="--plan-limit",
+        parse=whole_number(1, MAX_SLOTS),
+        default=DEFAULT_PLAN_LIMIT,
     )
     data_dir: Path = setting(  # noqa: RUF009 - so is a path
         "where identity and output are kept",

@@ -220,6 +220,7 @@ def _options(settings: ServerSettings) -> Options:
         max_running=settings.max_running,
         blob_quota=settings.blob_quota * MIB,
         blob_retention=settings.blob_retention,
+        approval_timeout=settings.approval_timeout,
         priority_rules=settings.priority_rules,
         assignment=settings.assignment,
         start_paused=settings.scheduler_start == "paused",

@@ -183,6 +183,12 @@ def _counts(tally: Tally) -> Iterator[Metric]:
         ("execution",),
         _keyed(tally.leases_expired),
     )
+    yield counter(
+        "approvals",
+        "Plans that wait for an approval no more: approved, rejected or expired.",
+        ("outcome",),
+        _keyed(tally.approvals),
+    )
     yield counter("responses", "Responses of agents.", ("kind",), _keyed(tally.responses))
     yield plain_counter(
         "late_results", "Ends of attempts that no longer counted, kept as evidence.", tally.late_results

@@ -201,6 +201,13 @@ class ServerSettings:
         parse=whole_number(0, 1_000_000_000),
         default=0,
     )
+    approval_timeout: float = setting(
+        "how long a plan waits for an approval, unless its task says otherwise",
+        env="NODELINK_APPROVAL_TIMEOUT",
+        flag="--approval-timeout",
+        parse=seconds(1, 30 * 24 * 3600),
+        default=24 * 3600.0,
+    )
     priority_rules: Mapping[str, int] = setting(
         "in the file, the table `[priority_rules]`: the priorities of tasks whose submitters give none, by"
         " `agent:ID`, `label:NAME=VALUE` of their metadata or `type:TYPE`",

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "agents": ("nodelink.cli.agents:agents", "Look at the agents, and say which of them get work."),
     "scheduler": ("nodelink.cli.scheduler:scheduler", "Look at the queue as a whole, and pause it."),
     "checkpoints": ("nodelink.cli.checkpoints:checkpoints", "Snapshots with which another server can go on."),
+    "plans": ("nodelink.cli.plans:plans", "Look at what changes would do before they are made."),
     "workspaces": ("nodelink.cli.workspaces:workspaces", "Say where tasks run that belong together."),
     "artifacts": ("nodelink.cli.artifacts:artifacts", "Keep bytes for tasks to work on, and what they leave."),
     "limits": ("nodelink.cli.limits:limits", "Say how many tasks may run at a time."),

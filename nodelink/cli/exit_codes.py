@@ -54,6 +54,8 @@ OF_ERRORS: Mapping[str, Exit] = {
     ErrorCode.NOT_FINISHED: Exit.CONFLICT,
     ErrorCode.ALREADY_FINISHED: Exit.CONFLICT,
     ErrorCode.CANNOT_EXTEND: Exit.CONFLICT,
+    ErrorCode.PLAN_NOT_WAITING: Exit.CONFLICT,
+    ErrorCode.PLAN_CHANGED: Exit.CONFLICT,
     ErrorCode.IDEMPOTENCY_CONFLICT: Exit.CONFLICT,
     ErrorCode.UNIQUE_KEY_TAKEN: Exit.CONFLICT,
     ErrorCode.DIGEST_MISMATCH: Exit.CONFLICT,

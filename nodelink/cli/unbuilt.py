@@ -12,7 +12,6 @@ UNBUILT: Mapping[str, Sequence[str]] = {
         *("pools", "schedules", "workflows", "dead-letters", "tokens", "audit"),
         *("backup", "restore"),
     ),
-    "tasks": ("approve", "reject"),
 }
 """Commands by the noun that they belong to."""
 

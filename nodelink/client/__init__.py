@@ -26,6 +26,7 @@ from nodelink.client.nouns import (
 )
 from nodelink.client.pausing import Checkpoint, Pause, Paused, Resumed
 from nodelink.client.places import Limit, LimitHolder, LimitList, LimitWaiter, Workspace
+from nodelink.client.plans import TaskPlan
 from nodelink.client.sync import Client
 from nodelink.client.sync_handle import TaskHandle
 from nodelink.client.why import AgentConditions, AgentWhy, Condition, TaskWhy
@@ -78,6 +79,7 @@ __all__ = [
     "TaskFilter",
     "TaskHandle",
     "TaskOptions",
+    "TaskPlan",
     "TaskResult",
     "TaskWhy",
     "WhenTaken",

@@ -48,6 +48,7 @@ from nodelink.client.nouns import (
 )
 from nodelink.client.pausing import Checkpoint, Paused, Resumed
 from nodelink.client.places import Limit, LimitList, Workspace
+from nodelink.client.plans import TaskPlan
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.client.window import DEFAULT_WINDOW, Window
 from nodelink.server_address import find_server
@@ -263,6 +264,29 @@ class AsyncClient:
         The reason is kept with it. Raises `TaskNotInDoubt` for any other status of a live task, `TaskAlreadyFinished`.
         """
         return await self._calls.ask(asks.resolve(task_id, as_=as_, reason=reason))
+
+    async def approve(
+        self, task_id: str, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = ""
+    ) -> Task:
+        """Let a task apply its plan: the one with this digest, and with these inputs and this target if they are given.
+
+        Raises `PlanChanged` if another plan waits, `PlanNotWaiting` if none does, `NotAllowed`, `TaskAlreadyFinished`.
+        """
+        return await self._calls.ask(
+            asks.approve(task_id, plan_sha256=plan_sha256, inputs_sha256=inputs_sha256, target=target, message=message)
+        )
+
+    async def reject(self, task_id: str, *, plan_sha256: str = "", message: str = "") -> Task:
+        """End a task whose plan waits for an approval, if it is the one with this digest. Raises as `approve`."""
+        return await self._calls.ask(asks.reject(task_id, plan_sha256=plan_sha256, message=message))
+
+    async def plan(self, task_id: str) -> TaskPlan:
+        """The latest plan of a task. Raises `TaskNotFound` if it has made none."""
+        return await self._calls.ask(asks.plan(task_id))
+
+    async def plans(self, *, statuses: Iterable[str] = (), workspace: str = "", limit: int = 50) -> Sequence[TaskPlan]:
+        """The latest plans of tasks, the newest task first, at most 1,000."""
+        return await self._calls.ask(asks.plans(statuses=statuses, workspace=workspace, limit=limit))
 
     async def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
         """Run a finished task again, as a new one, which is returned. Raises `TaskNotFinished`."""

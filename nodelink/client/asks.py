@@ -18,6 +18,7 @@ from nodelink.client.figures import SchedulerStatus, Stats
 from nodelink.client.nouns import Agent, AgentSession, Event, LogPage, SubmitOutcome, Task, TaskFilter, TaskResult
 from nodelink.client.pausing import Checkpoint, Paused, Resumed
 from nodelink.client.places import Limit, LimitList, Workspace
+from nodelink.client.plans import TaskPlan, approve_request, plan_of, plans_request, reject_request
 from nodelink.client.reading import agent_of, events_of, log_page_of, outcome_of, result_of, session_of, task_of
 from nodelink.client.reading_figures import scheduler_status_of, stats_of
 from nodelink.client.reading_pausing import checkpoint_of, paused_of, resume_message, resumed_of
@@ -148,6 +149,32 @@ def resolve(task_id: str, *, as_: str, reason: str) -> Ask[Task]:
     """Say what became of one."""
     request = resolve_request(task_id, as_=as_, reason=reason)
     return _ask(lambda on: on.tasks.ResolveTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def approve(task_id: str, *, plan_sha256: str, inputs_sha256: str, target: str, message: str) -> Ask[Task]:
+    """Let one apply its plan."""
+    request = approve_request(
+        task_id, plan_sha256=plan_sha256, inputs_sha256=inputs_sha256, target=target, message=message
+    )
+    return _ask(lambda on: on.tasks.ApproveTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def reject(task_id: str, *, plan_sha256: str, message: str) -> Ask[Task]:
+    """Let one not apply its plan."""
+    request = reject_request(task_id, plan_sha256=plan_sha256, message=message)
+    return _ask(lambda on: on.tasks.RejectTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def plan(task_id: str) -> Ask[TaskPlan]:
+    """The plan of one."""
+    request = task_pb2.GetPlanRequest(task_id=text_of("task_id", task_id))
+    return _ask(lambda on: on.tasks.GetPlan, request, lambda answer: plan_of(answer.plan))
+
+
+def plans(*, statuses: Iterable[str], workspace: str, limit: int) -> Ask[list[TaskPlan]]:
+    """The newest plans."""
+    request = plans_request(statuses, workspace, limit=limit)
+    return _ask(lambda on: on.tasks.ListPlans, request, lambda answer: [plan_of(one) for one in answer.plans])
 
 
 def bulk(order: Bulk) -> Ask[bool]:

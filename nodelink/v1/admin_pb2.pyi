@@ -39,7 +39,7 @@ WORKSPACE_MODE_AGENT: WorkspaceMode
 WORKSPACE_MODE_KUBERNETES: WorkspaceMode
 
 class Agent(_message.Message):
-    __slots__ = ("id", "name", "pool", "status", "labels", "slots", "current_tasks", "last_heartbeat_at", "types", "software_version", "free_slots", "cordon_reason", "resources", "type_limits", "used_slots", "drained_at", "drain_deadline", "drain_note")
+    __slots__ = ("id", "name", "pool", "status", "labels", "slots", "current_tasks", "last_heartbeat_at", "types", "software_version", "free_slots", "cordon_reason", "resources", "type_limits", "used_slots", "drained_at", "drain_deadline", "drain_note", "plan_limit", "plan_running", "apply_running")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +79,9 @@ class Agent(_message.Message):
     DRAINED_AT_FIELD_NUMBER: _ClassVar[int]
     DRAIN_DEADLINE_FIELD_NUMBER: _ClassVar[int]
     DRAIN_NOTE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PLAN_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    APPLY_RUNNING_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     pool: str
@@ -97,7 +100,10 @@ class Agent(_message.Message):
     drained_at: _timestamp_pb2.Timestamp
     drain_deadline: _timestamp_pb2.Timestamp
     drain_note: str
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., status: _Optional[_Union[AgentStatus, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., slots: _Optional[int] = ..., current_tasks: _Optional[_Iterable[str]] = ..., last_heartbeat_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., types: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., free_slots: _Optional[int] = ..., cordon_reason: _Optional[str] = ..., resources: _Optional[_Mapping[str, AgentResource]] = ..., type_limits: _Optional[_Mapping[str, int]] = ..., used_slots: _Optional[int] = ..., drained_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_note: _Optional[str] = ...) -> None: ...
+    plan_limit: int
+    plan_running: int
+    apply_running: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., status: _Optional[_Union[AgentStatus, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., slots: _Optional[int] = ..., current_tasks: _Optional[_Iterable[str]] = ..., last_heartbeat_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., types: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., free_slots: _Optional[int] = ..., cordon_reason: _Optional[str] = ..., resources: _Optional[_Mapping[str, AgentResource]] = ..., type_limits: _Optional[_Mapping[str, int]] = ..., used_slots: _Optional[int] = ..., drained_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_note: _Optional[str] = ..., plan_limit: _Optional[int] = ..., plan_running: _Optional[int] = ..., apply_running: _Optional[int] = ...) -> None: ...
 
 class AgentResource(_message.Message):
     __slots__ = ("total", "used")

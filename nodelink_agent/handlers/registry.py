@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from nodelink.plan import Plan
 from nodelink.task import AttemptRef, Declined, Execution, Finished, Gone, LogStream, Reason, TaskSpec
 from nodelink_agent.blobs import Blobs, State
 from nodelink_agent.core.work import NewLimits
@@ -30,6 +31,10 @@ class Context(Protocol):
     @property
     def execution(self) -> Execution:
         """What may happen to it when contact is lost."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """The approved plan that is to be applied: this one and no other; None: there is none."""
 
     @property
     def traceparent(self) -> str:

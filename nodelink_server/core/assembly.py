@@ -13,6 +13,7 @@ from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.admission import Admission
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.answers import Answers
+from nodelink_server.core.approvals import Approvals
 from nodelink_server.core.archive import Archive
 from nodelink_server.core.artifacts import Artifacts
 from nodelink_server.core.assignment import AssignmentDelays
@@ -47,6 +48,8 @@ from nodelink_server.core.losses import Losses
 from nodelink_server.core.observer import Observer
 from nodelink_server.core.pauses import Pauses
 from nodelink_server.core.pausing import Pausing
+from nodelink_server.core.plan_views import PlanViews
+from nodelink_server.core.plans import Plans
 from nodelink_server.core.ports import Change, Clock, Store
 from nodelink_server.core.priorities import Priorities
 from nodelink_server.core.processor import Final, ResponseProcessor
@@ -97,6 +100,7 @@ class Options:
     start_paused: bool = False
     checkpoint_interval: float = 300.0
     checkpoints_kept: int = 3
+    approval_timeout: float = 24 * 3600.0
 
 
 class Rooms:
@@ -312,6 +316,7 @@ class Rooms:
             losses=self.losses,
             extended=self.extensions.said,
             retries=Retries(self.control),
+            plans=Plans(self.control, timeout_ms=int(self._options.approval_timeout * 1000)),
             publish=self.events.publish,
             accepted=self.grants.accepted,
             declined=self.grants.declined,
@@ -494,6 +499,12 @@ class Rooms:
         )
 
     @cached_property
+    def approvals(self) -> Approvals:
+        return Approvals(
+            store=self._store, ledger=self.ledger, ranking=self.ranking, clock=self._clock, tally=self.tally
+        )
+
+    @cached_property
     def submissions(self) -> Submissions:
         return Submissions(
             store=self._store,
@@ -526,6 +537,10 @@ class Rooms:
             sends=self.sends,
             delays=self._options.assignment,
         )
+
+    @cached_property
+    def plan_views(self) -> PlanViews:
+        return PlanViews(lookup=self.lookup, clock=self._clock, control=self.control)
 
     @cached_property
     def waiting(self) -> Waiting:
@@ -570,6 +585,7 @@ class Rooms:
             tally=self.tally,
             clock=self._clock,
             sends=self.sends,
+            control=self.control,
         )
 
     # -- what would be a circle, told when it happens -----------------------------------------------------------------

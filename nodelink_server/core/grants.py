@@ -12,7 +12,8 @@ from itertools import count
 import structlog
 
 from nodelink.errors import StoreError, StoreUnavailable
-from nodelink.task import AttemptRef, Execution, StartCommand, TaskRequest, TaskStatus
+from nodelink.plan import Plan
+from nodelink.task import AttemptRef, Execution, StartCommand, TaskRequest
 from nodelink_server.core.changes import changed
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.limits import Limits, keys_of
@@ -23,6 +24,7 @@ from nodelink_server.core.ranking import Standing
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
+from nodelink_server.core.states import QUEUED
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task, drop_payload, granted, granted_at_once
 
@@ -91,11 +93,11 @@ class Grants:
 
     def is_offered(self, session: AgentSession, task: Task) -> bool:
         """Whether a task is offered to a session before it is granted."""
-        return task.execution is not Execution.REPLAYABLE and session.protocol >= FIRST_LEASED_PROTOCOL
+        return task.phase_execution is not Execution.REPLAYABLE and session.protocol >= FIRST_LEASED_PROTOCOL
 
     def is_at_once(self, session: AgentSession, task: Task) -> bool:
         """Whether a new task may be granted to a session in the commit that accepts it."""
-        return not self.is_offered(session, task) and task.execution is not Execution.EXCLUSIVE
+        return not self.is_offered(session, task) and task.phase_execution is not Execution.EXCLUSIVE
 
     def at_once(self, session: AgentSession, task: Task, standing: Standing) -> Task:
         """A new task's next value if this session is given it in the commit that accepts it."""
@@ -138,7 +140,7 @@ class Grants:
                 held.append(task)
             elif self.is_offered(session, task):
                 self._offer(session, task)
-            elif task.execution is Execution.EXCLUSIVE:
+            elif task.phase_execution is Execution.EXCLUSIVE:
                 unfit.append(task)
             else:
                 to_grant.append(task)
@@ -260,7 +262,7 @@ class Grants:
         return self._start_number << 32 | next(self._counter)
 
     def _lease_of(self, session: AgentSession, task: Task) -> int | None:
-        is_leased = task.execution is Execution.REPLAYABLE and session.protocol >= FIRST_LEASED_PROTOCOL
+        is_leased = task.phase_execution is Execution.REPLAYABLE and session.protocol >= FIRST_LEASED_PROTOCOL
         return self._lease_ms if is_leased else None
 
     def _granted(self, session: AgentSession, task: Task, fence: int) -> Change:
@@ -272,7 +274,7 @@ class Grants:
             fence=fence,
             now=self._clock.now(),
             lease_ms=self._lease_of(session, task),
-            holds=reserved.holds,
+            holds=(*task.holds, *reserved.holds),
         )
         return changed(task, after, EventName.TASK_SENT, uses=reserved.uses)
 
@@ -284,10 +286,11 @@ class Grants:
             ref=task.ref,
             spec=task.spec,
             payload=task.payload,
-            execution=task.execution,
+            execution=task.phase_execution,
             traceparent=task.traceparent,
             lease_ms=task.attempt.lease_ms,
             basis=session.last_beat,
+            plan=_plan_of(task),
         )
 
     def _offer(self, session: AgentSession, task: Task) -> None:
@@ -299,9 +302,10 @@ class Grants:
                 ref=ref,
                 spec=task.spec,
                 payload=task.payload,
-                execution=task.execution,
+                execution=task.phase_execution,
                 traceparent=task.traceparent,
                 granted=False,
+                plan=_plan_of(task),
             )
         )
         _let_go_of_payload(task)
@@ -364,11 +368,12 @@ class Grants:
         """Tasks as they are shown are queued again, if they wait: something else may have become of them meanwhile."""
         drop: list[str] = []
         for task in tasks:
-            if task.status is TaskStatus.PENDING:
+            if task.status in QUEUED:
                 kept, pushed_out = self._scheduler.admit(task)
                 drop.extend(pushed_out if kept else [*pushed_out, task.id])
                 self._requeued(task)
         self._registry.swap(put=(), drop=drop)
+        self._scheduler.reserve()
 
     def _forget_refused(self, tasks: Sequence[Task], locked: set[str]) -> None:
         """Values that the database has refused are shown no more, unless newer ones have come."""
@@ -380,7 +385,9 @@ class Grants:
                 self._limits.give_back(task.id)
         shown = [(task, now) for task in tasks if (now := self._registry.get(task.id)) is not None]
         same = [now for task, now in shown if now.revision == task.revision]
-        by_gates = [task for task in same if task.id in locked and not keys_of(task)]  # nobody looks for those
+        by_gates = [
+            task for task in same if task.id in locked and (task.has_plan or not keys_of(task))
+        ]  # nobody looks for those
         self._registry.swap(put=(), drop=[task.id for task in same if task not in by_gates])
         changed_since = [now for task, now in shown if now.revision > task.revision]  # of another priority by now
         self._queue([*by_gates, *changed_since])
@@ -427,3 +434,8 @@ def _let_go_of_payload(task: Task) -> None:
     """What has been handed over and is large need not be kept beside what the stream has of it."""
     if task.payload is not None and len(task.payload) > KEPT_PAYLOAD_BYTES:
         drop_payload(task)
+
+
+def _plan_of(task: Task) -> Plan | None:
+    """The approved plan that is to be applied."""
+    return task.plan.plan if task.plan is not None else None

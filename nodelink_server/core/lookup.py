@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nodelink.errors import FieldError, InvalidTask, TaskNotFound
-from nodelink.task import PRIORITIES, Reason, TaskStatus
+from nodelink.task import PRIORITIES, Reason
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.assignment import Assignment, AssignmentDelays, Unassigned, assignment_since
 from nodelink_server.core.checkpoints import Checkpoints
@@ -19,7 +19,7 @@ from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPag
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.search import search_of
 from nodelink_server.core.sends import Sends
-from nodelink_server.core.states import GRANTED
+from nodelink_server.core.states import GRANTED, QUEUED
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import MAX_METADATA
@@ -137,7 +137,7 @@ class Lookup:
 
     def _explained(self, record: TaskRecord) -> TaskRecord:
         task = record.task
-        if task.status is not TaskStatus.PENDING or task.message:
+        if task.status not in QUEUED or task.message:
             return record
         if self._scheduler.paused:
             return replace(record, task=replace(task, reason=Reason.PAUSED, message="the scheduler is paused"))

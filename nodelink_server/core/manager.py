@@ -29,6 +29,7 @@ from nodelink.task import (
     Verdict,
 )
 from nodelink_server.core.agents import AgentView
+from nodelink_server.core.approvals import Named
 from nodelink_server.core.assembly import Options, Rooms
 from nodelink_server.core.bulk import BulkOrder, BulkOutcome, digest_of, outcome_of, text_of
 from nodelink_server.core.changes import cancelled_by_caller
@@ -90,6 +91,7 @@ class TaskManager:
         self.attempt_access = rooms.attempt_access
         self.checkpoints = rooms.checkpoints
         self._is_loading = False
+        self.plans = rooms.plan_views
         self.stopping = asyncio.Event()
         """Set when the server begins to stop: what is under way is answered, and nothing else is taken."""
 
@@ -111,7 +113,7 @@ class TaskManager:
         self.events.newest = boot.revision
         self.agents.restore(boot.agents)
         self.registry.swap(put=boot.granted)
-        self.rooms.limits.restore(boot.holds, boot.limits, boot.rates, boot.granted)
+        self.rooms.limits.restore(boot.holds, boot.limits, boot.rates, boot.granted, boot.planned)
         self.rooms.workspaces.restore(boot.workspaces)
         self.rooms.pauses.restore(boot.pauses)
         self.rooms.fairness.restore(boot.lines)
@@ -283,6 +285,21 @@ class TaskManager:
         Raises `InvalidTask` without a reason, `TaskNotFound`, `TaskAlreadyFinished`, `TaskNotInDoubt`.
         """
         await self.rooms.decisions.resolve(task_id, resolution=resolution, reason=reason, by=by)
+        return await self.get(task_id)
+
+    async def approve(self, task_id: str, named: Named, *, message: str = "", by: str = "local") -> TaskRecord:
+        """Let a task apply its plan, which has to be the one that is named.
+
+        Raises `InvalidTask`, `TaskNotFound`, `TaskAlreadyFinished`, `PlanNotWaiting`, `PlanChanged`, `NotAllowed`.
+        """
+        await self.rooms.approvals.approve(task_id, named, message=message, by=by)
+        return await self.get(task_id)
+
+    async def reject(
+        self, task_id: str, named: Named | None = None, *, message: str = "", by: str = "local"
+    ) -> TaskRecord:
+        """End a task whose plan waits for an approval; if one is named, only if that one waits. Raises as `approve`."""
+        await self.rooms.approvals.reject(task_id, named or Named(), message=message, by=by)
         return await self.get(task_id)
 
     async def drain_agent(

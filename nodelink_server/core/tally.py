@@ -56,6 +56,8 @@ class Tally:
         self.late_results = 0
         self.leases_expired: dict[str, int] = defaultdict(int)
         """Attempts whose leases have run out, by execution class."""
+        self.approvals: dict[str, int] = defaultdict(int)
+        """Plans that do not wait for an approval any more: approved, rejected or expired."""
         self.hellos_refused = 0
         self.use_differs: dict[str, int] = defaultdict(int)
         """Times that an agent went on to count otherwise what is taken of it, by pool."""

@@ -17,7 +17,7 @@ from nodelink.selectors import parse_selector
 from nodelink.task import Execution, Reason, TaskStatus
 from nodelink.values import evolve, value
 from nodelink_server.core.agents import AgentRegistry
-from nodelink_server.core.clock import moment_text
+from nodelink_server.core.clock import ControlTime, moment_text
 from nodelink_server.core.grants import FIRST_LEASED_PROTOCOL
 from nodelink_server.core.limits import Limits, name_of
 from nodelink_server.core.needs import needs_of, place_of, shape_of
@@ -26,6 +26,7 @@ from nodelink_server.core.ports import AgentRecord, Clock, Store
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
+from nodelink_server.core.states import QUEUED
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task
 
@@ -120,9 +121,11 @@ class Explanations:
         tally: Tally,
         clock: Clock,
         sends: Sends,
+        control: ControlTime,
     ) -> None:
         self._sends = sends
         self._store = store
+        self._control = control
         self._agents = agents
         self._scheduler = scheduler
         self._limits = limits
@@ -138,11 +141,13 @@ class Explanations:
         if not found:
             raise TaskNotFound(f"there is no task {task_id[:64]}")
         task = found[0]
-        if task.status is TaskStatus.PENDING:
+        if task.status in QUEUED:
             return await self._of_waiting(task)
-        verdict = self._time(task)
+        verdict = self._time(task) or self._approval(task)
         if verdict is not None:
-            return TaskWhy(task=task, summary=verdict.message, verdicts=(verdict,))
+            return TaskWhy(
+                task=task, summary=verdict.message, verdicts=(verdict,), remedies=tuple(_ways_out_of_waiting(task))
+            )
         return TaskWhy(task=task, summary=self._standing(task), remedies=tuple(_ways_out(task)))
 
     async def _of_waiting(self, task: Task) -> TaskWhy:
@@ -199,7 +204,8 @@ class Explanations:
 
     def _judge(self, task: Task, record: AgentRecord, session: AgentSession | None) -> AgentVerdicts:
         verdicts: list[Verdict] = []
-        for verdict in chain(_of_agent(task, record, session, self._drain_of(record)), self._gate(task, record)):
+        conditions = (_of_agent(task, record, session, self._drain_of(record)), self._gate(task, record))
+        for verdict in chain(*conditions, self._kept(task, session)):
             verdicts.append(verdict)
             if not verdict.holds:
                 break
@@ -210,6 +216,12 @@ class Explanations:
         gate = self._limits.closed_gate(shape_of(task), record.id)
         if gate is not None and name_of(gate) == f"agent:{record.id}":
             yield Verdict("gate", False, f"its limit of {self._limits.limit(gate)} task(s) is reached")
+
+    def _kept(self, task: Task, session: AgentSession | None) -> Iterator[Verdict]:
+        """Whether an agent is not kept for an apply that goes before it."""
+        reserving = self._scheduler.reserving
+        if session is not None and not reserving.may_have(session, shape_of(task)):
+            yield Verdict("reserved", False, "is kept for an apply that waits until it is empty")
 
     def _estimate(self, task: Task, own: Sequence[Verdict], ahead: int) -> float | None:
         """Seconds until a slot is free for it, if all that go before take as long as such tasks have taken."""
@@ -227,6 +239,14 @@ class Explanations:
             return Verdict("time", False, f"waits for its next try: {task.message}")
         seconds = max(0, (task.due_at or 0) - self._clock.now()) / 1000
         return Verdict("time", False, f"is due in {seconds:.0f} seconds")
+
+    def _approval(self, task: Task) -> Verdict | None:
+        if task.status is not TaskStatus.PLAN_COMPLETED or task.plan is None:
+            return None
+        left_ms = max(0, (task.queue_deadline or 0) - self._control.now())
+        until = f", for {format_duration_ms(-(-left_ms // 1000) * 1000)} more" if task.queue_deadline else ""
+        by = f" by somebody else than {task.caller!r}" if task.spec.approval_by_other else ""
+        return Verdict("approval", False, f"waits for an approval{by} of plan {task.plan.plan.sha256}{until}")
 
     def _standing(self, task: Task) -> str:
         """How a task stands that waits for nothing."""
@@ -280,6 +300,12 @@ class Explanations:
         return AgentWhy(agent_id=agent_id, summary=summary, verdicts=tuple(verdicts), waiting=waiting)
 
 
+def _ways_out_of_waiting(task: Task) -> Iterator[str]:
+    if task.plan is not None and task.status is TaskStatus.PLAN_COMPLETED:
+        yield f"nodelink tasks approve {task.id} --plan {task.plan.plan.sha256}"
+        yield f"nodelink tasks reject {task.id}"
+
+
 def _named(task: Task) -> Mapping[Reason, bool]:
     """Of which kinds a task names keys."""
     spec = task.spec
@@ -320,7 +346,15 @@ def _has_what_it_needs(task: Task, record: AgentRecord) -> Iterator[Verdict]:
 
 def _has_room(task: Task, session: AgentSession) -> Iterator[Verdict]:
     """Whether an agent has room beside what it runs."""
-    needs, use = needs_of(task.spec), session.use
+    needs, use, shape = needs_of(task.spec), session.use, shape_of(task)
+    if shape.applies:
+        busy = session.busy
+        yield Verdict("alone", session.is_empty, f"an apply needs it alone; {busy} slot(s) are taken" if busy else "")
+    elif shape.plans or use.applies:
+        yield Verdict("alone", not use.applies, "applies a change, and does nothing beside it" if use.applies else "")
+    if shape.plans:
+        full = use.is_full_of_plans
+        yield Verdict("plan_limit", not full, f"makes as many plans as it may ({use.plan_limit})" if full else "")
     enough = session.room >= needs.slots
     taken = f"its {session.slots} slot(s) are taken"
     yield Verdict("slots", enough, "" if enough else taken if session.room <= 0 else f"{taken} but {session.room}")
@@ -342,7 +376,7 @@ def _is_open(
             yield Verdict("drain", False, drain)
         return
     if task is not None:
-        old = task.execution is Execution.EXCLUSIVE and session.protocol < FIRST_LEASED_PROTOCOL
+        old = task.phase_execution is Execution.EXCLUSIVE and session.protocol < FIRST_LEASED_PROTOCOL
         yield Verdict("protocol", not old, "is too old for exclusive tasks" if old else "")
         declined = task.spec.type not in session.types
         yield Verdict("declined", not declined, f"has declined {task.spec.type!r}" if declined else "")

@@ -56,6 +56,8 @@ STATUS_CODES: Mapping[ErrorCode, grpc.StatusCode] = {
     ErrorCode.NOT_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.ALREADY_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.CANNOT_EXTEND: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.PLAN_NOT_WAITING: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.PLAN_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
     ErrorCode.UNIQUE_KEY_TAKEN: grpc.StatusCode.ALREADY_EXISTS,
     ErrorCode.DIGEST_MISMATCH: grpc.StatusCode.DATA_LOSS,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from nodelink.task import ErrorCategory, Finished, Progress, Reason, TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
-from nodelink.wire import EXECUTION_TO_PB, STATUS_TO_PB, STREAM_TO_PB, put_ms, put_spec
+from nodelink.wire import EXECUTION_TO_PB, STATUS_TO_PB, STREAM_TO_PB, put_ms, put_plan, put_spec
 from nodelink_server.attempts import AttemptEnd, end_of_earlier, end_of_last, retry_at_of
 from nodelink_server.core.agents import AgentView
 from nodelink_server.core.assignment import Assignment
@@ -49,6 +49,10 @@ def put_task(
         put_ms(pb.spec.scheduled_at, task.due_at)
     pb.spec.execution = EXECUTION_TO_PB[task.execution]
     pb.spec.lock = task.lock
+    if task.plan is not None:
+        pb.plan.task_id, pb.plan.status, pb.plan.attempt = task.id, pb.status, task.plan.attempt
+        put_plan(pb.plan.plan, task.plan.plan)
+        pb.plan.approved_by = task.plan.approved_by
     pb.revision = task.revision
     pb.may_have_run = record.may_have_run
     pb.failures = task.failures
@@ -231,6 +235,7 @@ def put_agent(pb: admin_pb2.Agent, view: AgentView) -> None:
     pb.software_version = view.software_version
     pb.cordon_reason = view.cordon
     pb.used_slots = view.used.slots
+    pb.plan_limit, pb.plan_running, pb.apply_running = view.plan_limit, view.used.plans, view.used.applies
     pb.type_limits.update(view.type_limits)
     for name, amount in view.resources.items():
         pb.resources[name].total = amount

@@ -176,6 +176,7 @@ class Commit:
                 "ready_at": past.ready_at,
                 "ready_revision": past.ready,
                 "failure": rows.failure_text(change.superseded.failure),
+                "plan": rows.plan_text(change.superseded.plan),
             },
         )
 

@@ -384,6 +384,7 @@ def _boot(start_number: int, connection: Connection) -> Boot:
         workspaces=workspaces.all_workspaces(connection),
         pauses=pauses.all_pauses(connection),
         loaded=pauses.loaded(connection),
+        planned=queries.planned(connection),
     )
 
 

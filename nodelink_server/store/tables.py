@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, text
 
+from nodelink.plan import DEFAULT_PLAN_LIMIT
+
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -96,6 +98,7 @@ tasks = Table(
     _text("fairness_key"),
     _number("fair_tag"),
     _text("workspace"),
+    _optional_text("plan"),
 )
 
 
@@ -116,6 +119,11 @@ UNCOMPLETED = "status <> 'completed'"
 # The status comes first, though it is the same in all: so counting needs no look at the table, and planning no luck.
 # The priority is there to be counted.
 _partial("ix_tasks_waiting", "status", "pool", "type", "needs", "rank", "key", "priority", where="status = 'pending'")
+# The same of those that wait to apply a plan. They are few, and a queue of their own.
+_partial("ix_tasks_applying", "status", "pool", "type", "needs", "rank", "key", where="status = 'apply_pending'")
+# The tasks that have a plan, the newest first; and of those that have not ended, which may wait for so long only.
+_partial("ix_tasks_planned", "key", where="plan IS NOT NULL")
+_partial("ix_tasks_planned_expiring", "queue_deadline", "key", where="plan IS NOT NULL AND finished_at IS NULL")
 # What needs a lock, to find the first of each shape when the lock is free. Most tasks need none.
 _partial("ix_tasks_lock", "lock", "pool", "type", "needs", "rank", "key", where="status = 'pending' AND lock <> ''")
 # How far the waiting tasks of each fairness key reach, to go on from there when the server starts.
@@ -206,7 +214,8 @@ task_results = Table(
 )
 
 # Attempts that their task has left behind, each with the stop that was asked for while it was the current one.
-# `ready_at`: since when the task had waited that was given to it. `failure`: how it failed, as JSON text.
+# `ready_at`: since when the task had waited that was given to it. `failure`: how it failed, as JSON text; `plan`: what
+# it has made, or was to apply, likewise.
 attempts = Table(
     "attempts",
     tasks_metadata,
@@ -231,6 +240,7 @@ attempts = Table(
     _number("ready_at"),
     _number("ready_revision", default=0),
     _optional_text("failure"),
+    _optional_text("plan"),
     sqlite_with_rowid=False,
 )
 
@@ -449,6 +459,7 @@ agents = Table(
     _number("drain_deadline"),
     _text("drain_note"),
     Column("features", String, nullable=False, server_default=text("'[]'")),
+    _number("plan_limit", default=DEFAULT_PLAN_LIMIT),
 )
 
 # Each connection of an agent, up to a number for each.

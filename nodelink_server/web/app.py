@@ -20,6 +20,7 @@ from nodelink_server.web import (
     limits,
     logs,
     pages,
+    plans,
     scheduler,
     stats,
     submissions,
@@ -40,7 +41,10 @@ from nodelink_server.web.unbuilt import unbuilt_pages, unbuilt_routes
 PREFIX = "/api/v1"
 _NOUNS_OF_BLOBS = (artifacts, workspace_states)
 _RAW = {("PUT", PREFIX + path) for noun in _NOUNS_OF_BLOBS for path in noun.RAW_PATHS}
-_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, checkpoints, stats, workspaces, limits)
+_NOUNS = (
+    *(submissions, tasks, plans, bulk, logs, events, websocket),
+    *(agents, scheduler, checkpoints, stats, workspaces, limits),
+)
 
 
 def create_app(

@@ -86,6 +86,17 @@ NOT_WITH_AGENT = Refusal(
     409, ErrorCode.CANNOT_EXTEND, "only a task that is with an agent can be extended; this one is pending"
 )
 EXTENDING = Refusal(409, ErrorCode.CONFLICT, "the task changes faster than it can be extended; try again")
+NO_PLAN = Refusal(404, ErrorCode.NOT_FOUND, "the task has made no plan; it is in_progress")
+NOT_PLANNED = Refusal(409, ErrorCode.PLAN_NOT_WAITING, "the task has no plan that could be approved; it is in_progress")
+OTHER_PLAN = Refusal(
+    409,
+    ErrorCode.PLAN_CHANGED,
+    f"the plan that waits has the SHA-256 '{examples.PLAN_SHA256}', and not '{examples.OLD_PLAN_SHA256}'",
+)
+NO_APPROVER = Refusal(
+    403, ErrorCode.FORBIDDEN, "'local' has submitted the task, and somebody else has to approve its plan"
+)
+NO_DIGEST = Refusal(422, ErrorCode.INVALID, "String should match pattern '^[0-9a-f]{64}$'", field="plan_sha256")
 NO_REASON = Refusal(422, ErrorCode.INVALID, "is needed, and has at most 1,000 characters", field="reason")
 NO_CHECKPOINT = Refusal(404, ErrorCode.NOT_FOUND, f"there is no checkpoint '{examples.CHECKPOINT_ID}'")
 NOT_EMPTY = Refusal(409, ErrorCode.CONFLICT, "a checkpoint can only be loaded by a server that has never had a task")
@@ -201,6 +212,20 @@ OPERATIONS: Mapping[str, Entry] = {
         body={"as": "completed", "reason": "the release is out"},
         answers={200: examples.RESOLVED},
         refusals=(NO_TASK, FINISHED, NOT_IN_DOUBT, NO_RESOLUTION, OVERLOADED),
+    ),
+    "list_plans": Entry(
+        answers={200: {"plans": [examples.PLAN], "next_page_token": examples.TOKEN}}, refusals=(BAD_TOKEN,)
+    ),
+    "get_plan": Entry(answers={200: examples.PLAN}, refusals=(NO_TASK, NO_PLAN)),
+    "approve_task": Entry(
+        body={"plan_sha256": examples.PLAN_SHA256, "message": "as discussed"},
+        answers={200: examples.APPROVED},
+        refusals=(NO_TASK, FINISHED, NOT_PLANNED, OTHER_PLAN, NO_APPROVER, NO_DIGEST, UNDECIDED, OVERLOADED),
+    ),
+    "reject_task": Entry(
+        body={"message": "too much at a time"},
+        answers={200: examples.REJECTED},
+        refusals=(NO_TASK, FINISHED, NOT_PLANNED, OTHER_PLAN, UNDECIDED, OVERLOADED),
     ),
     "bulk_tasks": Entry(
         body={"filter": {"pool": "gpu", "label": ["release=7"]}, "action": "cancel", "reason": "release 8 is out"},

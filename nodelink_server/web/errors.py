@@ -30,6 +30,8 @@ STATUSES: Mapping[ErrorCode, int] = {
     ErrorCode.NOT_FINISHED: 409,
     ErrorCode.ALREADY_FINISHED: 409,
     ErrorCode.CANNOT_EXTEND: 409,
+    ErrorCode.PLAN_NOT_WAITING: 409,
+    ErrorCode.PLAN_CHANGED: 409,
     ErrorCode.IDEMPOTENCY_CONFLICT: 409,
     ErrorCode.UNIQUE_KEY_TAKEN: 409,
     ErrorCode.DIGEST_MISMATCH: 422,

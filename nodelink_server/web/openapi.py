@@ -38,6 +38,7 @@ TAGS: Mapping[str, str] = {
     "scheduler": "What waits, what runs, and what is paused.",
     "checkpoints": "Snapshots of what waits and runs, with which another server can go on.",
     "stats": "What was done, how fast and how well.",
+    "plans": "What changes would do, and who has approved them.",
     "workspaces": "Where tasks run that belong together, one at a time.",
     "artifacts": "Bytes by their digest, and which of them are parts of tasks.",
     "limits": "How many tasks may be with agents at a time.",

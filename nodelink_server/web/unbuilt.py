@@ -9,8 +9,6 @@ from nodelink.errors import FieldError, NotBuilt
 
 UNBUILT_PATHS: tuple[str, ...] = (
     "/tasks/docker",
-    "/tasks/{task_id}/approve",
-    "/tasks/{task_id}/reject",
     "/agents/{agent_id}/schedule",
     "/agents/{agent_id}/schedule/run",
 )

@@ -7,7 +7,19 @@ statuses.
 
 from __future__ import annotations
 
-from tests.checking import arrivals, asking, losses, pausing, placing, retries, starts, statuses, telling, timeouts
+from tests.checking import (
+    arrivals,
+    asking,
+    losses,
+    pausing,
+    placing,
+    plans,
+    retries,
+    starts,
+    statuses,
+    telling,
+    timeouts,
+)
 from tests.checking.history import History
 from tests.checking.rule import Rule, Skipped, Violation
 
@@ -21,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     *timeouts.RULES,
     *placing.RULES,
     *pausing.RULES,
+    *plans.RULES,
     *telling.RULES,
 )
 

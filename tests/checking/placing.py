@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from tests.checking.history import History, Known, Request
-from tests.checking.past import ENDS, GIVEN_BACK, Grant, commits_by_task, grants_of
+from tests.checking.past import ENDS, LET_GO, Grant, commits_by_task, grants_of
 from tests.checking.rule import Rule, needs
 
 COPY = " copy "
@@ -74,7 +74,7 @@ def a_limit_is_never_exceeded(history: History) -> Iterator[str]:
                 if len(others) >= most:
                     yield f"{event.task_id} was granted at {at:.3f}, with {len(others)} others under {key}: {most}"
                 holders[key].add(event.task_id)
-            elif event.name in ENDS | GIVEN_BACK:
+            elif event.name in ENDS | LET_GO:
                 holders[key].discard(event.task_id)
 
 

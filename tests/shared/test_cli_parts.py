@@ -103,7 +103,7 @@ def test_wrong_usage_is_one_line_and_exits_with_2(
         *([group, name] if group != "nodelink" else [name] for group, names in UNBUILT.items() for name in names),
         ["tasks", "list", "--token", "x"],
         ["help", "pools"],
-        ["tasks", "approve", "t", "--anything", "--help"],
+        ["scheduler", "pause", "t", "--anything", "--help"],
     ],
     ids=" ".join,
 )

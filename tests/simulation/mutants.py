@@ -20,6 +20,7 @@ from tests.simulation import (
     loss_mutants,
     pausing_mutants,
     placing_mutants,
+    plan_mutants,
     retry_mutants,
     server_mutants,
     timeout_mutants,
@@ -107,6 +108,14 @@ SERVERS: tuple[Spoil, ...] = (
     pausing_mutants.pauses_only_once_it_is_durable,
     pausing_mutants.resumes_before_it_is_durable,
     pausing_mutants.forgets_pauses_at_a_restart,
+    plan_mutants.applies_what_nobody_has_approved,
+    plan_mutants.takes_any_approval,
+    plan_mutants.hands_out_another_plan,
+    plan_mutants.applies_beside_others,
+    plan_mutants.makes_as_many_plans_as_there_are_slots,
+    plan_mutants.frees_the_workspace_when_a_plan_is_made,
+    plan_mutants.lets_plans_wait_for_ever,
+    plan_mutants.takes_what_waits_to_apply_for_granted,
 )
 AGENTS: tuple[Spoil, ...] = (
     agent_mutants.drops_results_on_reconnect,

@@ -21,6 +21,8 @@ MEANINGS: dict[ErrorCode, str] = {
     ErrorCode.CONFLICT: "it changed meanwhile, ask again; or it is not `unknown`, and cannot be resolved",
     ErrorCode.NOT_FINISHED: "the task goes on: too early for its result or a retry",
     ErrorCode.ALREADY_FINISHED: "the task has ended: too late to cancel it, or to decide about it",
+    ErrorCode.PLAN_NOT_WAITING: "no [plan](plans.md) waits for an approval: none is made yet, or it was approved",
+    ErrorCode.PLAN_CHANGED: "another [plan](plans.md) waits than the one that was named",
     ErrorCode.CANNOT_EXTEND: "the task is not with an agent that could keep [other limits](timeouts.md#extending)",
     ErrorCode.IDEMPOTENCY_CONFLICT: "the key was used for another request",
     ErrorCode.UNIQUE_KEY_TAKEN: "a live task has the unique key",

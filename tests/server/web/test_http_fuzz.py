@@ -131,6 +131,7 @@ def narrow_durations(properties: dict[str, Any]) -> None:
 def narrow_placing(properties: dict[str, Any]) -> None:
     """Some need another field, as a weight needs a key; a workspace must be there, and texts with units have bounds."""
     properties["workspace"] = {"type": "null"}
+    properties["approval"] = {"type": "null"}  # it is only for what makes a plan
     for name in ("when_taken", "on_conflict", "fairness_weight"):
         properties[name] = {"enum": [properties[name]["default"]]}
     properties["resources"]["additionalProperties"] = {"type": "string", "pattern": AMOUNT}

@@ -51,6 +51,7 @@ COUNTERS = {
     "nodelink_task_retries",
     "nodelink_offers",
     "nodelink_leases_expired",
+    "nodelink_approvals",
     "nodelink_late_results",
     "nodelink_agent_use_differs",
     "nodelink_hellos_refused",

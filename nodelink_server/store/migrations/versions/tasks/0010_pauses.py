@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "tasks_0010"
-down_revision = "tasks_0008"
+down_revision = "tasks_0009"
 branch_labels = None
 depends_on = None
 
