@@ -40,7 +40,7 @@ class Reviving:
         if loaded.as_waiting:
             return self._waiting(task, loaded, now)
         assert task.attempt is not None
-        if task.execution is not Execution.REPLAYABLE:
+        if task.phase_execution is not Execution.REPLAYABLE:
             why = f"it was with its agent when checkpoint {loaded.id} was taken"
             remark = remark_on(task, RemarkKind.UNKNOWN, now, text=why)
             return changed(task, doubted(task, message=why), EventName.TASK_UNKNOWN, remark=remark)

@@ -371,7 +371,9 @@ def rerun(task: Task, *, queue_deadline: int | None) -> Task:
 
 
 def revived(task: Task, *, queue_deadline: int | None) -> Task:
-    """A granted task of a checkpoint of which a person says that nothing of it runs any more: it waits again."""
+    """A granted task of a checkpoint of which a person says that nothing of it runs any more: it waits again, from its
+    beginning.
+    """
     return evolve(
         task,
         status=target(task.status, Verb.REVIVE),
@@ -379,6 +381,7 @@ def revived(task: Task, *, queue_deadline: int | None) -> Task:
         message="",
         attempt=None,
         queue_deadline=queue_deadline,
+        plan=None,
     )
 
 

@@ -11,7 +11,7 @@ from nodelink.wire import EXECUTION_TO_PB, STATUS_TO_PB, STREAM_TO_PB, put_ms, p
 from nodelink_server.attempts import AttemptEnd, end_of_earlier, end_of_last, retry_at_of
 from nodelink_server.core.agents import AgentView
 from nodelink_server.core.assignment import Assignment
-from nodelink_server.core.attempt import Attempt
+from nodelink_server.core.attempt import Attempt, Planned
 from nodelink_server.core.leases import TaskContact
 from nodelink_server.core.ports import AgentSessionRecord, LogRow, TaskEvent
 from nodelink_server.core.task import Task
@@ -50,9 +50,7 @@ def put_task(
     pb.spec.execution = EXECUTION_TO_PB[task.execution]
     pb.spec.lock = task.lock
     if task.plan is not None:
-        pb.plan.task_id, pb.plan.status, pb.plan.attempt = task.id, pb.status, task.plan.attempt
-        put_plan(pb.plan.plan, task.plan.plan)
-        pb.plan.approved_by = task.plan.approved_by
+        _put_planned(pb, task.plan)
     pb.revision = task.revision
     pb.may_have_run = record.may_have_run
     pb.failures = task.failures
@@ -75,10 +73,20 @@ def put_task(
         pb.progress.fraction = progress.fraction
         pb.progress.message = progress.message
     _put_attempts(pb, record)
+    _put_evidence(pb, record)
+
+
+def _put_evidence(pb: task_pb2.Task, record: TaskRecord) -> None:
     for late in record.late_results:
         _put_late_result(pb.late_results.add(), late)
     for remark in record.remarks:
         _put_remark(pb.remarks.add(), remark)
+
+
+def _put_planned(pb: task_pb2.Task, planned: Planned) -> None:
+    pb.plan.task_id, pb.plan.status, pb.plan.attempt = pb.id, pb.status, planned.attempt
+    put_plan(pb.plan.plan, planned.plan)
+    pb.plan.approved_by = planned.approved_by
 
 
 def _put_contact(pb: task_pb2.Task, contact: TaskContact) -> None:

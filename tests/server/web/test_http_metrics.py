@@ -35,6 +35,7 @@ HISTOGRAMS = {
     "nodelink_store_commit_seconds",
     "nodelink_store_commit_rows",
     "nodelink_cleanup_seconds",
+    "nodelink_checkpoint_seconds",
     "nodelink_loop_lag_seconds",
 }
 COUNTERS = {
@@ -48,6 +49,7 @@ COUNTERS = {
     "nodelink_cleanup_runs",
     "nodelink_blob_bytes",
     "nodelink_blobs_removed",
+    "nodelink_checkpoints",
     "nodelink_task_retries",
     "nodelink_offers",
     "nodelink_leases_expired",
@@ -69,6 +71,7 @@ GAUGES = {
     "nodelink_events_listeners",
     "nodelink_registry_tasks",
     "nodelink_ready",
+    "nodelink_pauses",
     "nodelink_healthy",
     "nodelink_tasks_queued",
     "nodelink_task_longest_wait_seconds",
