@@ -47,7 +47,7 @@ PLACES = {
 """Where they are done: in the agent's own process, or by its spawner. Echo is done inline."""
 TYPES = (
     *("echo", "echo", "render", "render", "shell", "shell", "shell", "deploy", "deploy", "fussy"),
-    *(PLAN, APPLY, PLAN_AND_APPLY, PLAN_AND_APPLY),
+    *(PLAN, APPLY, PLAN_AND_APPLY),
 )
 CLASSES = (None, Execution.ONCE, Execution.REPLAYABLE, Execution.REPLAYABLE, Execution.EXCLUSIVE)
 LOCKS = ("", "", "", "the one", "the other")
@@ -155,6 +155,8 @@ class Caller:
             **place,  # type: ignore[arg-type]  # names of fields
         )
         plan = draw_plan(token, type, chance)
+        if type in PLANNED:  # of several in one place each has to wait for all before it
+            plan = replace(plan, seconds=min(plan.seconds, LONGEST_TRY))
         if retry is not None:
             plan = replace(plan, fails=fate.choice((0, 1, 1, 2, 5)), seconds=min(plan.seconds, LONGEST_TRY))
         return request, Submission(spec=spec, payload=plan.payload, idempotency_key=key)

@@ -53,6 +53,6 @@ def draw_placing(
     if chance.random() < 0.1:
         request.unique = chance.choice(UNIQUE)
         fields["unique_key"], fields["on_conflict"] = request.unique, chance.choice(CONFLICTS)
-    if chance.random() < 0.15:
+    if chance.random() < 0.08:
         request.workspace = fields["workspace"] = chance.choice(WORKSPACES)
     return fields

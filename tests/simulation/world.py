@@ -78,7 +78,7 @@ def draw_scale(chance: random.Random) -> Scale:
             heartbeat=chance.choice((2.0, 5.0)),
             look=chance.choice((1.0, 6.0, 6.0, 6.0)),
             patience=draw_patience(chance),
-            approval_timeout=random.Random(f"{chance.random()}/approval").choice((15.0, 40.0, 90.0)),
+            approval_timeout=random.Random(f"{chance.random()}/approval").choice((6.0, 15.0, 30.0)),
         ),
     )
 
