@@ -34,8 +34,8 @@ def test_blobs_are_found_counted_listed_and_forgotten_along_their_indexes(databa
     blob_rows.touch(connection, SHA256, NOW)
     blob_rows.used(connection, "site")
     blob_rows.nobodys(connection, [SHA256])
-    for workspace in (None, "site"):
-        blob_rows.listed(connection, workspace, (SHA256, ""), 10)
+    for listed in (None, "site"):
+        blob_rows.listed(connection, listed, (SHA256, ""), 10)
     blob_rows.forget(connection, unused_since=NOW + 1, now=NOW, limit=10)
     assert list(database.bad()) == []
 
