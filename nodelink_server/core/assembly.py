@@ -92,8 +92,6 @@ class Options:
     max_running: int = 0
     priority_rules: Mapping[str, int] = field(default_factory=dict)
     max_listeners: int = 5_000
-    look: float = 1.0
-    """From one look at whether everything still turns to the next."""
     assignment: AssignmentDelays = field(default_factory=AssignmentDelays)
     blob_quota: int = 10 << 30
     blob_retention: float = 7 * 24 * 3600.0
@@ -357,7 +355,6 @@ class Rooms:
     def vitals(self) -> Vitals:
         return Vitals(
             clock=self._clock,
-            look=self._options.look,
             writer=self.ledger,
             dispatch={
                 "the scheduler": self.scheduler,

@@ -99,18 +99,11 @@ class Vitals:
     """The watch over the writer and the dispatch loops."""
 
     def __init__(
-        self,
-        *,
-        clock: Clock,
-        writer: Writer,
-        dispatch: Mapping[str, Loop],
-        feeding_since: Callable[[], float | None],
-        look: float = LOOK_SECONDS,
+        self, *, clock: Clock, writer: Writer, dispatch: Mapping[str, Loop], feeding_since: Callable[[], float | None]
     ) -> None:
         """`dispatch`: by the names under which they are complained of. `feeding_since`: when the oldest grant that is
-        being prepared was begun, in monotonic seconds; None: none is. `look`: seconds from one look to the next.
+        being prepared was begun, in monotonic seconds; None: none is.
         """
-        self._seconds = look
         self._clock = clock
         self._failing = writer
         self._feeding_since = feeding_since
@@ -142,13 +135,13 @@ class Vitals:
         self._tell()
 
     async def run(self) -> None:
-        """Look again and again, for ever."""
+        """Look each second, for ever."""
         looked = self._clock.monotonic()
         while True:
             now = self._clock.monotonic()
-            self._look(late=max(0.0, now - looked - self._seconds))
+            self._look(late=max(0.0, now - looked - LOOK_SECONDS))
             looked = now
-            await self._clock.sleep(self._seconds)
+            await self._clock.sleep(LOOK_SECONDS)
 
     def _look(self, *, late: float) -> None:
         for watch in (self._writer, *self._dispatch):
