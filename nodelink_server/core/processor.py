@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -311,7 +311,8 @@ class ResponseProcessor:
                 plan.follow(self._losses.drained(task, finished, now=now))
                 return
             plan.finished = finished = failed_by_drain(finished)
-        plan.finished = finished = checked_plan(task, finished)
+        finished = checked_plan(task, finished)
+        plan.finished = finished if finished.plan is None else replace(finished, plan=None)  # its task has it
         if is_planned(task, finished):
             plan.follow(self._plans.made(task, finished, now=now))
             return

@@ -132,7 +132,7 @@ def plan(task: Task, *, now: int = NOW + 4, deadline: int = 500, begun: bool = T
     )
     events = [E.TASK_PLAN_COMPLETED] if begun else [E.TASK_STARTED, E.TASK_PLAN_COMPLETED]
     to = plans.planned(task, record, deadline=deadline)
-    return after(task, to, *events, finished=replace(COMPLETED, plan=PLAN), superseded=superseded)
+    return after(task, to, *events, finished=COMPLETED, superseded=superseded)
 
 
 def approve(task: Task, *, now: int = NOW + 5, queue_deadline: int | None = None) -> Change:
