@@ -323,8 +323,11 @@ class Blobs:
     async def page(self, workspace: str | None, token: str, size: int) -> tuple[Sequence[Blob], str]:
         """Blobs in the order of (sha256, workspace), of a workspace or (None) of all, and the token of what follows.
 
-        The token is empty for the first page, and behind the last one. Raises `InvalidTask` for one that is none.
+        The token is empty for the first page, and behind the last one. Raises `InvalidTask` for one that is none, and
+        `WorkspaceNotFound`.
         """
+        if workspace:
+            self._workspaces.get(workspace)
         blobs = await self._store.blobs(workspace, _place_of(token), size)
         return blobs, f"{blobs[-1].sha256}.{blobs[-1].workspace}" if len(blobs) == size else ""
 

@@ -55,9 +55,9 @@ class WorkspaceStates:
 
         Raises `StateUnguarded`, `StateChanged`, `WorkspaceNotFound`.
         """
+        states = await self.list(workspace)
         if if_match is None:
             raise StateUnguarded
-        states = await self.list(workspace)
         if if_match not in {_etag(states), _etag(states[1:])}:  # the one before the newest: it may be asked again
             raise _changed(workspace, states)
 

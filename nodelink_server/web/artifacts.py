@@ -129,7 +129,8 @@ class AttemptQuery(BaseModel):
 async def announce_artifact(body: NewArtifact, manager: Manager, response: Response) -> UploadJson:
     """Announce bytes, and hear how many of them are there. Complete: they need not come at all."""
     upload = await manager.blobs.announce(UploadName(body.sha256, body.size, body.workspace))
-    response.headers["location"] = f"/api/v1/artifacts/{body.sha256}"
+    if upload.is_complete:
+        response.headers["location"] = f"/api/v1/artifacts/{body.sha256}"
     return _upload_json(upload)
 
 

@@ -301,7 +301,7 @@ OPERATIONS: Mapping[str, Entry] = {
         refusals=(NO_WORKSPACE, WRONG_DIGEST, OTHER_BYTES, OVER_QUOTA, OVERLOADED),
         headers=("Location",),
     ),
-    "list_artifacts": Entry(answers={200: examples_blobs.ARTIFACTS}),
+    "list_artifacts": Entry(answers={200: examples_blobs.ARTIFACTS}, refusals=(NO_WORKSPACE, BAD_TOKEN)),
     "put_artifact": Entry(
         answers={200: examples_blobs.UPLOADED},
         refusals=(NO_BLOB, OUT_OF_PLACE, WRONG_DIGEST, OTHER_BYTES, OVER_QUOTA, OVERLOADED),

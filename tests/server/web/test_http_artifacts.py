@@ -59,13 +59,14 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 async def test_bytes_are_announced_sent_in_pieces_and_read() -> None:
     async with http_door() as door:
         first = await announced(door)
-        assert first.headers["location"] == f"{API}/artifacts/{SHA256}"
+        assert "location" not in first.headers
         shown = {"sha256": SHA256, "size": len(DATA), "workspace": ""}
         assert first.json() == {**shown, "offset": 0, "complete": False}
         assert (await sent(door, DATA[:1000], 0)).json() == {**shown, "offset": 1000, "complete": False}
         assert (await announced(door)).json()["offset"] == 1000
         assert (await sent(door, DATA[1000:], 1000)).json() == {**shown, "offset": len(DATA), "complete": True}
 
+        assert (await announced(door)).headers["location"] == f"{API}/artifacts/{SHA256}"
         answer = await door.http.get(f"{API}/artifacts/{SHA256}")
         assert answer.content == DATA
         assert answer.headers["content-type"] == "application/octet-stream"
@@ -176,6 +177,7 @@ async def test_bytes_are_listed_page_by_page() -> None:
         assert [one["sha256"] for page in (first, second) for one in page["artifacts"]] == digests
         assert (second["next_page_token"], first["used"]) == ("", None)
         refused(await door.http.get(f"{API}/artifacts", params={"page_token": "x"}), 422, "INVALID")
+        refused(await door.http.get(f"{API}/artifacts", params={"workspace": "nobody"}), 404, "NOT_FOUND")
 
 
 async def test_bytes_become_parts_of_a_task() -> None:
