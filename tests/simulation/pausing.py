@@ -11,7 +11,7 @@ from nodelink_server.store.disk import Disk
 from tests.simulation.servers import ServerHost, Unanswered
 
 SCOPES = (SCHEDULER, "pool:default", "type:shell", "type:echo", "type:render")
-WORLDS = 0.2
+WORLDS = 0.12
 """In so many worlds people pause anything."""
 
 
