@@ -115,7 +115,6 @@ SERVERS: tuple[Spoil, ...] = (
     plan_mutants.makes_as_many_plans_as_there_are_slots,
     plan_mutants.frees_the_workspace_when_a_plan_is_made,
     plan_mutants.lets_plans_wait_for_ever,
-    plan_mutants.takes_what_waits_to_apply_for_granted,
 )
 AGENTS: tuple[Spoil, ...] = (
     agent_mutants.drops_results_on_reconnect,

@@ -97,13 +97,6 @@ def lets_plans_wait_for_ever(manager: Any) -> None:
     manager.rooms.timers._unapproved = lambda task: None
 
 
-def takes_what_waits_to_apply_for_granted(manager: Any) -> None:
-    """After a restart, who has places is believed to be with an agent."""
-    limits = manager.rooms.limits
-    restore = limits.restore
-    limits.restore = lambda holds, limits, rates, granted, planned: restore(holds, limits, rates, granted)
-
-
 def _spoil_sessions(manager: Any, spoil: Any) -> None:
     open_session = manager.agents._open
 
