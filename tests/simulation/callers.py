@@ -72,7 +72,7 @@ def draw_limits(chance: random.Random) -> NewLimits:
     total_ms = chance.choice((2_000, 60_000)) if chance.random() < 0.3 else None
     silence_ms = chance.choice((1_000, 30_000)) if chance.random() < 0.3 else None
     is_run = total_ms is silence_ms is None or chance.random() < 0.6
-    return NewLimits(chance.choice((500, 20_000, 60_000)) if is_run else None, total_ms, silence_ms)
+    return NewLimits(chance.choice((500, 10_000, 40_000)) if is_run else None, total_ms, silence_ms)
 
 
 class Caller:
@@ -203,7 +203,7 @@ class Caller:
     async def _follow_up(self, task_id: str) -> None:
         luck = self._chance.random()
         if luck < 0.25:
-            await asyncio.sleep(self._chance.choice((0.0, 0.05, 1.0, 8.0, 60.0)) * self._chance.random())
+            await asyncio.sleep(self._chance.choice((0.0, 0.05, 1.0, 8.0, 30.0)) * self._chance.random())
             await self._cancel(task_id)
         elif luck < 0.5:
             await self._wait(task_id)

@@ -100,7 +100,7 @@ class Mishaps:
     async def _stall(self) -> None:
         """Stop a process, and let it go on."""
         agent = self._any()
-        await self._stop_for(agent, self._chance.uniform(0, 60))
+        await self._stop_for(agent, self._chance.uniform(0, 30))
 
     async def _stop_for(self, agent: AgentHost, seconds: float) -> None:
         life, process = agent.life, agent.process
@@ -134,7 +134,7 @@ class Mishaps:
         for _ in range(self._chance.choice((0, 10))):
             await self._suspend(agent)
             await asyncio.sleep(self._chance.uniform(0, 2))
-        await asyncio.sleep(self._chance.uniform(0, 60))
+        await asyncio.sleep(self._chance.uniform(0, 30))
         if self._chance.random() < 0.4:
             agent.kill()
         agent.leave_hole()

@@ -16,7 +16,7 @@ from tests.checking.history import Deed, History
 from tests.simulation.servers import ServerHost, Unanswered
 
 LOOK_SECONDS = 5.0
-DOUBT_SECONDS = 40.0
+DOUBT_SECONDS = 20.0
 """How long a person waits for evidence when nothing goes wrong any more."""
 
 

@@ -63,7 +63,7 @@ def draw_plan(token: str, type: str, chance: random.Random) -> Plan:
         gap = (begin, begin + chance.randrange(1, 1_000))
     return Plan(
         token=token,
-        seconds=chance.uniform(*chance.choice(((0.01, 1.0), (1.0, 8.0), (5.0, 60.0), (20.0, 60.0)))),
+        seconds=chance.uniform(*chance.choice(((0.01, 1.0), (0.5, 5.0), (2.0, 20.0), (10.0, 35.0)))),
         outcome=_outcome(chance),
         stdout=stdout,
         stderr=_length(chance) if chance.random() < 0.3 else 0,

@@ -140,7 +140,7 @@ class Weather:
 
     def _long_time(self) -> Awaitable[None]:
         """Sometimes too short for anything to run out, sometimes long enough for everything."""
-        return asyncio.sleep(self._chance.choice((self._chance.uniform(0, 20), self._chance.uniform(10, 120))))
+        return asyncio.sleep(self._chance.choice((self._chance.uniform(0, 12), self._chance.uniform(8, 70))))
 
     async def _crash(self, server: ServerHost) -> None:
         server.crash()

@@ -71,7 +71,7 @@ def draw_scale(chance: random.Random) -> Scale:
         batches=(1, 1, 4, 8) if is_flood else (1, 1, 1, 2, 5),
         lag=0.2 if is_flood else 0.005,
         faults=draw_faults(chance),
-        seconds=chance.choice((5.0, 15.0) if is_flood else (15.0, 40.0, 120.0)),
+        seconds=chance.choice((5.0, 10.0) if is_flood else (10.0, 25.0, 60.0)),
         options=Options(
             channel_size=chance.choice((1, 2, 100)),
             window=chance.choice((1, 2, 5, 1_000)),
@@ -85,12 +85,12 @@ def draw_scale(chance: random.Random) -> Scale:
 def draw_patience(chance: random.Random) -> ServerPatience:
     """Short leases, so that they run out."""
     return ServerPatience(
-        lease=chance.choice((16_000, 30_000, 60_000)),
-        start_lease=chance.choice((10_000, 24_000)),
-        lost_after=chance.choice((30_000, 80_000)),
-        unknown_after=chance.choice((25_000, 60_000)),
-        grace=chance.choice((10_000, 40_000)),
-        brake=chance.choice((40_000, 100_000)),
+        lease=chance.choice((16_000, 24_000, 30_000)),
+        start_lease=chance.choice((10_000, 16_000)),
+        lost_after=chance.choice((20_000, 40_000)),
+        unknown_after=chance.choice((18_000, 32_000)),
+        grace=chance.choice((8_000, 20_000)),
+        brake=chance.choice((25_000, 50_000)),
     )
 
 

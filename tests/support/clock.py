@@ -17,16 +17,17 @@ class LoopClock:
     def __init__(self, *, start: float = 0.0, rate: float = 1.0) -> None:
         self._start = start
         self._rate = rate
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.skew_ms = 0
         self.jumped = 0.0
 
     def now(self) -> int:
         """The wall clock."""
-        return EPOCH_MS + self.skew_ms + round(asyncio.get_running_loop().time() * 1000)
+        return EPOCH_MS + self.skew_ms + round(self._time() * 1000)
 
     def monotonic(self) -> float:
         """Seconds that never go back."""
-        return self._start + self.jumped + asyncio.get_running_loop().time() * self._rate
+        return self._start + self.jumped + self._time() * self._rate
 
     async def sleep(self, seconds: float) -> None:
         """Return after so many of its seconds."""
@@ -35,6 +36,12 @@ class LoopClock:
     def real(self, seconds: float) -> float:
         """How long so many of its seconds truly are."""
         return seconds / self._rate
+
+    def _time(self) -> float:
+        """The time of its loop: the one that ran when it was first asked."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
 
 
 class ManualClock:
