@@ -63,10 +63,11 @@ async def having(rest: Rest, task_id: str, *statuses: str) -> Json:
     return await asked_until(look, f"task {statuses}", PATIENCE, 0.1)
 
 
-async def planned(rest: Rest, payload: Json) -> tuple[str, Json]:
+async def planned(rest: Rest, payload: Json, **fields: str) -> tuple[str, Json]:
     """A task whose plan waits for an approval, and the plan."""
-    task_id = await rest.submit("plan_and_apply", payload)
-    return task_id, (await having(rest, task_id, "plan_completed"))["plan"]
+    task_id = await rest.submit("plan_and_apply", payload, **fields)
+    await having(rest, task_id, "plan_completed")
+    return task_id, await rest.get(f"/tasks/{task_id}/plan")
 
 
 async def approve(rest: Rest, task_id: str, sha256: str, status: int = 200) -> Json:
@@ -110,8 +111,7 @@ async def test_an_agent_that_dies_amid_an_apply_leaves_it_unknown_and_a_person_r
     async with Rest(server) as rest:
         await rest.online()
         await rest.post("/workspaces", {"name": "site"})
-        first = await rest.submit("plan_and_apply", site.payload(latch=str(latch.path)), workspace="site")
-        plan = (await having(rest, first, "plan_completed"))["plan"]
+        first, plan = await planned(rest, site.payload(latch=str(latch.path)), workspace="site")
         await approve(rest, first, plan["sha256"])
         await until(lambda: Path(f"{site.file}.begun").exists() or None, "the play began", PATIENCE)
         await agent.kill()
