@@ -12,9 +12,9 @@ from tests.support.latch import Latch
 from tests.support.processes import Services, asked_until, until
 from tests.support.rest import Json, Rest
 
-pytestmark = [pytest.mark.slow, pytest.mark.ansible, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.ansible, pytest.mark.timeout(300)]
 
-PATIENCE = 60.0
+PATIENCE = 100.0
 PLAYBOOK = """
 - hosts: all
   gather_facts: false
