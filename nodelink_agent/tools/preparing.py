@@ -14,6 +14,8 @@ from nodelink_agent.tools.step import Order
 
 ARCHIVE = "source.tar"
 """Where the archive is to be, in the step's directory, if the payload names one."""
+MAX_UNPACKED_BYTES = 1024**3
+"""What the files of an archive may have together: a small archive can be very large inside."""
 
 
 def prepare(directory: Path, runner: Runner, payload: PlanPayload, *, program: str, applies: bool) -> ToolFiles:
@@ -56,6 +58,8 @@ def _unpack(archive: Path, files: ToolFiles) -> None:
     """Unpack it into the source directory, and nowhere else."""
     try:
         with tarfile.open(archive) as tar:
+            if sum(member.size for member in tar) > MAX_UNPACKED_BYTES:
+                raise InvalidTask(FieldError("source.sha256", f"must hold at most {MAX_UNPACKED_BYTES} bytes of files"))
             tar.extractall(files.source, filter="data")
     except (tarfile.TarError, EOFError) as error:
         raise InvalidTask(FieldError("source.sha256", f"must be a tar of files within it: {error}")) from error

@@ -16,7 +16,7 @@ from nodelink.errors import InvalidTask
 from nodelink.plan_payload import Archive, PlanPayload
 from nodelink_agent.handlers.plans import step_command
 from nodelink_agent.tools.plan_file import PlanUnreadable, lasting, plan_of, read_plan_file
-from nodelink_agent.tools.preparing import ARCHIVE, prepare
+from nodelink_agent.tools.preparing import ARCHIVE, MAX_UNPACKED_BYTES, prepare
 from nodelink_agent.tools.step import APPROVED, EX_REFUSED, PLAN, REFUSED, Order
 from nodelink_agent.tools.table import RUNNERS
 
@@ -139,8 +139,9 @@ def test_what_differs_between_equal_checks_is_left_out() -> None:
 
 def test_variables_are_in_a_file_for_the_agent_alone_and_never_among_the_words(tmp_path: Path) -> None:
     payload = PlanPayload(tool="ansible", source="- hosts: all\n", variables={"key": "s3cret"}, limit="-x")
-    files = prepare(tmp_path, RUNNERS["ansible"], payload, program="/bin/tool", applies=True)
+    files = prepare(tmp_path, RUNNERS["ansible"], payload, program="bin/tool", applies=True)
     told = json.loads((tmp_path / "order.json").read_text())
+    assert told["check"][0] == str(Path("bin/tool").absolute())
     assert "s3cret" not in json.dumps(told)
     assert stat.S_IMODE(files.variables.stat().st_mode) == 0o600
     assert json.loads(files.variables.read_text()) == {"key": "s3cret"}
@@ -179,3 +180,15 @@ def test_an_archive_that_is_not_right_is_refused(tmp_path: Path, names: list[str
         prepare(work, RUNNERS["ansible"], payload, program="/bin/tool", applies=False)
     assert [error.field for error in refusal.value.errors] == [field]
     assert not (tmp_path / "site.yml").exists()
+
+
+def test_an_archive_that_is_too_large_inside_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("site.yml")
+    member.size = MAX_UNPACKED_BYTES + 1
+    with (tmp_path / ARCHIVE).open("wb") as file:  # a hole, which takes no place on the disk
+        file.write(member.tobuf())
+        file.truncate(MAX_UNPACKED_BYTES + 10 * tarfile.BLOCKSIZE)
+    payload = PlanPayload(tool="ansible", source=Archive(sha256="", playbook="site.yml"))
+    with pytest.raises(InvalidTask, match="must hold at most"):
+        prepare(tmp_path, RUNNERS["ansible"], payload, program="/bin/tool", applies=False)
+    assert not (tmp_path / "source" / "site.yml").exists()
