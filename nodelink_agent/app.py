@@ -24,6 +24,7 @@ from nodelink_agent.commands import Commands, SpawnerProcess, earlier_spawners
 from nodelink_agent.context import BeginTrace
 from nodelink_agent.early_stop import STOP_SIGNALS, EarlyStop
 from nodelink_agent.handlers.echo import ECHO
+from nodelink_agent.handlers.plans import plan_handlers
 from nodelink_agent.handlers.registry import HandlerRegistry
 from nodelink_agent.handlers.shell import command_id, shell
 from nodelink_agent.identity import IdentityFile, host_id, open_identity
@@ -88,7 +89,14 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         _commands(settings, spawner, file.known) as commands,
         journal.open(),
     ):
-        handlers = HandlerRegistry([ECHO, shell(commands, environment=os.environ, server=str(settings.server))])
+        server = str(settings.server)
+        handlers = HandlerRegistry(
+            [
+                ECHO,
+                shell(commands, environment=os.environ, server=server),
+                *plan_handlers(commands, settings.tools, environment=os.environ, server=server),
+            ]
+        )
         pool = Pool(
             slots=settings.slots,
             handlers=handlers,
