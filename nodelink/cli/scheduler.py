@@ -16,6 +16,7 @@ from nodelink.cli.manual import CommandGroup
 from nodelink.cli.output import output_options, show_one, text_of_one
 from nodelink.cli.pausing_forms import paused_form, resumed_form
 from nodelink.cli.table import Form
+from nodelink.cli.task_options import not_empty
 from nodelink.cli.watch import Watch, watch_option
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def _scope_options(function: _Function) -> _Function:
     function = click.option("--reason", default="", metavar="TEXT", help="Why, in words; it is shown and audited.")(
         function
     )
-    function = click.option("--type", default="", metavar="TYPE", help="Only tasks of this type.")(function)
-    return click.option("--pool", default="", metavar="POOL", help="Only tasks of this pool.", shell_complete=pools)(
-        function
-    )
+    function = click.option("--type", metavar="TYPE", callback=not_empty, help="Only tasks of this type.")(function)
+    return click.option(
+        "--pool", metavar="POOL", callback=not_empty, help="Only tasks of this pool.", shell_complete=pools
+    )(function)
 
 
 @click.group(cls=CommandGroup, examples=("nodelink scheduler status --watch", "nodelink scheduler pause --pool gpu"))
@@ -79,14 +80,15 @@ def show_status(server: str, output: str, watch: bool) -> None:
 @_scope_options
 @output_options()
 @server_option
-def pause(server: str, output: str, pool: str, type: str, reason: str) -> None:
+def pause(server: str, output: str, pool: str | None, type: str | None, reason: str) -> None:
     """Let nothing new start: at all, in a pool, or of a type. What runs goes on, retries wait.
 
     It lasts until it is resumed, over restarts too. A checkpoint is taken, and its id shown.
     """
 
     async def pause_it(client: AsyncClient) -> None:
-        show_one(paused_form(await client.pause(pool=pool, type=type, reason=reason)), output, times=("since",))
+        paused = await client.pause(pool=pool or "", type=type or "", reason=reason)
+        show_one(paused_form(paused), output, times=("since",))
 
     talk(server, pause_it)
 
@@ -104,6 +106,7 @@ def pause(server: str, output: str, pool: str, type: str, reason: str) -> None:
 @click.option(
     "--checkpoint",
     metavar="ID|FILE",
+    callback=not_empty,
     help="Go on from a checkpoint: one that the server keeps, or a small file here (a name with a / or that exists).",
 )
 @click.option(
@@ -114,13 +117,21 @@ def pause(server: str, output: str, pool: str, type: str, reason: str) -> None:
 @output_options()
 @server_option
 def resume(
-    server: str, output: str, pool: str, type: str, reason: str, checkpoint: str | None, as_waiting: bool
+    server: str,
+    output: str,
+    pool: str | None,
+    type: str | None,
+    reason: str,
+    checkpoint: str | None,
+    as_waiting: bool,
 ) -> None:
     """End a pause; before that, a server that has never had a task may go on from a checkpoint."""
     given = _checkpoint_of(checkpoint)
 
     async def resume_it(client: AsyncClient) -> None:
-        resumed = await client.resume(pool=pool, type=type, reason=reason, checkpoint=given, as_waiting=as_waiting)
+        resumed = await client.resume(
+            pool=pool or "", type=type or "", reason=reason, checkpoint=given, as_waiting=as_waiting
+        )
         show_one(resumed_form(resumed), output)
 
     talk(server, resume_it)

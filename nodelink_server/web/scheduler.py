@@ -20,12 +20,15 @@ from nodelink_server.web.wiring import Manager, no_parameters
 router = APIRouter(tags=["scheduler"], dependencies=[Depends(no_parameters)])
 
 Band = Literal["CRITICAL", "HIGH", "NORMAL", "LOW"]
-_NAME = {"type": "string", "pattern": POOL}
+Name = Annotated[StrictStr, Field(min_length=1), WithJsonSchema({"type": "string", "pattern": POOL})]
+"""The core says what a name is. An empty one is none, and must not come to mean everything."""
 
 
 def _content(value: Any) -> bytes:
     if not isinstance(value, str):
         raise ValueError("write the file in base64")
+    if not value:
+        raise ValueError("must not be empty; leave it out")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -42,8 +45,8 @@ class ScopeFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    pool: Annotated[StrictStr, WithJsonSchema(_NAME)] | None = Field(default=None, description="a pool alone")
-    type: Annotated[StrictStr, WithJsonSchema(_NAME)] | None = Field(
+    pool: Name | None = Field(default=None, description="a pool alone")
+    type: Name | None = Field(
         default=None, description="a type of task alone; not together with a pool"
     )
     reason: StrictStr = Field(default="", max_length=MAX_REASON_CHARS, description="in words")
@@ -61,7 +64,9 @@ class PauseFields(ScopeFields):
 class ResumeFields(ScopeFields):
     """What starts again, and from which checkpoint a server goes on that has never had a task."""
 
-    checkpoint_id: StrictStr | None = Field(default=None, description="of one that this server keeps")
+    checkpoint_id: Annotated[StrictStr, Field(min_length=1)] | None = Field(
+        default=None, description="of one that this server keeps"
+    )
     checkpoint: Content | None = Field(
         default=None, description="the file of one of another server, in base64, as far as a body can be so long"
     )

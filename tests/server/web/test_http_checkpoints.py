@@ -78,6 +78,10 @@ async def test_a_pool_and_a_type_are_paused_and_resumed(core: Checkpointed) -> N
     [
         ({"pool": "a", "type": "b"}, ["type"]),
         ({"pool": "a b"}, ["pool"]),
+        ({"pool": ""}, ["pool"]),
+        ({"type": ""}, ["type"]),
+        ({"checkpoint": ""}, ["checkpoint"]),
+        ({"checkpoint_id": ""}, ["checkpoint_id"]),
         ({"reason": "x" * 1_001}, ["reason"]),
         ({"checkpoint": "?"}, ["checkpoint"]),
         ({"checkpoint": "bm90IG9uZQ=="}, ["checkpoint"]),
