@@ -46,9 +46,7 @@ class ScopeFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     pool: Name | None = Field(default=None, description="a pool alone")
-    type: Name | None = Field(
-        default=None, description="a type of task alone; not together with a pool"
-    )
+    type: Name | None = Field(default=None, description="a type of task alone; not together with a pool")
     reason: StrictStr = Field(default="", max_length=MAX_REASON_CHARS, description="in words")
 
     @property
