@@ -317,6 +317,10 @@ TOLD: dict[str, tuple[str, Tell]] = {
     "two starts under a rate of one": ("a_rate_is_never_exceeded", lambda s: _two(s, rate=("mail", 1, 60.0))),
     "two live tasks with one unique key": ("a_unique_key_has_one_task", lambda s: _two(s, unique="deploy")),
     "a task that is skipped for nothing": ("only_what_does_not_wait_is_skipped", lambda s: _skipped(s, skips=True)),
+    "a task that is skipped while its workspace is free": (
+        "only_what_does_not_wait_is_skipped",
+        lambda s: _skipped(s, skips=True, workspace="site"),
+    ),
     "a task that is skipped and was to wait": (
         "only_what_does_not_wait_is_skipped",
         lambda s: s.submit(lock="k").work().submit("t2", lock="k").event("task.skipped", "t2").complete(),

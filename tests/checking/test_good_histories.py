@@ -263,6 +263,15 @@ GOOD: dict[str, Tell] = {
     "a task on a copy of its machine": lambda s: (
         s.submit().asks(machines=frozenset({"a1"})).work(machine="a1 copy 1").complete()
     ),
+    "a task that is skipped while another has its workspace": lambda s: (
+        s.submit()
+        .asks(workspace="site")
+        .work()
+        .submit("t2", lock="k")
+        .asks(skips=True, workspace="site")
+        .event("task.skipped", "t2")
+        .complete()
+    ),
     "a task that is skipped while another has its lock": lambda s: (
         s.submit(lock="k").work().submit("t2", lock="k").asks(skips=True).event("task.skipped", "t2").complete()
     ),

@@ -13,6 +13,7 @@ from tests.checking.stories import EXCLUSIVE, Story, ref_of
 
 Tell = Callable[[Story], Story]
 OURS, OTHER = "a" * 64, "b" * 64
+RATE = ("mail", 1, 600.0)
 
 
 def change(story: Story, task_id: str = "t1", **asked: object) -> Story:
@@ -92,6 +93,7 @@ GOOD: dict[str, Tell] = {
         end(apply(go_on(say(plan(change(s, "t0", workspace="site"), "t0"), "t0"), "t0"), "t0"), "t0")
     ),
     "two plans beside each other": lambda s: _two_plans(s, most=2),
+    "an apply under a rate of one, soon after its plan": lambda s: end(apply(go_on(say(plan(change(s, rate=RATE)))))),
 }
 
 
@@ -147,6 +149,14 @@ BAD: dict[str, tuple[str, Tell]] = {
     "more plans were made than may be": (
         "no_more_plans_are_made_than_may_be",
         lambda s: _two_plans(s, most=1),
+    ),
+    "a plan was made under a rate of one, soon after another": (
+        "a_rate_is_never_exceeded",
+        lambda s: plan(change(plan(change(s, rate=RATE)), "t2", rate=RATE), "t2"),
+    ),
+    "an apply was let go, and planned again too soon under a rate of one": (
+        "a_rate_is_never_exceeded",
+        lambda s: plan(_tell_more(go_on(say(plan(change(s, rate=RATE)))).event("task.pending")), attempt=2),
     ),
     "an apply began from nowhere": ("events_follow_the_table", lambda s: go_on(change(s))),
 }

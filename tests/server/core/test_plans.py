@@ -24,6 +24,7 @@ from nodelink.task import (
     Finished,
     Gone,
     Outcome,
+    Rate,
     Reason,
     RetryPolicy,
     Started,
@@ -395,6 +396,17 @@ async def test_a_workspace_is_its_tasks_from_the_plan_to_the_end_of_the_apply() 
         agent.give_credit(2)
 
         assert (await agent.task(2)).ref.task_id == second
+
+
+async def test_a_change_counts_once_under_a_rate_as_its_plan_begins() -> None:
+    async with planning() as (core, agent):
+        task_id, _ = await make_planned(core, agent, rates={"mail": Rate(1, 3_600_000)})
+        [other] = await core.submit(make_submission(rates={"mail": Rate(1, 3_600_000)}))
+
+        await core.manager.approve(task_id, NAMED)
+
+        assert (await agent.task(1)).ref.task_id == task_id
+        assert await core.status(other) is S.PENDING
 
 
 async def test_what_waits_for_an_approval_keeps_nobody_else_from_running() -> None:
