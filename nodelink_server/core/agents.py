@@ -103,7 +103,8 @@ class AgentRegistry:
         self._contacts = contacts
         self._drained: set[str] = set()
         self._known: dict[str, AgentRecord] = {}
-        self._arriving: dict[str, int] = {}
+        self._arriving: dict[str, AgentRecord] = {}
+        """What the last hello of each agent has said that is being committed."""
         self._sessions: dict[str, AgentSession] = {}
         self.types: dict[str, Execution] = dict(BUILT_IN)
         """The types that can be asked for, with the class of each: the built-in ones and what agents have declared."""
@@ -127,7 +128,7 @@ class AgentRegistry:
         record = self._record(hello)
         notice = Notice(EventName.AGENT_CONNECTED, hello.agent_id, hello.pool, {"name": hello.name})
         begun = self._contacts.begun(hello.agent_id, hello.session, hello.software_version)
-        self._arriving[hello.agent_id] = hello.session  # two that come at once must not both be the same session
+        self._arriving[hello.agent_id] = record  # two that come at once must not both be the same session
         try:
             committed = await self._ledger.commit(
                 agents=[record],
@@ -139,7 +140,7 @@ class AgentRegistry:
             self._ledger.post(sessions=[self._contacts.closed(begun, SessionEnding.LOST)])
             raise
         finally:
-            if self._arriving.get(hello.agent_id) == hello.session:
+            if self._arriving.get(hello.agent_id) is record:
                 del self._arriving[hello.agent_id]
         if committed.refused_agents:
             last = max(self._last_session(hello.agent_id), hello.session)
@@ -153,7 +154,9 @@ class AgentRegistry:
             self.close(current, SessionReplaced())
         self._clones.connected(hello)
         self._brake.came_back(hello.pool, hello.agent_id)
-        session = self._open(hello, self._known[hello.agent_id])
+        # By its own record: of hellos that are committed together, the last one is what is known by now.
+        kept = kept_of(self._known[hello.agent_id])
+        session = self._open(hello, replace(record, **kept._asdict()))
         self._contact_due.append((self._clock.monotonic() + CONTACT_SECONDS, session))
         self._sessions[hello.agent_id] = session
         self._contacts.opened(session, begun)
@@ -370,7 +373,8 @@ class AgentRegistry:
     def _check(self, hello: Hello) -> None:
         check_hello(hello)
         known = self._known.get(hello.agent_id)
-        last = max(known.session if known else 0, self._arriving.get(hello.agent_id, 0))
+        arriving = self._arriving.get(hello.agent_id)
+        last = max(known.session if known else 0, arriving.session if arriving else 0)
         if known is not None:
             self._check_secret(hello, known)
         if hello.session <= last:
@@ -427,17 +431,19 @@ class AgentRegistry:
             first_seen_at=known.first_seen_at if known else now,
             last_seen_at=now,
             **(kept_of(known) if known else Kept())._asdict(),
-            host_since=self._host_since(hello, known),
+            host_since=self._host_since(hello, self._arriving.get(hello.agent_id, known)),
             resources=dict(hello.resources),
             type_limits=dict(hello.type_limits),
             features=FEATURES.intersection(hello.features),
         )
 
-    def _host_since(self, hello: Hello, known: AgentRecord | None) -> int:
-        """Since which session an agent could know of its grants: what was granted before went to another process."""
-        if known is None or known.host_id != hello.host_id or self._clones.comes_back(hello):
+    def _host_since(self, hello: Hello, before: AgentRecord | None) -> int:
+        """Since which session an agent could know of its grants: what was granted before went to another process.
+        `before`: the agent as it came last, durable or about to be.
+        """
+        if before is None or before.host_id != hello.host_id or self._clones.comes_back(hello):
             return hello.session
-        return known.host_since
+        return before.host_since
 
     def _open(self, hello: Hello, record: AgentRecord) -> AgentSession:
         session = AgentSession(
