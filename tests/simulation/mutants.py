@@ -99,7 +99,6 @@ SERVERS: tuple[Spoil, ...] = (
     placing_mutants.gives_a_place_too_many,
     placing_mutants.ignores_rates,
     placing_mutants.never_looks_who_waits_for_a_place,
-    placing_mutants.stops_at_the_first_that_lacks_something_else,
     placing_mutants.skips_whatever_may_be_skipped,
     placing_mutants.forgets_unique_keys,
     placing_mutants.never_wakes_what_rests,

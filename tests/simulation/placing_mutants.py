@@ -64,17 +64,6 @@ def never_looks_who_waits_for_a_place(manager: Any) -> None:
     manager.rooms.limits._left = lambda key: None
 
 
-def stops_at_the_first_that_lacks_something_else(manager: Any) -> None:
-    """Those behind one that lacks another place are not looked for."""
-    scheduler, limits = manager.scheduler, manager.rooms.limits
-
-    async def short_sighted(key: str, places: int) -> Any:
-        found = await scheduler._store.waiting_on(key, {}, places)
-        return [task for task in found if limits.could_have(task, key)], bool(found)
-
-    scheduler._first_waiting = short_sighted
-
-
 def skips_whatever_may_be_skipped(manager: Any) -> None:
     """What does not wait for a place is skipped though there is one."""
     limits = manager.rooms.limits
