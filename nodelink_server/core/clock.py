@@ -20,13 +20,20 @@ class ControlTime:
         self._clock = clock
         self._base = start_ms
         self._mark = clock.monotonic()
-        self.gap_ended_at = start_ms
-        """Since when, in control time, nothing was in its way: the end of the last outage, or the start."""
+        self._gap_ended_at = start_ms
 
     def now(self) -> int:
         """The count. More than three seconds without a commit are not counted."""
         elapsed = int((self._clock.monotonic() - self._mark) * 1000)
         return self._base + min(elapsed, LONGEST_GAP_MS)
+
+    @property
+    def gap_ended_at(self) -> int:
+        """Since when, in control time, nothing was in its way: the end of the last outage, or the start. In an outage,
+        or when one may just have ended without a commit to show it: now.
+        """
+        elapsed_ms = (self._clock.monotonic() - self._mark) * 1000
+        return self.now() if elapsed_ms > LONGEST_GAP_MS else self._gap_ended_at
 
     def committed(self) -> None:
         """A commit has succeeded: what has passed counts."""
@@ -34,13 +41,13 @@ class ControlTime:
         self._base = self.now()
         self._mark = self._clock.monotonic()
         if elapsed_ms > LONGEST_GAP_MS:
-            self.gap_ended_at = self._base
+            self._gap_ended_at = self._base
 
     def resume(self, start_ms: int) -> None:
         """Go on from what an earlier start has made durable."""
         self._base = max(start_ms, self._base)
         self._mark = self._clock.monotonic()
-        self.gap_ended_at = self._base
+        self._gap_ended_at = self._base
 
 
 async def set_within(event: asyncio.Event, clock: Clock, seconds: float) -> bool:

@@ -316,3 +316,5 @@ class History:
     """What broke that must never break: a loop of the server, a rule of the protocol between honest peers."""
     knows: frozenset[Known] = frozenset(Known)
     slack: float = 0.0
+    decided: dict[float, float] = field(default_factory=dict)
+    """Since when what became durable at a moment may have been decided; of others nothing is known."""

@@ -98,10 +98,11 @@ def only_people_run_doubted_work_again(history: History) -> Iterator[str]:
 
 class Loss(NamedTuple):
     """At this moment a grant was given up, or its task was put in doubt, and why one could think that it was right:
-    `died`: what held the work was no more.
+    `died`: what held the work was no more. `decided_at`: since when that may have been on its way to the disk.
     """
 
     at: float
+    decided_at: float
     grant: Grant
     machine: str
     died: bool
@@ -116,7 +117,7 @@ def nothing_is_given_up_early(history: History) -> Iterator[str]:
         execution = class_of(loss.grant.task_id, loss.grant.attempt)
         if loss.died or execution is None:
             continue
-        silent_since = max(loss.grant.since, _last(heard[loss.machine], loss.at))
+        silent_since = max(loss.grant.since, _last(heard[loss.machine], loss.decided_at))
         if loss.at - silent_since < _patience(history).of(execution) * (1 - RATE) - TICK_SECONDS - history.slack:
             what = f"{loss.grant.task_id} attempt {loss.grant.attempt}"
             yield f"{what} was given up at {loss.at:.3f}; {loss.machine} was heard of at {silent_since:.3f}"
@@ -126,7 +127,7 @@ def nothing_is_given_up_after_an_outage(history: History) -> Iterator[str]:
     """In an outage, in the grace after it and while the brake is on, no lease runs out."""
     for loss in _losses(history):
         for spared in history.spared:
-            if not loss.died and spared.begin + history.slack < loss.at < spared.end - history.slack:
+            if not loss.died and spared.begin + history.slack < loss.decided_at < spared.end - history.slack:
                 what = f"{loss.grant.task_id} attempt {loss.grant.attempt}"
                 yield f"{what} was given up at {loss.at:.3f}, in spite of: {spared.why}, to {spared.end:.3f}"
 
@@ -140,7 +141,9 @@ def _losses(history: History) -> Iterator[Loss]:
             moments.append(grant.until)
         for at in moments:
             machine = run.machine if run is not None else grant.agent_id
-            yield Loss(at, grant, machine, _had_died(history, grant, run, machine, at), run)
+            yield Loss(
+                at, history.decided.get(at, at), grant, machine, _had_died(history, grant, run, machine, at), run
+            )
 
 
 def _is_harmless(grant: Grant, run: Run | None) -> bool:

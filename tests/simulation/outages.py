@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 SHORTEST_SECONDS = 4.5
 """Shorter outages of one life of the server need not be noticed by it."""
+NOTICED_SECONDS = 1.5
+"""After this the first commit of an outage has failed: what it was to say was decided before."""
 RATE = 0.03
 SILENT_PERIODS = 2.0
 """At the latest after three periods an agent is silent; the brake is counted from then."""
@@ -51,7 +53,8 @@ class Outages:
             return
         if is_new or now - self._since > SHORTEST_SECONDS:
             grace = self._options.patience.grace / 1000 * (1 - RATE) - 1.0
-            self._history.spared.append(Spared(self._since, now - LOOK_SECONDS + grace, "an outage"))
+            begin = self._since + NOTICED_SECONDS
+            self._history.spared.append(Spared(begin, now - LOOK_SECONDS + grace, "an outage"))
         self._since = None
 
     def _serves(self) -> bool:

@@ -85,7 +85,7 @@ def draw_scale(chance: random.Random) -> Scale:
 def draw_patience(chance: random.Random) -> ServerPatience:
     """Short leases, so that they run out."""
     return ServerPatience(
-        lease=chance.choice((16_000, 24_000, 30_000)),
+        lease=chance.choice((20_000, 24_000, 30_000)),
         start_lease=chance.choice((10_000, 16_000)),
         lost_after=chance.choice((20_000, 40_000)),
         unknown_after=chance.choice((18_000, 32_000)),
@@ -122,6 +122,7 @@ class World:
         self._weather = Weather(lag=self.scale.lag, clock=self._clock, chance=self._chance("weather"))
         self._ids = count(1)
         self._blocks_seen = 0
+        self._handed_at = self._durable_at = self._decided_at = 0.0
         self.server = ServerHost(
             disk=self.disk,
             make_manager=self._manager,
@@ -315,12 +316,28 @@ class World:
         return is_current or any(note.remark.by for note in row.notes)
 
     async def _pause(self, kind: str) -> None:
-        if kind == "applied":
+        if kind == "apply":
+            self._hand()
+        elif kind == "applied":
             self._note_commits()
         await self._weather.pause(kind)
+        if kind == "applied":
+            self._durable_at = self._loop.time()
+
+    def _hand(self) -> None:
+        """A batch is handed to the store. It gathered while the one before was on its way, or says once more what that
+        could not make durable.
+        """
+        now = self._loop.time()
+        if now == self._durable_at:
+            self._decided_at = self._handed_at
+        elif self._durable_at >= self._handed_at:
+            self._decided_at = now
+        self._handed_at = now
 
     def _note_commits(self) -> None:
         """Write down what has just become durable."""
+        self.history.decided[self._loop.time()] = self._decided_at
         for _, _, events in self.disk.blocks[self._blocks_seen :]:
             self.history.commits.extend(Commit(self._loop.time(), event) for event in events)
         self._blocks_seen = len(self.disk.blocks)
