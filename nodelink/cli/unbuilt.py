@@ -9,9 +9,11 @@ import click
 
 UNBUILT: Mapping[str, Sequence[str]] = {
     "nodelink": (
-        *("pools", "schedules", "workflows", "dead-letters", "tokens", "audit"),
+        *("pools", "schedules", "workflows", "dead-letters", "tokens", "audit", "checkpoints"),
         *("backup", "restore"),
     ),
+    "tasks": ("approve", "reject"),
+    "scheduler": ("pause", "resume", "checkpoint"),
 }
 """Commands by the noun that they belong to."""
 

@@ -24,8 +24,6 @@ class RemarkKind(StrEnum):
     ABANDONED = "abandoned"
     REPRIORITIZED = "reprioritized"
     EXTENDED = "extended"
-    APPROVED = "approved"
-    REJECTED = "rejected"
 
 
 class Remark(NamedTuple):

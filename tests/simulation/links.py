@@ -42,7 +42,6 @@ class Introduction:
     labels: Mapping[str, str]
     resources: Mapping[str, int]
     features: Collection[str]
-    plan_limit: int
 
 
 class AgentLink:
@@ -138,7 +137,6 @@ class AgentLink:
             labels=who.labels,
             resources=who.resources,
             features=who.features,
-            plan_limit=who.plan_limit,
             held=life.core.hello_held(now=self._machine.now()),
         )
 
