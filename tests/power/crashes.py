@@ -25,7 +25,7 @@ from tests.power.trace import (
 
 ROOT = Path(__file__).parents[2]
 SHARED_MEMORY_BYTES = 32 * 1024
-RECORDING_SECONDS = 50
+RECORDING_SECONDS = 200
 
 
 @dataclass(frozen=True, slots=True)

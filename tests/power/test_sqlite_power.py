@@ -24,7 +24,7 @@ from tests.power.durable_file import Truncate, Write
 from tests.power.states import check_agreement, state_of
 from tests.power.trace import Changed, Created, Event, Marked, Removed, SyncEnded
 
-pytestmark = pytest.mark.strace
+pytestmark = [pytest.mark.strace, pytest.mark.timeout(300)]
 
 CUTS = int(os.environ.get("NODELINK_POWER_CUTS", "1000"))
 SEED = int(os.environ.get("NODELINK_POWER_SEED", "1"))

@@ -28,6 +28,7 @@ AGENT = "localhost/nodelink-agent:test"
 PODMAN_SECONDS = 60.0
 BUILD_SECONDS = 300.0
 STOP_SECONDS = 10
+HEALTH_SECONDS = 120.0
 """What `docker stop` and `podman stop` give a container before they kill it."""
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -148,7 +149,7 @@ class Container:
         async def well() -> bool | None:
             return (await self.check()).code == 0 or None
 
-        await asked_until(well, f"{self.name} healthy")
+        await asked_until(well, f"{self.name} healthy", HEALTH_SECONDS)
 
     async def unhealthy(self) -> str:
         """Wait until the health check finds something wrong. Returns what."""
@@ -157,7 +158,7 @@ class Container:
             checked = await self.check()
             return checked.err if checked.code else None
 
-        return await asked_until(ill, f"{self.name} unhealthy")
+        return await asked_until(ill, f"{self.name} unhealthy", HEALTH_SECONDS)
 
     async def stand_still(self) -> None:
         """Stop its first process from running on, and let it be there."""
