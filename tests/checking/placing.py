@@ -96,7 +96,7 @@ def a_rate_is_never_exceeded(history: History) -> Iterator[str]:
 def only_what_does_not_wait_is_skipped(history: History) -> Iterator[str]:
     """A task is skipped only if it was to be, before it was given to anybody, and while another wanted its lock."""
     wanted, locks = _requests(history), {task.id: task.lock for task in history.kept}
-    repeated = {request.lock for request in history.requests if request.key is not None}
+    repeated = {request.lock for request in history.requests if request.key is not None or request.unique}
     lives = {task_id: (commits[0].at, commits[-1].at) for task_id, commits in commits_by_task(history).items()}
     for task_id, commits in commits_by_task(history).items():
         names = [commit.event.name for commit in commits]
@@ -108,7 +108,9 @@ def only_what_does_not_wait_is_skipped(history: History) -> Iterator[str]:
         elif not (request.limits or request.rate):  # else it may have been for want of those
             rivals = [other for other, lock in locks.items() if lock == locks[task_id] and other != task_id]
             begun = [lives[other] for other in rivals if lives[other][0] <= at + history.slack]
-            if locks[task_id] in repeated:  # asked again under its key, it may have had the lock for a moment
+            if (
+                locks[task_id] in repeated
+            ):  # refused, or asked again, for its key, it may have had the lock for a moment
                 continue
             if not any(last >= at - HAND_OVER_SECONDS for _, last in begun):
                 yield f"{task_id} was skipped at {at:.3f}, when nobody else wanted its lock"

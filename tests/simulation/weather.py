@@ -15,6 +15,8 @@ from tests.simulation.servers import ServerHost
 from tests.support.clock import LoopClock
 
 LEAST_SILENT = 3
+NOTICED_SECONDS = 2.5
+"""So much later at the latest each silence is noticed that lasts so long."""
 
 FAULTS = (
     "server_crash",
@@ -201,7 +203,7 @@ class Weather:
             agent.leave_hole()
         if manager is None or not is_whole or connected < LEAST_SILENT or connected < len(agents):
             return
-        if self._loop.time() - since > (SILENT_PERIODS + 1) * manager.options.heartbeat:
+        if self._loop.time() - since > (SILENT_PERIODS + 1) * manager.options.heartbeat + NOTICED_SECONDS:
             self.silences.append((since, life))
 
     async def _jump(self) -> None:
