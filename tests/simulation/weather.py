@@ -191,7 +191,7 @@ class Weather:
             agent.leave_hole()
 
     async def _silence(self, server: ServerHost, agents: Sequence[AgentHost]) -> None:
-        """Everybody falls silent at once. If that pulls the brake, nothing may expire while it is on."""
+        """Everybody falls silent at once. If enough are seen to be, nothing may expire while the brake is on."""
         manager, since, life = server.manager, self._loop.time(), server.life
         connected = len(manager.agents.sessions()) if manager is not None else 0
         for agent in agents:
@@ -199,9 +199,10 @@ class Weather:
         holes = [agent.holes for agent in agents]
         await self._long_time()
         is_whole = holes == [agent.holes for agent in agents]  # no other deed has let anybody speak
+        gone = connected - len(manager.agents.sessions()) if manager is not None else 0
         for agent in agents:
             agent.leave_hole()
-        if manager is None or not is_whole or connected < LEAST_SILENT or connected < len(agents):
+        if manager is None or not is_whole or gone < LEAST_SILENT or connected < len(agents):
             return
         if self._loop.time() - since > (SILENT_PERIODS + 1) * manager.options.heartbeat + NOTICED_SECONDS:
             self.silences.append((since, life))
