@@ -108,9 +108,7 @@ def only_what_does_not_wait_is_skipped(history: History) -> Iterator[str]:
         elif not (request.limits or request.rate):  # else it may have been for want of those
             rivals = [other for other, lock in locks.items() if lock == locks[task_id] and other != task_id]
             begun = [lives[other] for other in rivals if lives[other][0] <= at + history.slack]
-            if (
-                locks[task_id] in repeated
-            ):  # refused, or asked again, for its key, it may have had the lock for a moment
+            if locks[task_id] in repeated:  # who was refused, or asked again, may have had it for a moment
                 continue
             if not any(last >= at - HAND_OVER_SECONDS for _, last in begun):
                 yield f"{task_id} was skipped at {at:.3f}, when nobody else wanted its lock"

@@ -200,19 +200,6 @@ def cancels_without_asking(manager: Any) -> None:
     manager.ledger.commit = commits
 
 
-def forgets_stops_on_reconnect(manager: Any) -> None:
-    """An agent that comes back is not told again what it was to stop."""
-    reconciler = manager.rooms.reconciler
-    verdict = reconciler._verdict
-
-    async def forgetful(session: AgentSession, held: HeldAttempt, task: Task | None) -> Verdict:
-        unstopped = evolve(task, stop=None) if task is not None else None
-        found: Verdict = await verdict(session, held, unstopped)
-        return found
-
-    reconciler._verdict = forgetful
-
-
 def says_that_nothing_is_unknown(manager: Any) -> None:
     """What counts no more is never named to the agent that runs it; and its hello is answered with: keep."""
     reconciler = manager.rooms.reconciler

@@ -72,7 +72,6 @@ SERVERS: tuple[Spoil, ...] = (
     loss_mutants.takes_no_lock_in_the_commit,
     loss_mutants.runs_again_under_the_same_fence,
     loss_mutants.cancels_without_asking,
-    loss_mutants.forgets_stops_on_reconnect,
     loss_mutants.says_that_nothing_is_unknown,
     loss_mutants.puts_doubts_to_rest_by_itself,
     duty_mutants.refills_over_what_came_meanwhile,
