@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from nodelink.errors import StoreUnavailable
 from nodelink.failpoints import hit
-from nodelink_server.store.connections import translated
+from nodelink_server.store.connections import BUSY_SECONDS, translated
 from nodelink_server.store.errors import CommitUnknown
 
 IDLE_SECONDS = 2.0
@@ -62,6 +62,9 @@ class WriteConnection:
         self._engine = engine
         self._connection: Connection | None = None
         self._pages = 0
+        """About how many pages were written since the log was last copied."""
+        self._has_room = False
+        """Whether the file of the log may take room that can be given back."""
         self._stopping = threading.Event()
 
     def write(self, work: Work[T]) -> T:
@@ -77,6 +80,7 @@ class WriteConnection:
         work.committed(result)
         hit("server.writer.after_commit")
         self._pages += PAGES_PER_COMMIT + work.pages
+        self._has_room = True
         return result
 
     def _prepared(self, work: Work[T]) -> T:
@@ -114,21 +118,29 @@ class WriteConnection:
             self._checkpoint("PASSIVE")
 
     def checkpoint_when_idle(self) -> None:
-        """Copy the log into the database and give its room back, if there is anything in it."""
-        if self._pages:
-            self._checkpoint("TRUNCATE")
+        """Copy the log into the database and give its room back, if there is anything in it and no reader holds it."""
+        if self._has_room:
+            self._has_room = not self._checkpoint("TRUNCATE")
 
-    def _checkpoint(self, mode: str) -> None:
-        """Copy what no reader holds. A failure is no harm yet: the log only stays long until the next time."""
+    def _checkpoint(self, mode: str) -> bool:
+        """Copy what no reader holds, and wait for none. Whether everything is copied.
+
+        A failure is no harm yet: the log only stays long until the next time.
+        """
         if self._connection is None:
-            return
+            return False
         self._pages = 0
         driver = self._connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
+        driver.execute("PRAGMA busy_timeout = 0")
         try:
-            driver.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            [(busy, _pages, _copied)] = driver.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         except sqlite3.Error as error:
             log.warning("checkpoint_failed", mode=mode, error=str(error))
+            return False
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+        return not busy
 
     def _drop(self) -> None:
         """Let the connection go, with whatever it was doing."""

@@ -107,6 +107,20 @@ def nothing_runs_after_the_end(history: History) -> Iterator[str]:
             yield f"{run.ref} ran until {run.ended_at}; its task had ended at {end.at:.3f}"
 
 
+def nothing_runs_after_it_was_given_up(history: History) -> Iterator[str]:
+    """What may be given to another agent runs no more on the one that had it: each agent's lease is over before the
+    server's, whatever happens to its clock.
+    """
+    grants = grants_of(history)
+    for run in history.runs:
+        grant = grants.get((run.ref.task_id, run.ref.attempt))
+        if grant is None or grant.until is None or grant.over not in GIVEN_BACK or grant.is_decided_by_people:
+            continue
+        at = grant.until + history.slack
+        if run.ended_at is None or run.ended_at > at:
+            yield f"{run.ref} ran until {run.ended_at}; it was given up at {at:.3f}"
+
+
 def a_stop_reaches_its_agent(history: History) -> Iterator[str]:
     """When a task is to be stopped and its agent has been heard of since, its work is over in time."""
     asked = {event.task_id: at for at, event in history.commits if event.name == "task.cancelling"}
@@ -235,6 +249,7 @@ RULES: tuple[Rule, ...] = (
     needs(every_start_has_its_fence, Known.RUNS, Known.FENCES),
     needs(nothing_starts_without_a_grant, Known.RUNS, Known.EVENTS, Known.EVENT_TIMES),
     needs(nothing_runs_after_the_end, Known.RUNS, Known.RUN_ENDS, Known.EVENTS, Known.EVENT_TIMES),
+    needs(nothing_runs_after_it_was_given_up, Known.RUNS, Known.RUN_ENDS, Known.EVENTS, Known.EVENT_TIMES),
     needs(a_stop_reaches_its_agent, *_HEARD, Known.KEEPING),
     needs(poison_is_contained, *_HEARD, Known.LIVES),
     needs(a_lock_has_one_holder, Known.EVENTS, Known.ROWS),

@@ -231,6 +231,10 @@ TOLD: dict[str, tuple[str, Tell]] = {
         "attempts_never_overlap",
         lambda s: s.submit().work().pass_by(70).requeue().work(attempt=2).end(run=0).complete(),
     ),
+    "an attempt ran on when it had been given up": (
+        "nothing_runs_after_it_was_given_up",
+        lambda s: s.submit().work().pass_by(70).requeue().end(run=0).work(attempt=2).end().complete(),
+    ),
     "an attempt began while the first one ran on": (
         "attempts_never_overlap",
         lambda s: s.submit().work().pass_by(70).requeue().work(attempt=2).complete(),

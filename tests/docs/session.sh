@@ -33,7 +33,7 @@ page_endless() {
     page_said=$(mktemp)
     setsid bash --norc -c ". '$page_session'; $page_text" >"$page_said" 2>&1 </dev/null &
     page_pid=$!
-    page_left=400
+    page_left=1200
     until grep -q -e "$1" "$page_said"; do
         if [ $((page_left -= 1)) -eq 0 ] || ! kill -0 "$page_pid" 2>/dev/null; then
             printf '%s: did not say: %s\n' "$page_name" "$1" >>"$FAILURES"

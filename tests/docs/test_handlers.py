@@ -49,7 +49,7 @@ async def typed(text: str, server: str) -> str:
     return said.decode()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 async def test_a_handler_written_as_the_page_says_runs_on_an_agent(tmp_path: Path) -> None:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))

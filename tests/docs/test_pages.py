@@ -23,7 +23,7 @@ from tests.support.command_line import ROOT
 from tests.support.pages import Block, blocks_of, pages, with_addresses
 from tests.support.processes import House, environment, kill
 
-PAGE_SECONDS = 110
+PAGE_SECONDS = 240
 RUN = {"sh", "console", "python"}
 DATA: Mapping[str, Callable[[str], object]] = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
 TESTED_BY_THEIR_OWN = {"js", "go", "proto", "promql", "diff"}

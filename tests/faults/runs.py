@@ -15,7 +15,7 @@ from tests.faults.rules import Verdict, judge
 from tests.faults.stage import Stage, stage_in
 from tests.faults.storm import Rules, Storm
 
-QUIET_SECONDS = 90.0
+QUIET_SECONDS = 200.0
 """After the last fault, everything that was accepted is over within this."""
 
 

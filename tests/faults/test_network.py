@@ -32,7 +32,7 @@ def test_every_fault_is_in_a_group() -> None:
     assert sorted(fault for group in GROUPS for fault in group) == sorted(Fault)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("group", GROUPS, ids="-".join)
 async def test_behind_a_bad_network_every_promise_is_kept(group: Sequence[Fault], tmp_path: Path) -> None:
     notes = Notes(tmp_path)

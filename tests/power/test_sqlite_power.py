@@ -26,9 +26,9 @@ from tests.power.trace import Changed, Created, Event, Marked, Removed, SyncEnde
 
 pytestmark = [pytest.mark.strace, pytest.mark.timeout(300)]
 
-CUTS = int(os.environ.get("NODELINK_POWER_CUTS", "1000"))
+CUTS = int(os.environ.get("NODELINK_POWER_CUTS", "500"))
 SEED = int(os.environ.get("NODELINK_POWER_SEED", "1"))
-PARTS = 4
+PARTS = 2
 COMMITS = 120
 DATABASES = {"tasks": "nodelink.db", "logs": "logs.db"}
 

@@ -73,6 +73,7 @@ class Caller:
         chance: random.Random,
         machines: Sequence[AgentHost],
         crowd: float,
+        longest_work: float,
     ) -> None:
         self._name = name
         self._batches = batches
@@ -82,6 +83,7 @@ class Caller:
         self._loop = asyncio.get_running_loop()
         self._machines = machines
         self._crowd = crowd
+        self._longest_work = longest_work
         self._count = 0
 
     async def run(self, *, seconds: float, rounds: int) -> None:
@@ -138,7 +140,7 @@ class Caller:
             start_timeout_ms=fate.choice((100, 5_000)) if fate.random() < 0.05 else None,
             **place,  # type: ignore[arg-type]  # names of fields
         )
-        plan = draw_plan(token, type, chance)
+        plan = draw_plan(token, type, chance, longest=self._longest_work)
         if retry is not None:
             plan = replace(plan, fails=fate.choice((0, 1, 1, 2, 5)), seconds=min(plan.seconds, LONGEST_TRY))
         return request, Submission(spec=spec, payload=plan.payload, idempotency_key=key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -92,7 +93,20 @@ def _run_chunk(first: int, number: int) -> list[Found]:
 
 def _workers(jobs: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=be_quiet)
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=prepare)
+
+
+def prepare() -> None:
+    """Get a process ready for many seeds."""
+    be_quiet()
+    collect_seldom()
+
+
+def collect_seldom() -> None:
+    """Look for garbage among what runs leave only, and not after every few objects: that takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
 
 
 def be_quiet() -> None:

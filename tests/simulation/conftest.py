@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Iterator
 
 import pytest
 import structlog
+
+from tests.simulation.campaign import collect_seldom
+
+
+@pytest.fixture(scope="module", autouse=True)
+def seldom_collected() -> Iterator[None]:
+    """Runs make much garbage; the rest of the process is not looked at for it."""
+    before = gc.get_threshold()
+    collect_seldom()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,9 @@ from tests.simulation.doing import Doing
 from tests.simulation.plans import plan_of
 from tests.support.clock import LoopClock
 
+LONG_SECONDS = 15.0
+"""Work that takes so long may outlive its lease."""
+
 
 @dataclass(slots=True)
 class Exit:
@@ -155,6 +158,12 @@ class Machine:
         self.history.runs.append(run)
         self.begun.set()
         return Doing(request, run, began_at=self.now())
+
+    @property
+    def works_at_length(self) -> bool:
+        """Whether something runs here that takes long, if it is left alone."""
+        doings = self.disk.printed.values()
+        return any(doing.run.ended_at is None and doing.plan.seconds >= LONG_SECONDS for doing in doings)
 
     def synced(self, count: int) -> None:
         """So many records of the journal are durable now; so are the ends among them."""

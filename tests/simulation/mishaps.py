@@ -14,6 +14,12 @@ SHORT_STALL_SECONDS = 4.0
 """Work that another machine may take over must not stand still for longer than the margin of its lease."""
 
 
+def one_of(agents: Sequence[AgentHost], chance: random.Random) -> AgentHost:
+    """An agent, by lot: mostly one whose work takes long, since that may outlive its lease."""
+    long = [agent for agent in agents if agent.machine.works_at_length]
+    return chance.choice(long if long and chance.random() < 0.8 else agents)
+
+
 class Mishaps:
     """Breaks machines. `copy` makes a second machine with the identity of a first one."""
 
@@ -126,12 +132,12 @@ class Mishaps:
 
     async def _limp(self) -> None:
         """A machine stands still again and again, and what is said to it and by it is swallowed meanwhile."""
-        agent = self._any()
+        agent = one_of(self._agents, self._chance)
         stopped = self._loop.create_task(self._stop_for(agent, self._chance.uniform(2, 30)))
         await asyncio.sleep(self._chance.uniform(0, 5))
         agent.enter_hole()
         await stopped
-        for _ in range(self._chance.choice((0, 10))):
+        for _ in range(self._chance.choice((0, 15))):
             await self._suspend(agent)
             await asyncio.sleep(self._chance.uniform(0, 2))
         await asyncio.sleep(self._chance.uniform(0, 30))

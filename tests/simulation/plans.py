@@ -52,7 +52,11 @@ def plan_of(payload: bytes) -> Plan:
     return Plan(**fields)
 
 
-def draw_plan(token: str, type: str, chance: random.Random) -> Plan:
+LONGEST_WORK = 35.0
+"""Seconds that work takes at most in most worlds."""
+
+
+def draw_plan(token: str, type: str, chance: random.Random, *, longest: float = LONGEST_WORK) -> Plan:
     """A course of work: mostly short, sometimes long, silent or talkative, seldom unruly. An echo is done at once."""
     if type == "echo":
         return Plan(token=token, outcome=_outcome(chance))
@@ -63,7 +67,7 @@ def draw_plan(token: str, type: str, chance: random.Random) -> Plan:
         gap = (begin, begin + chance.randrange(1, 1_000))
     return Plan(
         token=token,
-        seconds=chance.uniform(*chance.choice(((0.01, 1.0), (0.5, 5.0), (2.0, 20.0), (10.0, 35.0)))),
+        seconds=chance.uniform(*chance.choice(((0.01, 1.0), (0.5, 5.0), (2.0, 20.0), (10.0, longest)))),
         outcome=_outcome(chance),
         stdout=stdout,
         stderr=_length(chance) if chance.random() < 0.3 else 0,

@@ -10,7 +10,7 @@ from nodelink.errors import StoreUnavailable
 from nodelink_server.core.session import SILENT_PERIODS
 from nodelink_server.store.errors import CommitUnknown
 from tests.simulation.agents import AgentHost
-from tests.simulation.mishaps import Mishaps
+from tests.simulation.mishaps import Mishaps, one_of
 from tests.simulation.servers import ServerHost
 from tests.support.clock import LoopClock
 
@@ -113,7 +113,7 @@ class Weather:
             "store_away": self._leave_store,
             "store_slow": self._slow_store,
             "cut": lambda: self._cut(agents),
-            "hole": lambda: self._hole([self._chance.choice(agents)]),
+            "hole": lambda: self._hole([one_of(agents, self._chance)]),
             "mass_silence": lambda: self._silence(server, agents),
             "clock_jump": self._jump,
             **mishaps.deeds,

@@ -31,6 +31,7 @@ from tests.simulation.outages import Outages
 from tests.simulation.people import Person
 from tests.simulation.pipes import Wire
 from tests.simulation.placing import SIDES, draw_crowd
+from tests.simulation.plans import LONGEST_WORK
 from tests.simulation.servers import ServerHost
 from tests.simulation.weather import Weather, draw_faults
 from tests.support.clock import LoopClock
@@ -57,11 +58,12 @@ class Scale:
     faults: tuple[str, ...]
     seconds: float
     options: Options
+    longest_work: float
 
 
 def draw_scale(chance: random.Random) -> Scale:
     """A small world, mostly with narrow limits, since they are where things go wrong."""
-    is_flood = chance.random() < 0.2
+    is_flood = chance.random() < 0.08
     return Scale(
         agents=chance.choice((1, 2, 3, 4)),
         callers=3 if is_flood else chance.choice((1, 2)),
@@ -76,6 +78,7 @@ def draw_scale(chance: random.Random) -> Scale:
             heartbeat=chance.choice((2.0, 5.0)),
             patience=draw_patience(chance),
         ),
+        longest_work=chance.choice((*[LONGEST_WORK] * 3, 2 * LONGEST_WORK)),
     )
 
 
@@ -171,6 +174,7 @@ class World:
                     chance=self._chance(name),
                     machines=self.agents,
                     crowd=crowd,
+                    longest_work=scale.longest_work,
                 )
                 group.create_task(caller.run(seconds=scale.seconds, rounds=scale.rounds))
             group.create_task(self._person.meddle(seconds=scale.seconds))

@@ -18,7 +18,7 @@ from nodelink.v1 import admin_pb2, task_pb2
 
 TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
 SERVICES = [TASKS, *admin_pb2.DESCRIPTOR.services_by_name.values()]
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 _Result = TypeVar("_Result")
 

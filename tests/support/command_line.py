@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-WAIT_SECONDS = 40.0
+WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

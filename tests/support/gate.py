@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 class Gate:

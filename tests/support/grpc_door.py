@@ -28,7 +28,7 @@ from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
 from tests.support.http_door import ManualAgent
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 ANY_PORT = Address("127.0.0.1", 0)
 
 

@@ -25,7 +25,7 @@ PROCESSES = 4
 BATCH = 1_000
 GATHER_SECONDS = 120.0
 """How long the herd may take to come for the first time, and to be given its tasks."""
-RETURN_SECONDS = 60.0
+RETURN_SECONDS = 180.0
 READ_PAUSE = 0.25
 MIB = 1 << 20
 

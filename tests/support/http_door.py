@@ -41,7 +41,7 @@ from nodelink_server.web.protocol import ConnectionLimits
 from nodelink_server.web.server import http_server
 from tests.support.core_parts import Database
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 VERSION = "1.2.3"
 ZONE: Mapping[str, str] = {"zone": "z1"}
 EMPTY: Mapping[str, int] = {}

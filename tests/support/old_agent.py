@@ -12,7 +12,7 @@ import grpc
 from nodelink.address import Address
 from tests.support.frozen import CONNECT, Message, Protocol
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 SECRET = b"s" * 32
 HANDLERS = {"echo": "EXECUTION_REPLAYABLE", "shell": "EXECUTION_ONCE"}
 EOF: Any = vars(grpc.aio)["EOF"]

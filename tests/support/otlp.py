@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from nodelink.traceparent import traceparent_or_empty
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 _Request = trace_service_pb2.ExportTraceServiceRequest
 _Response = trace_service_pb2.ExportTraceServiceResponse

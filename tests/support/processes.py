@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 from nodelink.failpoints import VARIABLE
 
 ROOT = Path(__file__).parents[2]
-WAIT_SECONDS = 30.0
-START_SECONDS = 30.0
+WAIT_SECONDS = 60.0
+START_SECONDS = 60.0
 POLL_SECONDS = 0.02
 LINES_SHOWN = 120
 ANY_PORT = "127.0.0.1:0"

@@ -17,7 +17,7 @@ from nodelink.address import Address
 from nodelink_server.web.protocol import BoundedProtocol, ConnectionLimits
 from nodelink_server.web.socket_protocol import BoundedSocket
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 
 class RawConnection:

@@ -11,7 +11,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 
 Json = dict[str, Any]
 

@@ -23,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from nodelink_server.rpc.interceptors import EveryCall
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 EOF: Any = vars(grpc.aio)["EOF"]
 
 Handlers = Mapping[str, Any]

@@ -36,7 +36,7 @@ from nodelink.task import (
 )
 from nodelink.v1 import agent_pb2, agent_pb2_grpc
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 SECRET = b"s" * 32
 HANDLERS = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
 CHANNEL_OPTIONS = (

@@ -15,7 +15,7 @@ COMMAND = "echo start $$ >> {effects}; echo begun; read go < {latch}; echo done;
 CODE = 3
 TIMEOUT = "4s"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 async def end_of(agent: Agent, *, killed: bool) -> None:

@@ -16,7 +16,7 @@ from tests.support.rest import Rest, SentEvent
 TASKS = 60
 AT_A_TIME = 3
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 async def alarm(rest: Rest, listening: asyncio.Event) -> SentEvent:

@@ -17,7 +17,7 @@ from tests.support.command_line import Said, nodelink
 from tests.support.processes import ROOT, environment, gone
 
 STOP_SECONDS = 15.0
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 pytestmark = pytest.mark.slow
 

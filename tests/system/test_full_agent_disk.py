@@ -28,7 +28,7 @@ COMMAND = (
 LATE = "echo late $NODELINK_TASK_ID >> {effects}"
 HEARTBEAT = ("--heartbeat", "500ms")
 
-pytestmark = [pytest.mark.slow, pytest.mark.tmpfs, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.tmpfs, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.support.rest import Json, Rest
 LOCK = "the plant"
 COMMAND = "echo start $$ $NODELINK_TASK_ID >> {effects}; read go < {latch}; echo end $$ $NODELINK_TASK_ID >> {effects}"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Plant:

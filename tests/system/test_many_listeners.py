@@ -30,7 +30,7 @@ MOST_GROWN = 64 * MIB
 events as written (8 MiB, thrice), the tasks themselves (a few KiB each), and room for the allocator.
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 _ID = re.compile(rb"id: (\d+)\nevent: ")
 _MESSAGE_ID = re.compile(r'"id":(\d+),"data":')

@@ -11,7 +11,7 @@ ROUNDS = 3
 BATCHES = 10
 BATCH = 1_000
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 async def nothing_held(rest: Rest) -> dict[str, float] | None:

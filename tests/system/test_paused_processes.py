@@ -27,7 +27,7 @@ COMMAND = (
     "echo end $NODELINK_TASK_ID >> {effects}; echo done"
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ import pytest
 from tests.support.processes import Server, Services, asked_until
 from tests.support.rest import Rest
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from tests.system.outage import outage
 TASKS = 200
 AWAY_SECONDS = 10.0  # longer than agents keep still after a failed try to come back
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])

@@ -11,7 +11,7 @@ from tests.support.latch import Latch, lines_of
 from tests.support.processes import Services
 from tests.support.rest import Rest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Effects:

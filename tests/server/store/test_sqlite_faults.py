@@ -16,7 +16,8 @@ from sqlalchemy.exc import OperationalError
 
 from nodelink.errors import StoreUnavailable
 from nodelink_server.core.ports import Store, TaskQuery
-from nodelink_server.store.connections import writing_engine
+from nodelink_server.store import writer
+from nodelink_server.store.connections import reading_engine, writing_engine
 from nodelink_server.store.sql import open_store
 from nodelink_server.store.writer import Work, WriteConnection, Writer
 from tests.server.store.lives import NOW, accept, grant, put, waiting
@@ -211,6 +212,32 @@ def test_a_wrong_statement_is_a_bug_and_no_outage(line: WriteConnection) -> None
 
     with pytest.raises(OperationalError, match="nowhere"):
         line.write(Work(wrong, lambda _connection, _result: False))
+
+
+def test_an_idle_writer_gives_the_room_of_the_log_back_also_when_it_has_just_been_copied(
+    tmp_path: Path, line: WriteConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LONG_LOG_PAGES", 1)
+    line.write(note("one"))
+    line.checkpoint_if_long()
+    assert (tmp_path / "notes.db-wal").stat().st_size
+
+    line.checkpoint_when_idle()
+
+    assert not (tmp_path / "notes.db-wal").stat().st_size
+
+
+def test_an_idle_writer_waits_for_no_reader_and_gives_the_room_back_once_it_is_gone(
+    tmp_path: Path, line: WriteConnection
+) -> None:
+    line.write(note("one"))
+    with reading_engine(tmp_path / "notes.db").connect() as reader:
+        reader.exec_driver_sql("SELECT * FROM notes").fetchall()  # in a transaction, which goes on
+        line.checkpoint_when_idle()
+        assert (tmp_path / "notes.db-wal").stat().st_size
+
+    line.checkpoint_when_idle()
+    assert not (tmp_path / "notes.db-wal").stat().st_size
 
 
 async def test_a_commit_goes_on_when_nobody_waits_for_it_any_longer(tmp_path: Path) -> None:
