@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import backlog, database
+from benchmarks import backlog, blobs, database
 from benchmarks.end_to_end import single_tasks, system, tasks_per_second
 from benchmarks.raw import bare_stream, items_per_second, round_trips, syncs
 from benchmarks.sdk import Rates, sdk_rates
@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--database", action="store_true", help="measure lists and `why` at a million tasks instead")
     parser.add_argument("--backlog", action="store_true", help="measure a large backlog and its order instead")
+    parser.add_argument("--blobs", action="store_true", help="carry 2 GiB up and down over a link that is cut instead")
     parser.add_argument("--tasks", type=int, default=51_200, help="tasks a round")
     parser.add_argument("--singles", type=int, default=500, help="single tasks and ping-pongs")
     parser.add_argument("--sdk-tasks", type=int, default=10_000, help="tasks a round that the Python clients submit")
@@ -116,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return database.main(place)
     if given.backlog:
         return backlog.main(place)
+    if given.blobs:
+        return blobs.main(place)
     with tempfile.TemporaryDirectory(dir=given.directory) as directory:
         figures = asyncio.run(
             measure(

@@ -18,8 +18,14 @@ class ErrorCode(StrEnum):
     NOT_FINISHED = "NOT_FINISHED"
     ALREADY_FINISHED = "ALREADY_FINISHED"
     CANNOT_EXTEND = "CANNOT_EXTEND"
+    PLAN_NOT_WAITING = "PLAN_NOT_WAITING"
+    PLAN_CHANGED = "PLAN_CHANGED"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     UNIQUE_KEY_TAKEN = "UNIQUE_KEY_TAKEN"
+    DIGEST_MISMATCH = "DIGEST_MISMATCH"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    PRECONDITION_FAILED = "PRECONDITION_FAILED"
+    PRECONDITION_REQUIRED = "PRECONDITION_REQUIRED"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
     OVERLOADED = "OVERLOADED"
@@ -108,10 +114,58 @@ class WorkspaceNotFound(CallerError):
     code = ErrorCode.NOT_FOUND
 
 
+class CheckpointNotFound(CallerError):
+    """There is no such checkpoint."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class ServerNotEmpty(CallerError):
+    """A checkpoint can only be loaded by a server that has never had a task."""
+
+    code = ErrorCode.CONFLICT
+
+
 class WorkspaceConflict(CallerError):
     """There is a workspace of this name already, or live tasks name it that is to go."""
 
     code = ErrorCode.CONFLICT
+
+
+class BlobNotFound(CallerError):
+    """There are no such bytes."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class BlobConflict(CallerError):
+    """The bytes do not follow those that are there, or the name stands for others already."""
+
+    code = ErrorCode.CONFLICT
+
+
+class DigestMismatch(CallerError):
+    """The bytes are not those that were announced; what had come of them is removed."""
+
+    code = ErrorCode.DIGEST_MISMATCH
+
+
+class QuotaExceeded(CallerError):
+    """The workspace has no room for so many bytes."""
+
+    code = ErrorCode.QUOTA_EXCEEDED
+
+
+class StateChanged(CallerError):
+    """The state of the workspace is not the one that was to be replaced."""
+
+    code = ErrorCode.PRECONDITION_FAILED
+
+
+class StateUnguarded(CallerError):
+    """It must be said which state is replaced."""
+
+    code = ErrorCode.PRECONDITION_REQUIRED
 
 
 class TaskAlreadyFinished(CallerError):
@@ -130,6 +184,24 @@ class TaskNotInDoubt(CallerError):
     """It is known how the task stands: only what is unknown can be resolved."""
 
     code = ErrorCode.CONFLICT
+
+
+class PlanNotWaiting(CallerError):
+    """No plan of the task waits for an approval."""
+
+    code = ErrorCode.PLAN_NOT_WAITING
+
+
+class PlanNotFound(CallerError):
+    """The task has made no plan."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class PlanChanged(CallerError):
+    """Another plan waits for an approval than the one that was named."""
+
+    code = ErrorCode.PLAN_CHANGED
 
 
 class CannotExtend(CallerError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from nodelink.plan import Plan
 from nodelink.values import value
 
 DEFAULT_POOL = "default"
@@ -227,6 +228,10 @@ class TaskSpec:
     fairness_key: str = ""
     """The keys of a pool share it, each by its weight; empty: it goes by its age alone."""
     fairness_weight: int = 1
+    approval_timeout_ms: int | None = None
+    """How long its plan may wait for an approval; None: as the server has it."""
+    approval_by_other: bool = False
+    """Whether somebody else has to approve its plan than has submitted it."""
 
 
 @value
@@ -266,6 +271,8 @@ class TaskRequest:
     granted: bool = True
     lease_ms: int | None = None
     basis: int = 0
+    plan: Plan | None = None
+    """The approved plan that is to be applied, and no other; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +366,8 @@ class Finished:
     log_totals: Mapping[LogStream, int] = field(default_factory=dict)
     tree_gone: bool = True
     retry_after_ms: int | None = None
+    plan: Plan | None = None
+    """The plan that it has made, if making one was its work."""
 
 
 Update = Accepted | Started | Progress | Extended | Declined | Gone | Finished

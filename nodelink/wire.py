@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from nodelink.errors import FieldError, InvalidTask
+from nodelink.plan import Plan
 from nodelink.taken import Taken
 from nodelink.task import (
     DEFAULT_GRACE_MS,
@@ -139,6 +140,10 @@ def put_spec(pb: task_pb2.TaskSpec, spec: TaskSpec, payload: bytes) -> None:
         pb.unique_key = spec.unique_key
     if spec.on_conflict is not OnConflict.FAIL:
         pb.on_conflict = ON_CONFLICT_TO_PB[spec.on_conflict]
+    if spec.approval_timeout_ms is not None:
+        put_ms(pb.approval.timeout, spec.approval_timeout_ms)
+    if spec.approval_by_other:
+        pb.approval.by_other = True
 
 
 def _put_choice(pb: task_pb2.TaskSpec, spec: TaskSpec) -> None:
@@ -250,7 +255,19 @@ def _spec_of(pb: task_pb2.TaskSpec, execution: Execution | None) -> TaskSpec:
         on_conflict=ON_CONFLICT_FROM_PB.get(pb.on_conflict, OnConflict.FAIL),
         fairness_key=pb.fairness_key,
         fairness_weight=pb.fairness_weight or 1,
+        approval_timeout_ms=ms_of(pb.approval.timeout) if pb.approval.HasField("timeout") else None,
+        approval_by_other=pb.approval.by_other,
     )
+
+
+def put_plan(pb: task_pb2.Plan, plan: Plan) -> None:
+    """Write what a change would do."""
+    pb.sha256, pb.size, pb.inputs_sha256, pb.target, pb.summary = plan
+
+
+def plan_of(pb: task_pb2.Plan) -> Plan:
+    """Read what a change would do."""
+    return Plan(pb.sha256, pb.size, pb.inputs_sha256, pb.target, pb.summary)
 
 
 def _retry_of(pb: task_pb2.RetryPolicy) -> RetryPolicy:
@@ -284,6 +301,8 @@ def put_task_request(pb: agent_pb2.TaskRequest, request: TaskRequest) -> None:
         put_ms(pb.lease, request.lease_ms)
     if request.traceparent:
         pb.trace_context[TRACEPARENT] = request.traceparent
+    if request.plan is not None:
+        put_plan(pb.plan, request.plan)
 
 
 def task_request_of(pb: agent_pb2.TaskRequest) -> TaskRequest | None:
@@ -302,6 +321,7 @@ def task_request_of(pb: agent_pb2.TaskRequest) -> TaskRequest | None:
         lease_ms=ms_of(pb.lease) if pb.HasField("lease") else None,
         basis=pb.basis,
         traceparent=traceparent_or_empty(pb.trace_context.get(TRACEPARENT)) if pb.trace_context else "",
+        plan=plan_of(pb.plan) if pb.HasField("plan") else None,
     )
 
 
@@ -367,6 +387,8 @@ def _put_finished(pb: agent_pb2.Finished, finished: Finished) -> None:
         pb.max_rss_bytes = finished.max_rss_bytes
     if finished.retry_after_ms is not None:
         put_ms(pb.retry_after, finished.retry_after_ms)
+    if finished.plan is not None:
+        put_plan(pb.plan, finished.plan)
     for stream, length in finished.log_totals.items():
         pb.log_totals.add(stream=STREAM_TO_PB[stream], bytes=length)
 
@@ -419,6 +441,7 @@ def _finished_of(pb: agent_pb2.Finished) -> Finished | None:
         log_totals=_log_totals_of(pb.log_totals) if pb.log_totals else {},
         tree_gone=pb.tree_gone,
         retry_after_ms=ms_of(pb.retry_after) if pb.HasField("retry_after") else None,
+        plan=plan_of(pb.plan) if pb.HasField("plan") else None,
     )
 
 
@@ -560,10 +583,13 @@ def put_taken(pb: agent_pb2.Heartbeat, taken: Taken) -> None:
     pb.slots_used = min(taken.slots, _LARGEST_UINT32)
     for name, amount in taken.resources.items():
         pb.resources_used[name] = min(amount, _LARGEST_UINT64)
+    if taken.plans or taken.applies:
+        pb.plans_running, pb.applies_running = taken.plans, taken.applies
 
 
 def taken_of(pb: agent_pb2.Heartbeat) -> Taken | None:
     """Read what an agent counts as taken of it. None: it does not count."""
     if not pb.HasField("slots_used"):
         return None
-    return Taken(pb.slots_used, dict(pb.resources_used) if pb.resources_used else {})
+    resources = dict(pb.resources_used) if pb.resources_used else {}
+    return Taken(pb.slots_used, resources, pb.plans_running, pb.applies_running)

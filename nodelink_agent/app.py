@@ -18,11 +18,13 @@ from nodelink.failpoints import hit
 from nodelink.quantities import format_quantity
 from nodelink.v1 import agent_pb2
 from nodelink.wire import EXECUTION_TO_PB
+from nodelink_agent.carrier import Carrier
 from nodelink_agent.command import SpawnerLost
 from nodelink_agent.commands import Commands, SpawnerProcess, earlier_spawners
 from nodelink_agent.context import BeginTrace
 from nodelink_agent.early_stop import STOP_SIGNALS, EarlyStop
 from nodelink_agent.handlers.echo import ECHO
+from nodelink_agent.handlers.plans import plan_handlers
 from nodelink_agent.handlers.registry import HandlerRegistry
 from nodelink_agent.handlers.shell import command_id, shell
 from nodelink_agent.identity import IdentityFile, host_id, open_identity
@@ -79,12 +81,22 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
     directories = AttemptDirectories(settings.directory / "attempts")
     await asyncio.to_thread(directories.clear, keep=[attempt.request.ref for attempt in file.known])
     journal = Journal(file)
+    who = identity.identity
+    carrier = Carrier(settings.server, agent_id=who.agent_id, secret=who.secret_bytes, random=random.random)
     async with (
+        carrier.open(),
         _traced(settings, identity) as begin_trace,
         _commands(settings, spawner, file.known) as commands,
         journal.open(),
     ):
-        handlers = HandlerRegistry([ECHO, shell(commands, environment=os.environ, server=str(settings.server))])
+        server = str(settings.server)
+        handlers = HandlerRegistry(
+            [
+                ECHO,
+                shell(commands, environment=os.environ, server=server),
+                *plan_handlers(commands, settings.tools, environment=os.environ, server=server),
+            ]
+        )
         pool = Pool(
             slots=settings.slots,
             handlers=handlers,
@@ -92,6 +104,7 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
             open_output=directories.open,
             elsewhere=_elsewhere(commands),
             begin_trace=begin_trace,
+            open_blobs=carrier.blobs,
         )
         supervisor = Supervisor(
             pool=pool,
@@ -194,6 +207,7 @@ def _dialler(
             labels=dict(settings.labels),
             resources=resources,
             type_limits=dict(settings.type_limits),
+            plan_limit=settings.plan_limit,
             software_version=software,
             instance_id=instance,
         )

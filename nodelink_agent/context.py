@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from nodelink.task import AttemptRef, Execution, Finished, LogStream, Progress, Reason, TaskRequest, TaskSpec
+from nodelink_agent.blobs import Blobs, OpenBlobs, State
 from nodelink_agent.core.wishes import Wish
 from nodelink_agent.core.work import NewLimits
 from nodelink_agent.deadlines import Deadlines
@@ -59,10 +61,12 @@ class AttemptContext:
         begun_at: float | None = None,
         moved: Callable[[], None] = lambda: None,
         wished: Callable[[Wish], None] = lambda _: None,
+        open_blobs: OpenBlobs | None = None,
     ) -> None:
         self.ref: AttemptRef = request.ref
         self.spec: TaskSpec = request.spec
         self.execution: Execution = request.execution
+        self.plan = request.plan
         self.traceparent = request.traceparent
         self.deadlines = deadlines
         self.limits: NewLimits | None = None
@@ -80,6 +84,7 @@ class AttemptContext:
         self._teller = teller
         self._open_output = open_output
         self._output: Output | None = None
+        self._open_blobs = open_blobs
         self._clock = clock
         self._stop = asyncio.Event()
 
@@ -104,6 +109,18 @@ class AttemptContext:
         if self._output is None:
             self._output = self._open_output(self.ref)
         return self._output
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """The server's blobs."""
+        if self._open_blobs is None:
+            raise RuntimeError("this agent carries no blobs")
+        return self._open_blobs(self.ref, self.deadlines.sign)
+
+    @cached_property
+    def state(self) -> State:
+        """The state of the workspace."""
+        return State(self.blobs)
 
     def listen(self) -> None:
         """From now on the handler ends by itself after a stop, or nobody knows what is left of it."""

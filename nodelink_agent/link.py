@@ -18,6 +18,7 @@ import structlog
 from nodelink import wire
 from nodelink.address import Address
 from nodelink.errors import HandshakeRefused, LinkError, LinkLost, ProtocolViolation, SessionReplaced
+from nodelink.plan import DEFAULT_PLAN_LIMIT
 from nodelink.task import EXTEND, AckDisposition, AttemptRef, HeldAttempt, TaskRequest
 from nodelink.v1 import agent_pb2, agent_pb2_grpc
 from nodelink_agent.core.agent import MAX_CHUNK_BYTES, MAX_FRAME_BYTES
@@ -90,6 +91,7 @@ class Introduction:
     instance_id: str = ""
     resources: Mapping[str, int] = field(default_factory=dict)
     type_limits: Mapping[str, int] = field(default_factory=dict)
+    plan_limit: int = DEFAULT_PLAN_LIMIT
 
 
 class Link:
@@ -352,6 +354,7 @@ class Link:
             instance_id=who.instance_id,
             resources=who.resources,
             type_limits=who.type_limits,
+            plan_limit=who.plan_limit,
         )
         for attempt in held:
             wire.put_held(hello.held.add(), attempt)

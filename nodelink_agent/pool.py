@@ -30,6 +30,7 @@ from nodelink.task import (
 )
 from nodelink.values import evolve
 from nodelink_agent import endings
+from nodelink_agent.blobs import OpenBlobs
 from nodelink_agent.boottime import boottime
 from nodelink_agent.context import AttemptContext, BeginTrace
 from nodelink_agent.core.agent import MAX_CHUNK_BYTES, MAX_FRAME_BYTES, AgentCore
@@ -78,6 +79,7 @@ class Pool:
         least_patience: float = LEAST_PATIENCE,
         stop_margin: float = STOP_MARGIN,
         begin_trace: BeginTrace | None = None,
+        open_blobs: OpenBlobs | None = None,
         clock: Callable[[], float] = boottime,
     ) -> None:
         self.wake = asyncio.Event()
@@ -90,6 +92,7 @@ class Pool:
         self._least_patience = least_patience
         self._stop_margin = stop_margin
         self._begin_trace = begin_trace
+        self._open_blobs = open_blobs
         self._running: dict[AttemptRef, Running] = {}
         self._moved = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -120,7 +123,7 @@ class Pool:
         for request, _, _, response in known:
             end = None if request.ref in running else response or TaskResponse(request.ref, endings.died())
             one = Remembered(request.ref, request.execution, request.lease_ms, end, response is not None)
-            remembered.append(one._replace(takes=taken_by(request.spec)))
+            remembered.append(one._replace(takes=taken_by(request.spec, has_plan=request.plan is not None)))
         self.perform(self.core.restore(remembered))
         for one in remembered:
             if one.response is not None:
@@ -246,6 +249,7 @@ class Pool:
             begun_at=begun_at,
             moved=self._moved.set,
             wished=partial(self._wished, ref),
+            open_blobs=self._open_blobs,
         )
 
     async def _run(self, request: TaskRequest, handle: Handle, running: Running) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from nodelink.address import Address, parse_address
 from nodelink.otlp import parse_otlp_endpoint
+from nodelink.plan import DEFAULT_PLAN_LIMIT
 from nodelink.settings import (
     SettingError,
     each,
@@ -24,6 +26,7 @@ from nodelink.settings import (
 )
 from nodelink.task import DEFAULT_POOL
 from nodelink_agent.resources import parse_resources
+from nodelink_agent.tools.table import RUNNERS
 
 INSECURE_FLAG = "--insecure-i-accept-remote-code-execution"
 MAX_SLOTS = 4_096
@@ -49,6 +52,15 @@ def _type_limits(text: str) -> dict[str, int]:
     if len(found) > MAX_TYPES:
         raise ValueError(f"{len(found)} types are too many; limit at most {MAX_TYPES}")
     return each(found, whole_number(1, MAX_SLOTS))
+
+
+def _tools(text: str) -> tuple[str, ...]:
+    """Names of tools: `ansible`."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in RUNNERS:
+            raise ValueError(f"{name[:64]!r} is not a tool; these are: {', '.join(RUNNERS)}")
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +106,20 @@ class AgentSettings:
         flag="--type-limits",
         parse=_type_limits,
         default_factory=dict,
+    )
+    plan_limit: int = setting(
+        "how many plans to make at a time at most; while it applies a change, the agent does nothing else",
+        env="NODELINK_PLAN_LIMIT",
+        flag="--plan-limit",
+        parse=whole_number(1, MAX_SLOTS),
+        default=DEFAULT_PLAN_LIMIT,
+    )
+    tools: Sequence[str] = setting(
+        "tools that make and apply plans, as ansible; only with one does it run plans, and each runs what it is given",
+        env="NODELINK_TOOLS",
+        flag="--tools",
+        parse=_tools,
+        default=(),
     )
     data_dir: Path = setting(  # noqa: RUF009 - so is a path
         "where identity and output are kept",
@@ -159,6 +185,7 @@ class AgentSettings:
 def read_agent_settings(argv: Sequence[str], environ: Mapping[str, str]) -> AgentSettings:
     """The settings from flags, environment and file. SettingError: a value is not right or not allowed."""
     settings = read_settings(AgentSettings, program="nodelink-agent", section="agent", argv=argv, environ=environ)
+    _find_tools(settings.tools, environ)
     if not settings.server.is_loopback and not settings.insecure:
         raise SettingError(
             "server",
@@ -167,3 +194,11 @@ def read_agent_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Agen
             f"{INSECURE_FLAG} allows this one, and lets whoever can reach the port run commands here",
         )
     return settings
+
+
+def _find_tools(tools: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Raise if a tool is not installed."""
+    for tool in tools:
+        program = RUNNERS[tool].program
+        if shutil.which(program, path=environ.get("PATH")) is None:
+            raise SettingError("tools", tool, f"{program!r} is not in the PATH; install it, or leave the tool out")

@@ -20,7 +20,15 @@ from typing import Any
 import structlog
 
 from nodelink.address import Address
-from nodelink.errors import CannotListen, NodelinkError, StoreError, StoreUnavailable
+from nodelink.checkpoint import CheckpointRefused
+from nodelink.errors import (
+    CannotListen,
+    CheckpointNotFound,
+    NodelinkError,
+    ServerNotEmpty,
+    StoreError,
+    StoreUnavailable,
+)
 from nodelink.failpoints import hit
 from nodelink.ids import IdMaker
 from nodelink.settings import EX_CONFIG
@@ -32,6 +40,7 @@ from nodelink_server.core.observer import Observer
 from nodelink_server.loop_errors import LoopErrors
 from nodelink_server.rpc.server import grpc_server
 from nodelink_server.settings import ServerSettings
+from nodelink_server.store.checkpoint_shelf import open_shelf
 from nodelink_server.store.errors import DatabaseHeld
 from nodelink_server.store.files import unwritable
 from nodelink_server.store.sql import open_store
@@ -42,6 +51,7 @@ EX_TEMPFAIL = 75
 DRAIN_SECONDS = 0.2
 """How long goodbyes may take to leave before the ports are closed."""
 MOST_FILES = 65_536
+MIB = 1 << 20
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +78,7 @@ def _reasons(error: BaseException) -> Iterator[NodelinkError]:
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             yield from _reasons(part)
-    elif isinstance(error, CannotListen | StoreError):
+    elif isinstance(error, CannotListen | StoreError | CheckpointRefused | CheckpointNotFound | ServerNotEmpty):
         yield error
 
 
@@ -79,12 +89,19 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
     clock = SystemClock()
     new_id = IdMaker(now=clock.now, random_bits=_cheap_chance().getrandbits)
     software, server_id = _software_version(), new_id()
+    checkpoints = settings.data_dir / "checkpoints"
     async with (
         _traced(settings.otlp_endpoint, software, server_id) as observer,
-        open_store(settings.database, ids=new_id) as store,
+        open_store(settings.database, ids=new_id, blob_reserve=settings.blob_reserve * MIB) as store,
+        open_shelf(store, settings.database, checkpoints) as shelf,
     ):
         hit("server.boot.opened")
-        manager = TaskManager(store=store, clock=clock, new_id=new_id, options=_options(settings), observer=observer)
+        if settings.load_checkpoint:
+            path, as_waiting = Path(settings.load_checkpoint), settings.load_as_waiting
+            await shelf.load_file(path, now=clock.now(), as_waiting=as_waiting)
+        manager = TaskManager(
+            store=store, clock=clock, new_id=new_id, options=_options(settings), observer=observer, shelf=shelf
+        )
         await manager.restore()
         hit("server.boot.restored")
         _spare_the_collector()
@@ -201,8 +218,14 @@ def _options(settings: ServerSettings) -> Options:
         window=settings.window,
         max_live_tasks=settings.max_live_tasks,
         max_running=settings.max_running,
+        blob_quota=settings.blob_quota * MIB,
+        blob_retention=settings.blob_retention,
+        approval_timeout=settings.approval_timeout,
         priority_rules=settings.priority_rules,
         assignment=settings.assignment,
+        start_paused=settings.scheduler_start == "paused",
+        checkpoint_interval=settings.checkpoint_interval,
+        checkpoints_kept=settings.checkpoints_kept,
     )
 
 

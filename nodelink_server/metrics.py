@@ -122,6 +122,7 @@ class Exposition:
             "insecure", "1: anybody who reaches this server can run commands on its agents.", self._insecure
         )
         yield from _levels(levels)
+        yield from _pauses(self._manager)
         in_memory = self._manager.registry.snapshot()  # in the thread that makes the text: any may read it
         yield gauge("registry_tasks", "Tasks in memory, by status.", ("status",), _by_status(in_memory))
         yield gauge(
@@ -133,6 +134,17 @@ class Exposition:
         )
         yield from _counts(self._manager.tally)
         yield from _histograms(self._manager.tally)
+
+
+def _pauses(manager: TaskManager) -> Iterator[Metric]:
+    kinds = Counter(pause.scope.partition(":")[0] for pause in manager.pauses())
+    counts = {(kind,): kinds[kind] for kind in ("scheduler", "pool", "type")}
+    yield gauge("pauses", "Pauses in force: of everything, of pools, of types.", ("kind",), counts)
+    last = manager.checkpoints.last
+    if last is not None:
+        taken_at = last.taken_at / 1000
+        yield plain_gauge("checkpoint_timestamp_seconds", "When the newest checkpoint was taken.", taken_at)
+        yield plain_gauge("checkpoint_bytes", "How large the newest checkpoint is.", last.size)
 
 
 def _levels(levels: Levels) -> Iterator[Metric]:
@@ -171,6 +183,12 @@ def _counts(tally: Tally) -> Iterator[Metric]:
         ("execution",),
         _keyed(tally.leases_expired),
     )
+    yield counter(
+        "approvals",
+        "Plans that wait for an approval no more: approved, rejected or expired.",
+        ("outcome",),
+        _keyed(tally.approvals),
+    )
     yield counter("responses", "Responses of agents.", ("kind",), _keyed(tally.responses))
     yield plain_counter(
         "late_results", "Ends of attempts that no longer counted, kept as evidence.", tally.late_results
@@ -184,8 +202,11 @@ def _counts(tally: Tally) -> Iterator[Metric]:
     yield plain_counter("hellos_refused", "Agents that were told to connect later.", tally.hellos_refused)
     yield plain_counter("response_channel_full", "Times that the response channel was full.", tally.channel_full)
     yield plain_counter("events_dropped", "Events that slow listeners did not get.", tally.events_dropped)
+    yield counter("checkpoints", "Checkpoints, by what came of them.", ("outcome",), _keyed(tally.checkpoints))
     yield plain_counter("cleanup_removed", "Tasks that the clean-up has deleted.", tally.cleanup_removed)
     yield plain_counter("cleanup_runs", "Runs of the clean-up.", tally.cleanup_runs)
+    yield counter("blob_bytes", "Bytes of blobs that were written or read.", ("direction",), _keyed(tally.blob_bytes))
+    yield plain_counter("blobs_removed", "Blobs that stood for nothing and were removed.", tally.blobs_removed)
 
 
 def _histograms(tally: Tally) -> Iterator[Metric]:
@@ -196,6 +217,7 @@ def _histograms(tally: Tally) -> Iterator[Metric]:
     yield histogram("store_commit_seconds", "How long a commit takes.", (), {(): tally.commit_seconds})
     yield histogram("store_commit_rows", "Changes in one commit.", (), {(): tally.commit_rows})
     yield histogram("cleanup_seconds", "How long a clean-up takes.", (), {(): tally.cleanup_seconds})
+    yield histogram("checkpoint_seconds", "How long it takes to take a checkpoint.", (), {(): tally.checkpoint_seconds})
     yield histogram("loop_lag_seconds", "How late the event loop is.", (), {(): tally.loop_lag})
 
 

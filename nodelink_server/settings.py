@@ -21,8 +21,6 @@ LEAST_LEASE = 10.0
 
 UNBUILT = (
     "NODELINK_SCHEDULE_MAX_RUNNING",
-    "NODELINK_CHECKPOINT_INTERVAL",
-    "NODELINK_SCHEDULER_START",
     "NODELINK_CLEANUP_AGE",
 )
 """Published settings that this version does not know yet. They are refused by name, never ignored."""
@@ -105,6 +103,27 @@ class ServerSettings:
         parse=seconds(60, 3660 * DAY),
         default=30 * DAY,
     )
+    blob_quota: int = setting(
+        "how many MiB of blobs a workspace may have",
+        env="NODELINK_BLOB_QUOTA",
+        flag="--blob-quota",
+        parse=whole_number(1, 1 << 30),
+        default=10_240,
+    )
+    blob_reserve: int = setting(
+        "how many MiB of the disk blobs leave free, for tasks and their output",
+        env="NODELINK_BLOB_RESERVE",
+        flag="--blob-reserve",
+        parse=whole_number(0, 1 << 30),
+        default=1_024,
+    )
+    blob_retention: float = setting(
+        "how long blobs stay that are neither an artifact nor a state, since they were last used",
+        env="NODELINK_BLOB_RETENTION",
+        flag="--blob-retention",
+        parse=seconds(60, 3660 * DAY),
+        default=7 * DAY,
+    )
     heartbeat: float = setting(
         "how often agents report; silent for three times as long, they are unreachable",
         env="NODELINK_HEARTBEAT",
@@ -182,6 +201,13 @@ class ServerSettings:
         parse=whole_number(0, 1_000_000_000),
         default=0,
     )
+    approval_timeout: float = setting(
+        "how long a plan waits for an approval, unless its task says otherwise",
+        env="NODELINK_APPROVAL_TIMEOUT",
+        flag="--approval-timeout",
+        parse=seconds(1, 30 * 24 * 3600),
+        default=24 * 3600.0,
+    )
     priority_rules: Mapping[str, int] = setting(
         "in the file, the table `[priority_rules]`: the priorities of tasks whose submitters give none, by"
         " `agent:ID`, `label:NAME=VALUE` of their metadata or `type:TYPE`",
@@ -195,6 +221,41 @@ class ServerSettings:
         parse=parse_assignment,
         table=True,
         default_factory=AssignmentDelays,
+    )
+    scheduler_start: str = setting(
+        "running: as it was left; paused: nothing new starts until somebody resumes the scheduler",
+        env="NODELINK_SCHEDULER_START",
+        flag="--scheduler-start",
+        parse=one_of("running", "paused"),
+        default="running",
+    )
+    checkpoint_interval: float = setting(
+        "how often a checkpoint is taken, if anything has changed",
+        env="NODELINK_CHECKPOINT_INTERVAL",
+        flag="--checkpoint-interval",
+        parse=seconds(1, 7 * DAY),
+        default=300.0,
+    )
+    checkpoints_kept: int = setting(
+        "how many checkpoints are kept; of more, the oldest go",
+        env="NODELINK_CHECKPOINTS_KEPT",
+        flag="--checkpoints-kept",
+        parse=whole_number(1, 1_000),
+        default=3,
+    )
+    load_checkpoint: str = setting(
+        "a checkpoint's file with which a database begins that has never had a task",
+        env="NODELINK_LOAD_CHECKPOINT",
+        flag="--load-checkpoint",
+        default="",
+    )
+    load_as_waiting: bool = setting(
+        "of the checkpoint that is loaded, tasks that were with agents wait again, whatever their class:"
+        " only right if none of them runs any more",
+        env="NODELINK_LOAD_AS_WAITING",
+        flag="--load-as-waiting",
+        parse=yes_or_no,
+        default=False,
     )
     otlp_endpoint: str = setting(
         "where spans are sent by OTLP over gRPC, as http://host:4317; none if not given",

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 NEEDS: Mapping[str, str] = {
+    "ansible": "ansible-core, in a place of its own",
     "buf": "the buf command",
     "containers": "podman, from Debian",
     "faketime": "libfaketime, from Debian",

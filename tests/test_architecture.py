@@ -29,6 +29,7 @@ PURE = frozenset(
     {
         *("nodelink.task", "nodelink.errors", "nodelink.backoff", "nodelink.values"),
         *("nodelink.durations", "nodelink.quantities", "nodelink.selectors", "nodelink.taken"),
+        *("nodelink.checkpoint", "nodelink.plan"),
     }
 )
 SHARED = PURE | {"nodelink"}
@@ -40,13 +41,15 @@ AGENT_POOL = AGENT_PART | {"nodelink_agent.handlers"}
 AGENT_JOURNAL = AGENT_PART | WIRE  # its records hold what travels
 AGENT_LINK = AGENT_POOL | WIRE | {"nodelink_agent.pool"}
 MAY_IMPORT: Mapping[str, frozenset[str]] = {
-    "nodelink.task": frozenset({"nodelink.values"}),
+    "nodelink.task": frozenset({"nodelink.values", "nodelink.plan"}),
+    "nodelink.plan": frozenset(),
     "nodelink.errors": frozenset(),
     "nodelink.backoff": frozenset(),
+    "nodelink.checkpoint": frozenset({"nodelink.errors"}),
     "nodelink.durations": frozenset(),
     "nodelink.quantities": frozenset(),
     "nodelink.selectors": frozenset(),
-    "nodelink.taken": frozenset({"nodelink.task"}),
+    "nodelink.taken": frozenset({"nodelink.task", "nodelink.plan"}),
     "nodelink.values": frozenset(),
     "nodelink": PURE,
     "nodelink.v1": frozenset(),
@@ -66,8 +69,10 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "nodelink_agent.journal": AGENT_JOURNAL,
     "nodelink_agent.pool": AGENT_POOL | {"nodelink_agent.journal"},
     "nodelink_agent.link": AGENT_LINK,
+    "nodelink_agent.carrier": AGENT_PART | WIRE,
     "nodelink_agent.supervisor": AGENT_LINK | {"nodelink_agent.link"},
-    "nodelink_agent.app": AGENT_LINK | {"nodelink_agent.journal", "nodelink_agent.link", "nodelink_agent.supervisor"},
+    "nodelink_agent.app": AGENT_LINK
+    | {"nodelink_agent.carrier", "nodelink_agent.journal", "nodelink_agent.link", "nodelink_agent.supervisor"},
     "nodelink_agent.start": AGENT_PART | {"nodelink_agent.app"},
     "nodelink_agent.__main__": AGENT_PART | {"nodelink_agent.start"},
 }

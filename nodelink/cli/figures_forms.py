@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from nodelink.cli.pausing_forms import pause_form
 from nodelink.cli.table import Form
 from nodelink.cli.times import moment
 from nodelink.durations import format_duration_ms
@@ -24,6 +25,7 @@ def scheduler_form(status: SchedulerStatus) -> Form:
         "available_slots": status.available_slots,
         "queue_by_priority": {band: status.queue_by_priority.get(band, 0) for band in BANDS},
         "last_checkpoint_at": moment(status.last_checkpoint_at),
+        "pauses": list(map(pause_form, status.pauses)),
     }
 
 

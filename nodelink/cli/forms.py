@@ -200,6 +200,9 @@ def agent_form(agent: Agent) -> Form:
         "software_version": agent.software_version,
         "resources": {name: resource._asdict() for name, resource in agent.resources.items()},
         "type_limits": dict(agent.type_limits),
+        "plan_limit": agent.plan_limit,
+        "plan_running": agent.plan_running,
+        "apply_running": agent.apply_running,
     }
 
 

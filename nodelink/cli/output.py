@@ -113,7 +113,7 @@ def terminal_width() -> int | None:
 
 def id_of(form: Form) -> str:
     """By what a thing is named: the first that it has of these."""
-    for name in ("id", "task_id", "number", "key", "removed", "state", "name", "agent_id"):
+    for name in ("etag", "id", "sha256", "task_id", "number", "key", "removed", "state", "name", "agent_id"):
         if name in form:
             return str(form[name])
     return ""

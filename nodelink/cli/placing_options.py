@@ -123,4 +123,14 @@ PLACING_OPTIONS: tuple[Callable[[Any], Any], ...] = (
         show_default=True,
         help="How much of the pool its key is due, beside the others.",
     ),
+    click.option(
+        "--approval-timeout",
+        metavar="DURATION",
+        help="Of a plan_and_apply: how long its plan may wait for an approval, like 4h.",
+    ),
+    click.option(
+        "--approval-by-other",
+        is_flag=True,
+        help="Of a plan_and_apply: somebody else than you has to approve its plan.",
+    ),
 )

@@ -108,7 +108,7 @@ def _read_duration(_context: click.Context, _parameter: click.Parameter, given: 
         raise click.BadParameter(str(error)) from error
 
 
-def _not_empty(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+def not_empty(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
     """What is given. An empty text is a variable of the shell that is not set, more likely than not."""
     if given == "":
         raise click.BadParameter("must not be empty; leave it out for none")
@@ -147,7 +147,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--lock",
         metavar="NAME",
-        callback=_not_empty,
+        callback=not_empty,
         help="Of the tasks with the same lock, one at a time is with an agent.",
     ),
     click.option(

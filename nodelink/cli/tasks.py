@@ -15,6 +15,7 @@ from nodelink.cli.manual import CommandGroup
 from nodelink.cli.naming import task_id_of
 from nodelink.cli.output import output_options, show_all, show_one, text_of_all
 from nodelink.cli.table import Column, Form, field, key, time_field
+from nodelink.cli.task_approvals import approve_task, reject_task
 from nodelink.cli.task_bulk import bulk, set_priority
 from nodelink.cli.task_card import text_of_task
 from nodelink.cli.task_decisions import abandon_task, resolve_task
@@ -203,6 +204,6 @@ def clean_up(server: str, output: str, older_than: str) -> None:
 
 for _command in (
     *(explain_task, show_logs, show_events, wait_for_tasks),
-    *(bulk, set_priority, extend_task, abandon_task, resolve_task),
+    *(bulk, set_priority, extend_task, approve_task, reject_task, abandon_task, resolve_task),
 ):
     tasks.add_command(_command)

@@ -9,11 +9,9 @@ import click
 
 UNBUILT: Mapping[str, Sequence[str]] = {
     "nodelink": (
-        *("pools", "schedules", "workflows", "dead-letters", "tokens", "audit", "checkpoints"),
+        *("pools", "schedules", "workflows", "dead-letters", "tokens", "audit"),
         *("backup", "restore"),
     ),
-    "tasks": ("approve", "reject"),
-    "scheduler": ("pause", "resume", "checkpoint"),
 }
 """Commands by the noun that they belong to."""
 

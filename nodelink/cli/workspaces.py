@@ -14,6 +14,7 @@ from nodelink.cli.manual import CommandGroup
 from nodelink.cli.output import output_options, show_all, show_one
 from nodelink.cli.places_forms import workspace_form
 from nodelink.cli.table import field, key, time_field
+from nodelink.cli.workspace_state import state
 from nodelink.task import DEFAULT_POOL, Execution
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def workspaces() -> None:
 
     A task that names a workspace runs in the workspace's pool, and one of its tasks at a time is with an agent.
     """
+
+
+workspaces.add_command(state)
 
 
 @workspaces.command("list", examples=("nodelink workspaces list -o json",), exits=(Exit.OK, Exit.UNREACHABLE))

@@ -3,6 +3,7 @@
 from nodelink.client.aio import AsyncClient
 from nodelink.client.aio_handle import TaskHandle as AsyncTaskHandle
 from nodelink.client.asking import SubmitOptions, TaskOptions, new_task
+from nodelink.client.blobs import Artifact, ArtifactUsage, BlobRef, TaskArtifact, WorkspaceState
 from nodelink.client.figures import SchedulerStatus, Stats, StatsBucket, StatsDurations, StatsGroup, StatsLevels
 from nodelink.client.nouns import (
     Agent,
@@ -23,7 +24,9 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
+from nodelink.client.pausing import Checkpoint, Pause, Paused, Resumed
 from nodelink.client.places import Limit, LimitHolder, LimitList, LimitWaiter, Workspace
+from nodelink.client.plans import TaskPlan
 from nodelink.client.sync import Client
 from nodelink.client.sync_handle import TaskHandle
 from nodelink.client.why import AgentConditions, AgentWhy, Condition, TaskWhy
@@ -35,11 +38,15 @@ __all__ = [
     "AgentResource",
     "AgentSession",
     "AgentWhy",
+    "Artifact",
+    "ArtifactUsage",
     "Assignment",
     "AsyncClient",
     "AsyncTaskHandle",
     "Attempt",
+    "BlobRef",
     "BulkResult",
+    "Checkpoint",
     "Client",
     "Condition",
     "Event",
@@ -53,8 +60,11 @@ __all__ = [
     "LogPart",
     "Metrics",
     "OnConflict",
+    "Pause",
+    "Paused",
     "Rate",
     "Remark",
+    "Resumed",
     "RetryPolicy",
     "SchedulerStatus",
     "Stats",
@@ -65,12 +75,15 @@ __all__ = [
     "SubmitOptions",
     "SubmitOutcome",
     "Task",
+    "TaskArtifact",
     "TaskFilter",
     "TaskHandle",
     "TaskOptions",
+    "TaskPlan",
     "TaskResult",
     "TaskWhy",
     "WhenTaken",
     "Workspace",
+    "WorkspaceState",
     "new_task",
 ]

@@ -10,11 +10,13 @@ from typing import Any, Self, Unpack
 import grpc
 
 from nodelink.client import aio_output, asks
+from nodelink.client.aio_artifacts import Artifacts, States
 from nodelink.client.aio_calls import Calls
 from nodelink.client.aio_connection import Connection
 from nodelink.client.aio_handle import TaskHandle, wait_for, wait_for_task, wait_until_empty
 from nodelink.client.aio_map import mapped
 from nodelink.client.aio_sender import Sender
+from nodelink.client.aio_uploads import Uploads
 from nodelink.client.asking import (
     Duration,
     ExtendOptions,
@@ -44,7 +46,9 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
+from nodelink.client.pausing import Checkpoint, Paused, Resumed
 from nodelink.client.places import Limit, LimitList, Workspace
+from nodelink.client.plans import TaskPlan
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.client.window import DEFAULT_WINDOW, Window
 from nodelink.server_address import find_server
@@ -76,6 +80,10 @@ class AsyncClient:
         channel = channel or grpc.aio.insecure_channel(self.server, options=OPTIONS)
         self._connection = Connection(self.server, channel, patience=patience)
         self._calls = Calls(self._connection, timeout=timeout)
+        self.artifacts = Artifacts(self._calls, Uploads(self._connection))
+        """Bytes by their digest: up, down, and as parts of tasks."""
+        self.states = States(self._calls, self.artifacts)
+        """The states of workspaces."""
         self._sender = Sender(self._open_stream, self._connection, most=most_unacknowledged)
 
     async def __aenter__(self) -> Self:
@@ -257,6 +265,29 @@ class AsyncClient:
         """
         return await self._calls.ask(asks.resolve(task_id, as_=as_, reason=reason))
 
+    async def approve(
+        self, task_id: str, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = ""
+    ) -> Task:
+        """Let a task apply its plan: the one with this digest, and with these inputs and this target if they are given.
+
+        Raises `PlanChanged` if another plan waits, `PlanNotWaiting` if none does, `NotAllowed`, `TaskAlreadyFinished`.
+        """
+        return await self._calls.ask(
+            asks.approve(task_id, plan_sha256=plan_sha256, inputs_sha256=inputs_sha256, target=target, message=message)
+        )
+
+    async def reject(self, task_id: str, *, plan_sha256: str = "", message: str = "") -> Task:
+        """End a task whose plan waits for an approval, if it is the one with this digest. Raises as `approve`."""
+        return await self._calls.ask(asks.reject(task_id, plan_sha256=plan_sha256, message=message))
+
+    async def plan(self, task_id: str) -> TaskPlan:
+        """The latest plan of a task. Raises `TaskNotFound` if it has made none."""
+        return await self._calls.ask(asks.plan(task_id))
+
+    async def plans(self, *, statuses: Iterable[str] = (), workspace: str = "", limit: int = 50) -> Sequence[TaskPlan]:
+        """The latest plans of tasks, the newest task first, at most 1,000."""
+        return await self._calls.ask(asks.plans(statuses=statuses, workspace=workspace, limit=limit))
+
     async def retry(self, task_id: str, *, idempotency_key: str | None = None) -> Task:
         """Run a finished task again, as a new one, which is returned. Raises `TaskNotFinished`."""
         return await self._calls.ask(asks.retry(task_id, key=idempotency_key or self._sender.new_key()))
@@ -369,6 +400,49 @@ class AsyncClient:
     async def remove_limit(self, name: str) -> Limit:
         """Let there be no such limit any more."""
         return await self._calls.ask(asks.remove_limit(name))
+
+    # --- pauses and checkpoints -------------------------------------------------------------------------------------
+
+    async def pause(self, *, pool: str = "", type: str = "", reason: str = "") -> Paused:
+        """Let nothing new start: at all, in a pool, or of a type. What runs goes on. A checkpoint is taken."""
+        return await self._calls.ask(asks.pause(pool=pool, type=type, reason=reason))
+
+    async def resume(
+        self,
+        *,
+        pool: str = "",
+        type: str = "",
+        reason: str = "",
+        checkpoint: str | bytes | None = None,
+        as_waiting: bool = False,
+    ) -> Resumed:
+        """End a pause; before that, a server that has never had a task goes on from a `checkpoint`, if one is given: by
+        its id there, or as the bytes of its file. `as_waiting`: what ran when it was taken waits again.
+
+        Raises `CheckpointNotFound`, `ServerNotEmpty`; `InvalidTask`, which names the defect of what is no checkpoint.
+        """
+        return await self._calls.ask(
+            asks.resume(pool=pool, type=type, reason=reason, checkpoint=checkpoint, as_waiting=as_waiting)
+        )
+
+    async def take_checkpoint(self) -> Checkpoint:
+        """Take a checkpoint of what waits and runs now."""
+        return await self._calls.ask(asks.take_checkpoint())
+
+    async def checkpoints(self) -> Sequence[Checkpoint]:
+        """The checkpoints that are kept, the newest first."""
+        return await self._calls.ask(asks.checkpoints())
+
+    async def verify_checkpoint(self, checkpoint_id: str) -> Checkpoint:
+        """Have a checkpoint read through. Raises `CheckpointNotFound`; `InvalidTask`, which names its defect."""
+        return await self._calls.ask(asks.verify_checkpoint(checkpoint_id))
+
+    async def checkpoint_parts(self, checkpoint_id: str) -> AsyncGenerator[bytes, None]:
+        """The file of a checkpoint, part by part. Raises `CheckpointNotFound`."""
+        offset = 0
+        while part := await self._calls.ask(asks.checkpoint_part(checkpoint_id, offset)):
+            offset += len(part)
+            yield part
 
     def _open_stream(self) -> Any:
         call: Any = self._connection.stubs.tasks.StreamSubmitTasks  # which takes no requests here: they are written

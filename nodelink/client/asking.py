@@ -47,6 +47,10 @@ class TaskOptions(PlacingOptions, total=False):
     retry: RetryPolicy | None
     metadata: Mapping[str, str] | None
     traceparent: str
+    approval_timeout: Duration | None
+    """How long the plan of a plan_and_apply may wait for an approval."""
+    approval_by_other: bool
+    """Whether somebody else has to approve it than who has submitted the task."""
 
 
 class SubmitOptions(TaskOptions, total=False):
@@ -120,6 +124,8 @@ def new_task(
     metadata: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
     traceparent: str = "",
+    approval_timeout: Duration | None = None,
+    approval_by_other: bool = False,
     **placing: Unpack[PlacingOptions],
 ) -> Submission:
     """A task to submit. The payload is anything that JSON can say; durations are timedeltas or written `1h30m`.
@@ -144,6 +150,8 @@ def new_task(
         lock=name_of("lock", lock),
         retry=retry_of(retry),
         metadata=labels_of("metadata", metadata),
+        approval_timeout_ms=duration_ms_of("approval_timeout", approval_timeout),
+        approval_by_other=approval_by_other is True,
         **placing_of(**placing),
     )
     return Submission(

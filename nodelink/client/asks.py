@@ -16,9 +16,12 @@ from nodelink.client.bulk import Bulk
 from nodelink.client.checks import count_of, text_of, texts_of
 from nodelink.client.figures import SchedulerStatus, Stats
 from nodelink.client.nouns import Agent, AgentSession, Event, LogPage, SubmitOutcome, Task, TaskFilter, TaskResult
+from nodelink.client.pausing import Checkpoint, Paused, Resumed
 from nodelink.client.places import Limit, LimitList, Workspace
+from nodelink.client.plans import TaskPlan, approve_request, plan_of, plans_request, reject_request
 from nodelink.client.reading import agent_of, events_of, log_page_of, outcome_of, result_of, session_of, task_of
 from nodelink.client.reading_figures import scheduler_status_of, stats_of
+from nodelink.client.reading_pausing import checkpoint_of, paused_of, resume_message, resumed_of
 from nodelink.client.reading_places import limit_of, limits_of, workspace_message, workspace_of
 from nodelink.client.reading_why import agent_why_of, task_why_of
 from nodelink.client.requests import (
@@ -37,7 +40,7 @@ from nodelink.client.requests import (
 from nodelink.client.why import AgentWhy, TaskWhy
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.task import Execution
-from nodelink.v1 import admin_pb2, admin_pb2_grpc, task_pb2, task_pb2_grpc
+from nodelink.v1 import admin_pb2, admin_pb2_grpc, data_pb2_grpc, task_pb2, task_pb2_grpc
 
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
@@ -53,7 +56,10 @@ class Stubs:
         self.scheduler: admin_pb2_grpc.SchedulerServiceStub = admin_pb2_grpc.SchedulerServiceStub(channel)
         self.stats: admin_pb2_grpc.StatsServiceStub = admin_pb2_grpc.StatsServiceStub(channel)
         self.workspaces: admin_pb2_grpc.WorkspaceServiceStub = admin_pb2_grpc.WorkspaceServiceStub(channel)
+        self.checkpoints: admin_pb2_grpc.CheckpointServiceStub = admin_pb2_grpc.CheckpointServiceStub(channel)
         self.limits: admin_pb2_grpc.LimitServiceStub = admin_pb2_grpc.LimitServiceStub(channel)
+        self.artifacts: data_pb2_grpc.ArtifactServiceStub = data_pb2_grpc.ArtifactServiceStub(channel)
+        self.states: data_pb2_grpc.WorkspaceStateServiceStub = data_pb2_grpc.WorkspaceStateServiceStub(channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,32 @@ def resolve(task_id: str, *, as_: str, reason: str) -> Ask[Task]:
     """Say what became of one."""
     request = resolve_request(task_id, as_=as_, reason=reason)
     return _ask(lambda on: on.tasks.ResolveTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def approve(task_id: str, *, plan_sha256: str, inputs_sha256: str, target: str, message: str) -> Ask[Task]:
+    """Let one apply its plan."""
+    request = approve_request(
+        task_id, plan_sha256=plan_sha256, inputs_sha256=inputs_sha256, target=target, message=message
+    )
+    return _ask(lambda on: on.tasks.ApproveTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def reject(task_id: str, *, plan_sha256: str, message: str) -> Ask[Task]:
+    """Let one not apply its plan."""
+    request = reject_request(task_id, plan_sha256=plan_sha256, message=message)
+    return _ask(lambda on: on.tasks.RejectTask, request, lambda answer: task_of(answer.task), safe=False)
+
+
+def plan(task_id: str) -> Ask[TaskPlan]:
+    """The plan of one."""
+    request = task_pb2.GetPlanRequest(task_id=text_of("task_id", task_id))
+    return _ask(lambda on: on.tasks.GetPlan, request, lambda answer: plan_of(answer.plan))
+
+
+def plans(*, statuses: Iterable[str], workspace: str, limit: int) -> Ask[list[TaskPlan]]:
+    """The newest plans."""
+    request = plans_request(statuses, workspace, limit=limit)
+    return _ask(lambda on: on.tasks.ListPlans, request, lambda answer: [plan_of(one) for one in answer.plans])
 
 
 def bulk(order: Bulk) -> Ask[bool]:
@@ -305,6 +337,51 @@ def remove_limit(name: str) -> Ask[Limit]:
     """Any number of places."""
     request = admin_pb2.RemoveLimitRequest(name=text_of("name", name))
     return _ask(lambda on: on.limits.RemoveLimit, request, lambda answer: limit_of(answer.limit))
+
+
+# --- pauses and checkpoints -----------------------------------------------------------------------------------------
+
+
+def pause(*, pool: str, type: str, reason: str) -> Ask[Paused]:
+    """Nothing new starts."""
+    texts = {"pool": text_of("pool", pool), "type": text_of("type", type), "reason": text_of("reason", reason)}
+    return _ask(lambda on: on.scheduler.PauseScheduler, admin_pb2.PauseSchedulerRequest(**texts), paused_of)
+
+
+def resume(*, pool: str, type: str, reason: str, checkpoint: str | bytes | None, as_waiting: bool) -> Ask[Resumed]:
+    """Things start again. Asked again, it would not be paused."""
+    request = resume_message(
+        pool=text_of("pool", pool),
+        type=text_of("type", type),
+        reason=text_of("reason", reason),
+        checkpoint=checkpoint,
+        as_waiting=as_waiting,
+    )
+    return _ask(lambda on: on.scheduler.ResumeScheduler, request, resumed_of, safe=False)
+
+
+def take_checkpoint() -> Ask[Checkpoint]:
+    """A new one. Asked again, there would be two."""
+    request = admin_pb2.TakeCheckpointRequest()
+    return _ask(lambda on: on.checkpoints.TakeCheckpoint, request, lambda it: checkpoint_of(it.checkpoint), safe=False)
+
+
+def checkpoints() -> Ask[Sequence[Checkpoint]]:
+    """Those that are kept."""
+    request = admin_pb2.ListCheckpointsRequest()
+    return _ask(lambda on: on.checkpoints.ListCheckpoints, request, lambda it: [*map(checkpoint_of, it.checkpoints)])
+
+
+def verify_checkpoint(checkpoint_id: str) -> Ask[Checkpoint]:
+    """One that is whole."""
+    request = admin_pb2.VerifyCheckpointRequest(id=text_of("id", checkpoint_id))
+    return _ask(lambda on: on.checkpoints.VerifyCheckpoint, request, lambda answer: checkpoint_of(answer.checkpoint))
+
+
+def checkpoint_part(checkpoint_id: str, offset: int) -> Ask[bytes]:
+    """A part of its file; empty behind its end."""
+    request = admin_pb2.ReadCheckpointRequest(id=text_of("id", checkpoint_id), offset=offset)
+    return _ask(lambda on: on.checkpoints.ReadCheckpoint, request, lambda answer: answer.data)
 
 
 # --- how one is made: whatever belongs to a call is of its types ----------------------------------------------------

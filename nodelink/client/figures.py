@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nodelink.client.pausing import Pause
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerStatus:
@@ -20,6 +22,7 @@ class SchedulerStatus:
     available_slots: int
     queue_by_priority: Mapping[str, int]
     last_checkpoint_at: int | None
+    pauses: Sequence[Pause] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -251,6 +251,12 @@ class Agent:
     resources: Mapping[str, AgentResource] = field(default_factory=dict)
     type_limits: Mapping[str, int] = field(default_factory=dict)
     """How many tasks of a type it runs at a time at most."""
+    plan_limit: int = 0
+    """How many plans it makes at a time at most; 0: the server does not say."""
+    plan_running: int = 0
+    """How many it makes now."""
+    apply_running: int = 0
+    """How many changes it applies now: one at most, and nothing else beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,6 +198,9 @@ def agent_of(pb: admin_pb2.Agent) -> Agent:
         used_slots=pb.used_slots,
         resources={name: AgentResource(number_of(one.total), number_of(one.used)) for name, one in _sorted(pb)},
         type_limits=dict(sorted(pb.type_limits.items())),
+        plan_limit=pb.plan_limit,
+        plan_running=pb.plan_running,
+        apply_running=pb.apply_running,
     )
 
 

@@ -11,6 +11,7 @@ from nodelink.client.figures import (
     StatsLevels,
 )
 from nodelink.client.reading import moment_of
+from nodelink.client.reading_pausing import pause_of
 from nodelink.v1 import admin_pb2
 from nodelink.wire import ms_of
 
@@ -25,6 +26,7 @@ def scheduler_status_of(pb: admin_pb2.GetSchedulerStatusResponse) -> SchedulerSt
         available_slots=pb.available_slots,
         queue_by_priority=dict(pb.queue_by_priority),
         last_checkpoint_at=moment_of(pb, "last_checkpoint_at"),
+        pauses=tuple(map(pause_of, pb.pauses)),
     )
 
 

@@ -39,7 +39,7 @@ WORKSPACE_MODE_AGENT: WorkspaceMode
 WORKSPACE_MODE_KUBERNETES: WorkspaceMode
 
 class Agent(_message.Message):
-    __slots__ = ("id", "name", "pool", "status", "labels", "slots", "current_tasks", "last_heartbeat_at", "types", "software_version", "free_slots", "cordon_reason", "resources", "type_limits", "used_slots", "drained_at", "drain_deadline", "drain_note")
+    __slots__ = ("id", "name", "pool", "status", "labels", "slots", "current_tasks", "last_heartbeat_at", "types", "software_version", "free_slots", "cordon_reason", "resources", "type_limits", "used_slots", "drained_at", "drain_deadline", "drain_note", "plan_limit", "plan_running", "apply_running")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +79,9 @@ class Agent(_message.Message):
     DRAINED_AT_FIELD_NUMBER: _ClassVar[int]
     DRAIN_DEADLINE_FIELD_NUMBER: _ClassVar[int]
     DRAIN_NOTE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PLAN_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    APPLY_RUNNING_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     pool: str
@@ -97,7 +100,10 @@ class Agent(_message.Message):
     drained_at: _timestamp_pb2.Timestamp
     drain_deadline: _timestamp_pb2.Timestamp
     drain_note: str
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., status: _Optional[_Union[AgentStatus, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., slots: _Optional[int] = ..., current_tasks: _Optional[_Iterable[str]] = ..., last_heartbeat_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., types: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., free_slots: _Optional[int] = ..., cordon_reason: _Optional[str] = ..., resources: _Optional[_Mapping[str, AgentResource]] = ..., type_limits: _Optional[_Mapping[str, int]] = ..., used_slots: _Optional[int] = ..., drained_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_note: _Optional[str] = ...) -> None: ...
+    plan_limit: int
+    plan_running: int
+    apply_running: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., status: _Optional[_Union[AgentStatus, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., slots: _Optional[int] = ..., current_tasks: _Optional[_Iterable[str]] = ..., last_heartbeat_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., types: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., free_slots: _Optional[int] = ..., cordon_reason: _Optional[str] = ..., resources: _Optional[_Mapping[str, AgentResource]] = ..., type_limits: _Optional[_Mapping[str, int]] = ..., used_slots: _Optional[int] = ..., drained_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_deadline: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drain_note: _Optional[str] = ..., plan_limit: _Optional[int] = ..., plan_running: _Optional[int] = ..., apply_running: _Optional[int] = ...) -> None: ...
 
 class AgentResource(_message.Message):
     __slots__ = ("total", "used")
@@ -225,7 +231,7 @@ class GetSchedulerStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetSchedulerStatusResponse(_message.Message):
-    __slots__ = ("state", "queued_tasks", "running_tasks", "max_concurrent_tasks", "available_slots", "queue_by_priority", "last_checkpoint_at")
+    __slots__ = ("state", "queued_tasks", "running_tasks", "max_concurrent_tasks", "available_slots", "queue_by_priority", "last_checkpoint_at", "pauses")
     class QueueByPriorityEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +246,7 @@ class GetSchedulerStatusResponse(_message.Message):
     AVAILABLE_SLOTS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_BY_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     LAST_CHECKPOINT_AT_FIELD_NUMBER: _ClassVar[int]
+    PAUSES_FIELD_NUMBER: _ClassVar[int]
     state: str
     queued_tasks: int
     running_tasks: int
@@ -247,7 +254,138 @@ class GetSchedulerStatusResponse(_message.Message):
     available_slots: int
     queue_by_priority: _containers.ScalarMap[str, int]
     last_checkpoint_at: _timestamp_pb2.Timestamp
-    def __init__(self, state: _Optional[str] = ..., queued_tasks: _Optional[int] = ..., running_tasks: _Optional[int] = ..., max_concurrent_tasks: _Optional[int] = ..., available_slots: _Optional[int] = ..., queue_by_priority: _Optional[_Mapping[str, int]] = ..., last_checkpoint_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    pauses: _containers.RepeatedCompositeFieldContainer[Pause]
+    def __init__(self, state: _Optional[str] = ..., queued_tasks: _Optional[int] = ..., running_tasks: _Optional[int] = ..., max_concurrent_tasks: _Optional[int] = ..., available_slots: _Optional[int] = ..., queue_by_priority: _Optional[_Mapping[str, int]] = ..., last_checkpoint_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., pauses: _Optional[_Iterable[_Union[Pause, _Mapping]]] = ...) -> None: ...
+
+class Pause(_message.Message):
+    __slots__ = ("scope", "since", "by", "reason")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    scope: str
+    since: _timestamp_pb2.Timestamp
+    by: str
+    reason: str
+    def __init__(self, scope: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PauseSchedulerRequest(_message.Message):
+    __slots__ = ("pool", "type", "reason")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    type: str
+    reason: str
+    def __init__(self, pool: _Optional[str] = ..., type: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PauseSchedulerResponse(_message.Message):
+    __slots__ = ("pause", "checkpoint", "content")
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    pause: Pause
+    checkpoint: Checkpoint
+    content: bytes
+    def __init__(self, pause: _Optional[_Union[Pause, _Mapping]] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class ResumeSchedulerRequest(_message.Message):
+    __slots__ = ("pool", "type", "reason", "checkpoint_id", "checkpoint", "as_waiting")
+    POOL_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    AS_WAITING_FIELD_NUMBER: _ClassVar[int]
+    pool: str
+    type: str
+    reason: str
+    checkpoint_id: str
+    checkpoint: bytes
+    as_waiting: bool
+    def __init__(self, pool: _Optional[str] = ..., type: _Optional[str] = ..., reason: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., checkpoint: _Optional[bytes] = ..., as_waiting: _Optional[bool] = ...) -> None: ...
+
+class ResumeSchedulerResponse(_message.Message):
+    __slots__ = ("was_paused", "loaded")
+    WAS_PAUSED_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
+    was_paused: bool
+    loaded: bool
+    def __init__(self, was_paused: _Optional[bool] = ..., loaded: _Optional[bool] = ...) -> None: ...
+
+class Checkpoint(_message.Message):
+    __slots__ = ("id", "taken_at", "why", "complete", "waiting", "running", "bytes", "sha256", "version", "cluster_id", "ended_left_out")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_AT_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    ENDED_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    taken_at: _timestamp_pb2.Timestamp
+    why: str
+    complete: bool
+    waiting: int
+    running: int
+    bytes: int
+    sha256: str
+    version: int
+    cluster_id: str
+    ended_left_out: int
+    def __init__(self, id: _Optional[str] = ..., taken_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., why: _Optional[str] = ..., complete: _Optional[bool] = ..., waiting: _Optional[int] = ..., running: _Optional[int] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., version: _Optional[int] = ..., cluster_id: _Optional[str] = ..., ended_left_out: _Optional[int] = ...) -> None: ...
+
+class TakeCheckpointRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class TakeCheckpointResponse(_message.Message):
+    __slots__ = ("checkpoint",)
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: Checkpoint
+    def __init__(self, checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
+
+class ListCheckpointsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListCheckpointsResponse(_message.Message):
+    __slots__ = ("checkpoints",)
+    CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    checkpoints: _containers.RepeatedCompositeFieldContainer[Checkpoint]
+    def __init__(self, checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ...) -> None: ...
+
+class VerifyCheckpointRequest(_message.Message):
+    __slots__ = ("id",)
+    ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    def __init__(self, id: _Optional[str] = ...) -> None: ...
+
+class VerifyCheckpointResponse(_message.Message):
+    __slots__ = ("checkpoint",)
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    checkpoint: Checkpoint
+    def __init__(self, checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
+
+class ReadCheckpointRequest(_message.Message):
+    __slots__ = ("id", "offset")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    offset: int
+    def __init__(self, id: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ReadCheckpointResponse(_message.Message):
+    __slots__ = ("data", "size")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    size: int
+    def __init__(self, data: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
 
 class GetStatsRequest(_message.Message):
     __slots__ = ("by", "to", "step")

@@ -323,7 +323,7 @@ class AgentAdminService:
 
 
 class SchedulerServiceStub:
-    """SchedulerService shows what waits and what runs.
+    """SchedulerService shows what waits and what runs, and pauses it.
     """
 
     def __init__(self, channel):
@@ -337,14 +337,38 @@ class SchedulerServiceStub:
                 request_serializer=nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusResponse.FromString,
                 _registered_method=True)
+        self.PauseScheduler = channel.unary_unary(
+                '/nodelink.v1.SchedulerService/PauseScheduler',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.PauseSchedulerRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.PauseSchedulerResponse.FromString,
+                _registered_method=True)
+        self.ResumeScheduler = channel.unary_unary(
+                '/nodelink.v1.SchedulerService/ResumeScheduler',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.ResumeSchedulerRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.ResumeSchedulerResponse.FromString,
+                _registered_method=True)
 
 
 class SchedulerServiceServicer:
-    """SchedulerService shows what waits and what runs.
+    """SchedulerService shows what waits and what runs, and pauses it.
     """
 
     def GetSchedulerStatus(self, request, context):
         """GetSchedulerStatus returns the present state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseScheduler(self, request, context):
+        """PauseScheduler lets nothing new start: at all, in a pool, or of a type. What runs goes on. A checkpoint is taken.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeScheduler(self, request, context):
+        """ResumeScheduler ends a pause; before that, a server that has never had a task may go on from a checkpoint.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -358,6 +382,16 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
                     request_deserializer=nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusResponse.SerializeToString,
             ),
+            'PauseScheduler': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseScheduler,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.PauseSchedulerRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.PauseSchedulerResponse.SerializeToString,
+            ),
+            'ResumeScheduler': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeScheduler,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.ResumeSchedulerRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.ResumeSchedulerResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'nodelink.v1.SchedulerService', rpc_method_handlers)
@@ -367,7 +401,7 @@ def add_SchedulerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SchedulerService:
-    """SchedulerService shows what waits and what runs.
+    """SchedulerService shows what waits and what runs, and pauses it.
     """
 
     @staticmethod
@@ -387,6 +421,268 @@ class SchedulerService:
             '/nodelink.v1.SchedulerService/GetSchedulerStatus',
             nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusRequest.SerializeToString,
             nodelink_dot_v1_dot_admin__pb2.GetSchedulerStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseScheduler(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.SchedulerService/PauseScheduler',
+            nodelink_dot_v1_dot_admin__pb2.PauseSchedulerRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.PauseSchedulerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeScheduler(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.SchedulerService/ResumeScheduler',
+            nodelink_dot_v1_dot_admin__pb2.ResumeSchedulerRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.ResumeSchedulerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class CheckpointServiceStub:
+    """CheckpointService takes checkpoints of what waits and runs, and shows those that are kept.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.TakeCheckpoint = channel.unary_unary(
+                '/nodelink.v1.CheckpointService/TakeCheckpoint',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.TakeCheckpointRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.TakeCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/nodelink.v1.CheckpointService/ListCheckpoints',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.VerifyCheckpoint = channel.unary_unary(
+                '/nodelink.v1.CheckpointService/VerifyCheckpoint',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.VerifyCheckpointRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.VerifyCheckpointResponse.FromString,
+                _registered_method=True)
+        self.ReadCheckpoint = channel.unary_unary(
+                '/nodelink.v1.CheckpointService/ReadCheckpoint',
+                request_serializer=nodelink_dot_v1_dot_admin__pb2.ReadCheckpointRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_admin__pb2.ReadCheckpointResponse.FromString,
+                _registered_method=True)
+
+
+class CheckpointServiceServicer:
+    """CheckpointService takes checkpoints of what waits and runs, and shows those that are kept.
+    """
+
+    def TakeCheckpoint(self, request, context):
+        """TakeCheckpoint takes one now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """ListCheckpoints returns those that are kept, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyCheckpoint(self, request, context):
+        """VerifyCheckpoint reads one through, and refuses it by the name of its defect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadCheckpoint(self, request, context):
+        """ReadCheckpoint returns a part of the file of one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_CheckpointServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'TakeCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeCheckpoint,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.TakeCheckpointRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.TakeCheckpointResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'VerifyCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyCheckpoint,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.VerifyCheckpointRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.VerifyCheckpointResponse.SerializeToString,
+            ),
+            'ReadCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadCheckpoint,
+                    request_deserializer=nodelink_dot_v1_dot_admin__pb2.ReadCheckpointRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_admin__pb2.ReadCheckpointResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'nodelink.v1.CheckpointService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('nodelink.v1.CheckpointService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class CheckpointService:
+    """CheckpointService takes checkpoints of what waits and runs, and shows those that are kept.
+    """
+
+    @staticmethod
+    def TakeCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.CheckpointService/TakeCheckpoint',
+            nodelink_dot_v1_dot_admin__pb2.TakeCheckpointRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.TakeCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.CheckpointService/ListCheckpoints',
+            nodelink_dot_v1_dot_admin__pb2.ListCheckpointsRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.CheckpointService/VerifyCheckpoint',
+            nodelink_dot_v1_dot_admin__pb2.VerifyCheckpointRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.VerifyCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.CheckpointService/ReadCheckpoint',
+            nodelink_dot_v1_dot_admin__pb2.ReadCheckpointRequest.SerializeToString,
+            nodelink_dot_v1_dot_admin__pb2.ReadCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

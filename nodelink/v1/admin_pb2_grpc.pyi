@@ -118,7 +118,7 @@ class AgentAdminServiceServicer:
 def add_AgentAdminServiceServicer_to_server(servicer: AgentAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class SchedulerServiceStub:
-    """SchedulerService shows what waits and what runs."""
+    """SchedulerService shows what waits and what runs, and pauses it."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -126,17 +126,25 @@ class SchedulerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SchedulerServiceAsyncStub: ...
     GetSchedulerStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetSchedulerStatusRequest, _admin_pb2.GetSchedulerStatusResponse]
     """GetSchedulerStatus returns the present state."""
+    PauseScheduler: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PauseSchedulerRequest, _admin_pb2.PauseSchedulerResponse]
+    """PauseScheduler lets nothing new start: at all, in a pool, or of a type. What runs goes on. A checkpoint is taken."""
+    ResumeScheduler: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResumeSchedulerRequest, _admin_pb2.ResumeSchedulerResponse]
+    """ResumeScheduler ends a pause; before that, a server that has never had a task may go on from a checkpoint."""
 
 @_typing.type_check_only
 class SchedulerServiceAsyncStub(SchedulerServiceStub):
-    """SchedulerService shows what waits and what runs."""
+    """SchedulerService shows what waits and what runs, and pauses it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSchedulerStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetSchedulerStatusRequest, _admin_pb2.GetSchedulerStatusResponse]  # type: ignore[assignment]
     """GetSchedulerStatus returns the present state."""
+    PauseScheduler: _aio.UnaryUnaryMultiCallable[_admin_pb2.PauseSchedulerRequest, _admin_pb2.PauseSchedulerResponse]  # type: ignore[assignment]
+    """PauseScheduler lets nothing new start: at all, in a pool, or of a type. What runs goes on. A checkpoint is taken."""
+    ResumeScheduler: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResumeSchedulerRequest, _admin_pb2.ResumeSchedulerResponse]  # type: ignore[assignment]
+    """ResumeScheduler ends a pause; before that, a server that has never had a task may go on from a checkpoint."""
 
 class SchedulerServiceServicer:
-    """SchedulerService shows what waits and what runs."""
+    """SchedulerService shows what waits and what runs, and pauses it."""
 
     def GetSchedulerStatus(
         self,
@@ -145,7 +153,84 @@ class SchedulerServiceServicer:
     ) -> _typing.Union[_admin_pb2.GetSchedulerStatusResponse, _abc.Awaitable[_admin_pb2.GetSchedulerStatusResponse]]:
         """GetSchedulerStatus returns the present state."""
 
+    def PauseScheduler(
+        self,
+        request: _admin_pb2.PauseSchedulerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.PauseSchedulerResponse, _abc.Awaitable[_admin_pb2.PauseSchedulerResponse]]:
+        """PauseScheduler lets nothing new start: at all, in a pool, or of a type. What runs goes on. A checkpoint is taken."""
+
+    def ResumeScheduler(
+        self,
+        request: _admin_pb2.ResumeSchedulerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ResumeSchedulerResponse, _abc.Awaitable[_admin_pb2.ResumeSchedulerResponse]]:
+        """ResumeScheduler ends a pause; before that, a server that has never had a task may go on from a checkpoint."""
+
 def add_SchedulerServiceServicer_to_server(servicer: SchedulerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class CheckpointServiceStub:
+    """CheckpointService takes checkpoints of what waits and runs, and shows those that are kept."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> CheckpointServiceAsyncStub: ...
+    TakeCheckpoint: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TakeCheckpointRequest, _admin_pb2.TakeCheckpointResponse]
+    """TakeCheckpoint takes one now."""
+    ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListCheckpointsRequest, _admin_pb2.ListCheckpointsResponse]
+    """ListCheckpoints returns those that are kept, the newest first."""
+    VerifyCheckpoint: _grpc.UnaryUnaryMultiCallable[_admin_pb2.VerifyCheckpointRequest, _admin_pb2.VerifyCheckpointResponse]
+    """VerifyCheckpoint reads one through, and refuses it by the name of its defect."""
+    ReadCheckpoint: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ReadCheckpointRequest, _admin_pb2.ReadCheckpointResponse]
+    """ReadCheckpoint returns a part of the file of one."""
+
+@_typing.type_check_only
+class CheckpointServiceAsyncStub(CheckpointServiceStub):
+    """CheckpointService takes checkpoints of what waits and runs, and shows those that are kept."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    TakeCheckpoint: _aio.UnaryUnaryMultiCallable[_admin_pb2.TakeCheckpointRequest, _admin_pb2.TakeCheckpointResponse]  # type: ignore[assignment]
+    """TakeCheckpoint takes one now."""
+    ListCheckpoints: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListCheckpointsRequest, _admin_pb2.ListCheckpointsResponse]  # type: ignore[assignment]
+    """ListCheckpoints returns those that are kept, the newest first."""
+    VerifyCheckpoint: _aio.UnaryUnaryMultiCallable[_admin_pb2.VerifyCheckpointRequest, _admin_pb2.VerifyCheckpointResponse]  # type: ignore[assignment]
+    """VerifyCheckpoint reads one through, and refuses it by the name of its defect."""
+    ReadCheckpoint: _aio.UnaryUnaryMultiCallable[_admin_pb2.ReadCheckpointRequest, _admin_pb2.ReadCheckpointResponse]  # type: ignore[assignment]
+    """ReadCheckpoint returns a part of the file of one."""
+
+class CheckpointServiceServicer:
+    """CheckpointService takes checkpoints of what waits and runs, and shows those that are kept."""
+
+    def TakeCheckpoint(
+        self,
+        request: _admin_pb2.TakeCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TakeCheckpointResponse, _abc.Awaitable[_admin_pb2.TakeCheckpointResponse]]:
+        """TakeCheckpoint takes one now."""
+
+    def ListCheckpoints(
+        self,
+        request: _admin_pb2.ListCheckpointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListCheckpointsResponse, _abc.Awaitable[_admin_pb2.ListCheckpointsResponse]]:
+        """ListCheckpoints returns those that are kept, the newest first."""
+
+    def VerifyCheckpoint(
+        self,
+        request: _admin_pb2.VerifyCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.VerifyCheckpointResponse, _abc.Awaitable[_admin_pb2.VerifyCheckpointResponse]]:
+        """VerifyCheckpoint reads one through, and refuses it by the name of its defect."""
+
+    def ReadCheckpoint(
+        self,
+        request: _admin_pb2.ReadCheckpointRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ReadCheckpointResponse, _abc.Awaitable[_admin_pb2.ReadCheckpointResponse]]:
+        """ReadCheckpoint returns a part of the file of one."""
+
+def add_CheckpointServiceServicer_to_server(servicer: CheckpointServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class StatsServiceStub:
     """StatsService tells how much was done, how fast and how well."""

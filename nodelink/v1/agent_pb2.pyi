@@ -118,7 +118,7 @@ class ConnectResponse(_message.Message):
     def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., tasks: _Optional[_Iterable[_Union[TaskRequest, _Mapping]]] = ..., starts: _Optional[_Iterable[_Union[StartCommand, _Mapping]]] = ..., cancels: _Optional[_Iterable[_Union[CancelCommand, _Mapping]]] = ..., result_acks: _Optional[_Iterable[_Union[ResultAck, _Mapping]]] = ..., log_acks: _Optional[_Iterable[_Union[LogAck, _Mapping]]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., response_credit: _Optional[int] = ..., log_credit: _Optional[int] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., extends: _Optional[_Iterable[_Union[ExtendCommand, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol_min", "protocol_max", "agent_id", "secret", "session", "remembers_since", "host_id", "name", "pool", "slots", "handlers", "labels", "features", "software_version", "held", "instance_id", "process_since", "resources", "type_limits")
+    __slots__ = ("protocol_min", "protocol_max", "agent_id", "secret", "session", "remembers_since", "host_id", "name", "pool", "slots", "handlers", "labels", "features", "software_version", "held", "instance_id", "process_since", "resources", "type_limits", "plan_limit")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +159,7 @@ class Hello(_message.Message):
     PROCESS_SINCE_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_FIELD_NUMBER: _ClassVar[int]
     TYPE_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_LIMIT_FIELD_NUMBER: _ClassVar[int]
     protocol_min: int
     protocol_max: int
     agent_id: str
@@ -178,7 +179,8 @@ class Hello(_message.Message):
     process_since: int
     resources: _containers.ScalarMap[str, int]
     type_limits: _containers.ScalarMap[str, int]
-    def __init__(self, protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., agent_id: _Optional[str] = ..., secret: _Optional[bytes] = ..., session: _Optional[int] = ..., remembers_since: _Optional[int] = ..., host_id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., slots: _Optional[int] = ..., handlers: _Optional[_Iterable[_Union[Handler, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., features: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., instance_id: _Optional[str] = ..., process_since: _Optional[int] = ..., resources: _Optional[_Mapping[str, int]] = ..., type_limits: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    plan_limit: int
+    def __init__(self, protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., agent_id: _Optional[str] = ..., secret: _Optional[bytes] = ..., session: _Optional[int] = ..., remembers_since: _Optional[int] = ..., host_id: _Optional[str] = ..., name: _Optional[str] = ..., pool: _Optional[str] = ..., slots: _Optional[int] = ..., handlers: _Optional[_Iterable[_Union[Handler, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., features: _Optional[_Iterable[str]] = ..., software_version: _Optional[str] = ..., held: _Optional[_Iterable[_Union[HeldAttempt, _Mapping]]] = ..., instance_id: _Optional[str] = ..., process_since: _Optional[int] = ..., resources: _Optional[_Mapping[str, int]] = ..., type_limits: _Optional[_Mapping[str, int]] = ..., plan_limit: _Optional[int] = ...) -> None: ...
 
 class Handler(_message.Message):
     __slots__ = ("type", "execution")
@@ -233,7 +235,7 @@ class Verdict(_message.Message):
     def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., action: _Optional[_Union[VerdictAction, str]] = ..., logs: _Optional[_Iterable[_Union[LogAck, _Mapping]]] = ...) -> None: ...
 
 class TaskRequest(_message.Message):
-    __slots__ = ("ref", "spec", "execution", "granted", "lease", "trace_context", "basis")
+    __slots__ = ("ref", "spec", "execution", "granted", "lease", "trace_context", "basis", "plan")
     class TraceContextEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +250,7 @@ class TaskRequest(_message.Message):
     LEASE_FIELD_NUMBER: _ClassVar[int]
     TRACE_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     BASIS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     ref: AttemptRef
     spec: bytes
     execution: _task_pb2.Execution
@@ -255,7 +258,8 @@ class TaskRequest(_message.Message):
     lease: _duration_pb2.Duration
     trace_context: _containers.ScalarMap[str, str]
     basis: int
-    def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., spec: _Optional[bytes] = ..., execution: _Optional[_Union[_task_pb2.Execution, str]] = ..., granted: _Optional[bool] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., trace_context: _Optional[_Mapping[str, str]] = ..., basis: _Optional[int] = ...) -> None: ...
+    plan: _task_pb2.Plan
+    def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., spec: _Optional[bytes] = ..., execution: _Optional[_Union[_task_pb2.Execution, str]] = ..., granted: _Optional[bool] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., trace_context: _Optional[_Mapping[str, str]] = ..., basis: _Optional[int] = ..., plan: _Optional[_Union[_task_pb2.Plan, _Mapping]] = ...) -> None: ...
 
 class StartCommand(_message.Message):
     __slots__ = ("ref", "lease", "basis")
@@ -352,7 +356,7 @@ class Gone(_message.Message):
     def __init__(self, message: _Optional[str] = ..., agent_died: _Optional[bool] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("outcome", "exit_code", "signal", "output", "error", "reason", "run_seconds", "cpu_seconds", "max_rss_bytes", "log_totals", "tree_gone", "retry_after")
+    __slots__ = ("outcome", "exit_code", "signal", "output", "error", "reason", "run_seconds", "cpu_seconds", "max_rss_bytes", "log_totals", "tree_gone", "retry_after", "plan")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -365,6 +369,7 @@ class Finished(_message.Message):
     LOG_TOTALS_FIELD_NUMBER: _ClassVar[int]
     TREE_GONE_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     outcome: Outcome
     exit_code: int
     signal: int
@@ -377,7 +382,8 @@ class Finished(_message.Message):
     log_totals: _containers.RepeatedCompositeFieldContainer[LogTotal]
     tree_gone: bool
     retry_after: _duration_pb2.Duration
-    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., output: _Optional[bytes] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., reason: _Optional[str] = ..., run_seconds: _Optional[float] = ..., cpu_seconds: _Optional[float] = ..., max_rss_bytes: _Optional[int] = ..., log_totals: _Optional[_Iterable[_Union[LogTotal, _Mapping]]] = ..., tree_gone: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    plan: _task_pb2.Plan
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., output: _Optional[bytes] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., reason: _Optional[str] = ..., run_seconds: _Optional[float] = ..., cpu_seconds: _Optional[float] = ..., max_rss_bytes: _Optional[int] = ..., log_totals: _Optional[_Iterable[_Union[LogTotal, _Mapping]]] = ..., tree_gone: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., plan: _Optional[_Union[_task_pb2.Plan, _Mapping]] = ...) -> None: ...
 
 class LogTotal(_message.Message):
     __slots__ = ("stream", "bytes")
@@ -402,7 +408,7 @@ class LogChunk(_message.Message):
     def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., stream: _Optional[_Union[_task_pb2.LogStream, str]] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., gap: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number", "running", "load", "draining", "slots_used", "resources_used")
+    __slots__ = ("number", "running", "load", "draining", "slots_used", "resources_used", "plans_running", "applies_running")
     class ResourcesUsedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -416,13 +422,17 @@ class Heartbeat(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_USED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_USED_FIELD_NUMBER: _ClassVar[int]
+    PLANS_RUNNING_FIELD_NUMBER: _ClassVar[int]
+    APPLIES_RUNNING_FIELD_NUMBER: _ClassVar[int]
     number: int
     running: _containers.RepeatedCompositeFieldContainer[AttemptRef]
     load: float
     draining: bool
     slots_used: int
     resources_used: _containers.ScalarMap[str, int]
-    def __init__(self, number: _Optional[int] = ..., running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., load: _Optional[float] = ..., draining: _Optional[bool] = ..., slots_used: _Optional[int] = ..., resources_used: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    plans_running: int
+    applies_running: int
+    def __init__(self, number: _Optional[int] = ..., running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., load: _Optional[float] = ..., draining: _Optional[bool] = ..., slots_used: _Optional[int] = ..., resources_used: _Optional[_Mapping[str, int]] = ..., plans_running: _Optional[int] = ..., applies_running: _Optional[int] = ...) -> None: ...
 
 class HeartbeatAck(_message.Message):
     __slots__ = ("number", "unknown")
@@ -467,3 +477,59 @@ class Goodbye(_message.Message):
     reason: str
     idle: bool
     def __init__(self, reason: _Optional[str] = ..., idle: _Optional[bool] = ...) -> None: ...
+
+class AttemptProof(_message.Message):
+    __slots__ = ("agent_id", "secret", "ref")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    REF_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    secret: bytes
+    ref: AttemptRef
+    def __init__(self, agent_id: _Optional[str] = ..., secret: _Optional[bytes] = ..., ref: _Optional[_Union[AttemptRef, _Mapping]] = ...) -> None: ...
+
+class BlobAnnouncement(_message.Message):
+    __slots__ = ("proof", "sha256", "size", "artifact_name")
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_NAME_FIELD_NUMBER: _ClassVar[int]
+    proof: AttemptProof
+    sha256: str
+    size: int
+    artifact_name: str
+    def __init__(self, proof: _Optional[_Union[AttemptProof, _Mapping]] = ..., sha256: _Optional[str] = ..., size: _Optional[int] = ..., artifact_name: _Optional[str] = ...) -> None: ...
+
+class PutBlobRequest(_message.Message):
+    __slots__ = ("announcement", "data")
+    ANNOUNCEMENT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    announcement: BlobAnnouncement
+    data: bytes
+    def __init__(self, announcement: _Optional[_Union[BlobAnnouncement, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class PutBlobResponse(_message.Message):
+    __slots__ = ("offset", "complete")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    complete: bool
+    def __init__(self, offset: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class GetBlobRequest(_message.Message):
+    __slots__ = ("proof", "sha256", "offset")
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    proof: AttemptProof
+    sha256: str
+    offset: int
+    def __init__(self, proof: _Optional[_Union[AttemptProof, _Mapping]] = ..., sha256: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class GetBlobResponse(_message.Message):
+    __slots__ = ("size", "data")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    data: bytes
+    def __init__(self, size: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...

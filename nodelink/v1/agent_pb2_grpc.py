@@ -40,6 +40,16 @@ class AgentServiceStub:
                 request_serializer=nodelink_dot_v1_dot_agent__pb2.ConnectRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_agent__pb2.ConnectResponse.FromString,
                 _registered_method=True)
+        self.PutBlob = channel.stream_stream(
+                '/nodelink.v1.AgentService/PutBlob',
+                request_serializer=nodelink_dot_v1_dot_agent__pb2.PutBlobRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_agent__pb2.PutBlobResponse.FromString,
+                _registered_method=True)
+        self.GetBlob = channel.unary_stream(
+                '/nodelink.v1.AgentService/GetBlob',
+                request_serializer=nodelink_dot_v1_dot_agent__pb2.GetBlobRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_agent__pb2.GetBlobResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer:
@@ -54,6 +64,21 @@ class AgentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PutBlob(self, request_iterator, context):
+        """PutBlob sends bytes for an attempt. The first frame announces them, and is answered by how many are there already; the
+        next frames are the pieces behind those. When all are there and right, or the stream ends, a second answer says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBlob(self, request, context):
+        """GetBlob reads bytes for an attempt, from an offset on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -61,6 +86,16 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.Connect,
                     request_deserializer=nodelink_dot_v1_dot_agent__pb2.ConnectRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_agent__pb2.ConnectResponse.SerializeToString,
+            ),
+            'PutBlob': grpc.stream_stream_rpc_method_handler(
+                    servicer.PutBlob,
+                    request_deserializer=nodelink_dot_v1_dot_agent__pb2.PutBlobRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_agent__pb2.PutBlobResponse.SerializeToString,
+            ),
+            'GetBlob': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetBlob,
+                    request_deserializer=nodelink_dot_v1_dot_agent__pb2.GetBlobRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_agent__pb2.GetBlobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +126,60 @@ class AgentService:
             '/nodelink.v1.AgentService/Connect',
             nodelink_dot_v1_dot_agent__pb2.ConnectRequest.SerializeToString,
             nodelink_dot_v1_dot_agent__pb2.ConnectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutBlob(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/nodelink.v1.AgentService/PutBlob',
+            nodelink_dot_v1_dot_agent__pb2.PutBlobRequest.SerializeToString,
+            nodelink_dot_v1_dot_agent__pb2.PutBlobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBlob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/nodelink.v1.AgentService/GetBlob',
+            nodelink_dot_v1_dot_agent__pb2.GetBlobRequest.SerializeToString,
+            nodelink_dot_v1_dot_agent__pb2.GetBlobResponse.FromString,
             options,
             channel_credentials,
             insecure,

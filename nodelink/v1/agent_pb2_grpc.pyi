@@ -37,6 +37,12 @@ class AgentServiceStub:
     """Connect is one session: hello and welcome first, then frames both ways until either side ends it.
     The end of the stream without a goodbye is a loss of contact, and no work is lost by it.
     """
+    PutBlob: _grpc.StreamStreamMultiCallable[_agent_pb2.PutBlobRequest, _agent_pb2.PutBlobResponse]
+    """PutBlob sends bytes for an attempt. The first frame announces them, and is answered by how many are there already; the
+    next frames are the pieces behind those. When all are there and right, or the stream ends, a second answer says so.
+    """
+    GetBlob: _grpc.UnaryStreamMultiCallable[_agent_pb2.GetBlobRequest, _agent_pb2.GetBlobResponse]
+    """GetBlob reads bytes for an attempt, from an offset on."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -47,6 +53,12 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Connect is one session: hello and welcome first, then frames both ways until either side ends it.
     The end of the stream without a goodbye is a loss of contact, and no work is lost by it.
     """
+    PutBlob: _aio.StreamStreamMultiCallable[_agent_pb2.PutBlobRequest, _agent_pb2.PutBlobResponse]  # type: ignore[assignment]
+    """PutBlob sends bytes for an attempt. The first frame announces them, and is answered by how many are there already; the
+    next frames are the pieces behind those. When all are there and right, or the stream ends, a second answer says so.
+    """
+    GetBlob: _aio.UnaryStreamMultiCallable[_agent_pb2.GetBlobRequest, _agent_pb2.GetBlobResponse]  # type: ignore[assignment]
+    """GetBlob reads bytes for an attempt, from an offset on."""
 
 class AgentServiceServicer:
     """AgentService is what agents connect to."""
@@ -59,5 +71,21 @@ class AgentServiceServicer:
         """Connect is one session: hello and welcome first, then frames both ways until either side ends it.
         The end of the stream without a goodbye is a loss of contact, and no work is lost by it.
         """
+
+    def PutBlob(
+        self,
+        request_iterator: _MaybeAsyncIterator[_agent_pb2.PutBlobRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.PutBlobResponse], _abc.AsyncIterator[_agent_pb2.PutBlobResponse]]:
+        """PutBlob sends bytes for an attempt. The first frame announces them, and is answered by how many are there already; the
+        next frames are the pieces behind those. When all are there and right, or the stream ends, a second answer says so.
+        """
+
+    def GetBlob(
+        self,
+        request: _agent_pb2.GetBlobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_agent_pb2.GetBlobResponse], _abc.AsyncIterator[_agent_pb2.GetBlobResponse]]:
+        """GetBlob reads bytes for an attempt, from an offset on."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

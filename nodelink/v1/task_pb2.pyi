@@ -135,7 +135,7 @@ class Rate(_message.Message):
     def __init__(self, most: _Optional[int] = ..., per: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class TaskSpec(_message.Message):
-    __slots__ = ("type", "payload", "pool", "priority", "timeout", "queue_timeout", "scheduled_at", "delay", "execution", "metadata", "lock", "retry", "start_timeout", "total_timeout", "heartbeat_timeout", "agent_id", "selector", "slots", "resources", "limits", "rates", "when_taken", "workspace", "unique_key", "on_conflict", "fairness_key", "fairness_weight")
+    __slots__ = ("type", "payload", "pool", "priority", "timeout", "queue_timeout", "scheduled_at", "delay", "execution", "metadata", "lock", "retry", "start_timeout", "total_timeout", "heartbeat_timeout", "agent_id", "selector", "slots", "resources", "limits", "rates", "when_taken", "workspace", "unique_key", "on_conflict", "fairness_key", "fairness_weight", "approval")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,7 @@ class TaskSpec(_message.Message):
     ON_CONFLICT_FIELD_NUMBER: _ClassVar[int]
     FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     FAIRNESS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    APPROVAL_FIELD_NUMBER: _ClassVar[int]
     type: str
     payload: bytes
     pool: str
@@ -218,10 +219,53 @@ class TaskSpec(_message.Message):
     on_conflict: OnConflict
     fairness_key: str
     fairness_weight: int
-    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., pool: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., execution: _Optional[_Union[Execution, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lock: _Optional[str] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., agent_id: _Optional[str] = ..., selector: _Optional[str] = ..., slots: _Optional[int] = ..., resources: _Optional[_Mapping[str, int]] = ..., limits: _Optional[_Mapping[str, int]] = ..., rates: _Optional[_Mapping[str, Rate]] = ..., when_taken: _Optional[_Union[WhenTaken, str]] = ..., workspace: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[OnConflict, str]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[int] = ...) -> None: ...
+    approval: Approval
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., pool: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., queue_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., execution: _Optional[_Union[Execution, str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lock: _Optional[str] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., total_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., agent_id: _Optional[str] = ..., selector: _Optional[str] = ..., slots: _Optional[int] = ..., resources: _Optional[_Mapping[str, int]] = ..., limits: _Optional[_Mapping[str, int]] = ..., rates: _Optional[_Mapping[str, Rate]] = ..., when_taken: _Optional[_Union[WhenTaken, str]] = ..., workspace: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[OnConflict, str]] = ..., fairness_key: _Optional[str] = ..., fairness_weight: _Optional[int] = ..., approval: _Optional[_Union[Approval, _Mapping]] = ...) -> None: ...
+
+class Approval(_message.Message):
+    __slots__ = ("timeout", "by_other")
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    BY_OTHER_FIELD_NUMBER: _ClassVar[int]
+    timeout: _duration_pb2.Duration
+    by_other: bool
+    def __init__(self, timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., by_other: _Optional[bool] = ...) -> None: ...
+
+class Plan(_message.Message):
+    __slots__ = ("sha256", "size", "inputs_sha256", "target", "summary")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    sha256: str
+    size: int
+    inputs_sha256: str
+    target: str
+    summary: str
+    def __init__(self, sha256: _Optional[str] = ..., size: _Optional[int] = ..., inputs_sha256: _Optional[str] = ..., target: _Optional[str] = ..., summary: _Optional[str] = ...) -> None: ...
+
+class TaskPlan(_message.Message):
+    __slots__ = ("task_id", "status", "attempt", "plan", "planned_at", "expires_at", "approved_by", "approved_at")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    PLANNED_AT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    APPROVED_BY_FIELD_NUMBER: _ClassVar[int]
+    APPROVED_AT_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    status: TaskStatus
+    attempt: int
+    plan: Plan
+    planned_at: _timestamp_pb2.Timestamp
+    expires_at: _timestamp_pb2.Timestamp
+    approved_by: str
+    approved_at: _timestamp_pb2.Timestamp
+    def __init__(self, task_id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., attempt: _Optional[int] = ..., plan: _Optional[_Union[Plan, _Mapping]] = ..., planned_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., approved_by: _Optional[str] = ..., approved_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "status", "reason", "message", "spec", "attempt", "agent_id", "created_at", "sent_at", "started_at", "finished_at", "revision", "may_have_run", "progress", "attempts", "updated_at", "last_contact", "retry_of", "traceparent", "lease_until", "contact", "late_results", "remarks", "failures", "retry_at", "assignment", "in_force")
+    __slots__ = ("id", "status", "reason", "message", "spec", "attempt", "agent_id", "created_at", "sent_at", "started_at", "finished_at", "revision", "may_have_run", "progress", "attempts", "updated_at", "last_contact", "retry_of", "traceparent", "lease_until", "contact", "late_results", "remarks", "failures", "retry_at", "assignment", "in_force", "plan")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +293,7 @@ class Task(_message.Message):
     RETRY_AT_FIELD_NUMBER: _ClassVar[int]
     ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
     IN_FORCE_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     id: str
     status: TaskStatus
     reason: str
@@ -276,7 +321,8 @@ class Task(_message.Message):
     retry_at: _timestamp_pb2.Timestamp
     assignment: Assignment
     in_force: _containers.RepeatedCompositeFieldContainer[LimitInForce]
-    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., attempt: _Optional[int] = ..., agent_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., may_have_run: _Optional[bool] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_contact: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retry_of: _Optional[str] = ..., traceparent: _Optional[str] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contact: _Optional[str] = ..., late_results: _Optional[_Iterable[_Union[LateResult, _Mapping]]] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., failures: _Optional[int] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., in_force: _Optional[_Iterable[_Union[LimitInForce, _Mapping]]] = ...) -> None: ...
+    plan: TaskPlan
+    def __init__(self, id: _Optional[str] = ..., status: _Optional[_Union[TaskStatus, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., spec: _Optional[_Union[TaskSpec, _Mapping]] = ..., attempt: _Optional[int] = ..., agent_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sent_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., may_have_run: _Optional[bool] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_contact: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retry_of: _Optional[str] = ..., traceparent: _Optional[str] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., contact: _Optional[str] = ..., late_results: _Optional[_Iterable[_Union[LateResult, _Mapping]]] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., failures: _Optional[int] = ..., retry_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assignment: _Optional[_Union[Assignment, _Mapping]] = ..., in_force: _Optional[_Iterable[_Union[LimitInForce, _Mapping]]] = ..., plan: _Optional[_Union[TaskPlan, _Mapping]] = ...) -> None: ...
 
 class LimitInForce(_message.Message):
     __slots__ = ("name", "most", "taken")
@@ -836,18 +882,72 @@ class BulkTasksResponse(_message.Message):
     def __init__(self, matched: _Optional[int] = ..., done: _Optional[int] = ..., skipped: _Optional[_Mapping[str, int]] = ..., ids: _Optional[_Iterable[str]] = ..., more: _Optional[bool] = ..., next_page_token: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class ApproveTaskRequest(_message.Message):
-    __slots__ = ("task_id", "plan_sha256")
+    __slots__ = ("task_id", "plan_sha256", "inputs_sha256", "target", "message")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_SHA256_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     plan_sha256: str
-    def __init__(self, task_id: _Optional[str] = ..., plan_sha256: _Optional[str] = ...) -> None: ...
+    inputs_sha256: str
+    target: str
+    message: str
+    def __init__(self, task_id: _Optional[str] = ..., plan_sha256: _Optional[str] = ..., inputs_sha256: _Optional[str] = ..., target: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class ApproveTaskResponse(_message.Message):
     __slots__ = ("task",)
     TASK_FIELD_NUMBER: _ClassVar[int]
     task: Task
     def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
+
+class RejectTaskRequest(_message.Message):
+    __slots__ = ("task_id", "plan_sha256", "message")
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    PLAN_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    plan_sha256: str
+    message: str
+    def __init__(self, task_id: _Optional[str] = ..., plan_sha256: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class RejectTaskResponse(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: Task
+    def __init__(self, task: _Optional[_Union[Task, _Mapping]] = ...) -> None: ...
+
+class GetPlanRequest(_message.Message):
+    __slots__ = ("task_id",)
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    task_id: str
+    def __init__(self, task_id: _Optional[str] = ...) -> None: ...
+
+class GetPlanResponse(_message.Message):
+    __slots__ = ("plan",)
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    plan: TaskPlan
+    def __init__(self, plan: _Optional[_Union[TaskPlan, _Mapping]] = ...) -> None: ...
+
+class ListPlansRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "statuses", "workspace")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STATUSES_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    statuses: _containers.RepeatedScalarFieldContainer[TaskStatus]
+    workspace: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[TaskStatus, str]]] = ..., workspace: _Optional[str] = ...) -> None: ...
+
+class ListPlansResponse(_message.Message):
+    __slots__ = ("plans", "next_page_token")
+    PLANS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    plans: _containers.RepeatedCompositeFieldContainer[TaskPlan]
+    next_page_token: str
+    def __init__(self, plans: _Optional[_Iterable[_Union[TaskPlan, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ReadTaskLogsRequest(_message.Message):
     __slots__ = ("task_id", "stream", "attempt", "offset", "limit", "follow", "tail")

@@ -115,6 +115,21 @@ class TaskServiceStub:
                 request_serializer=nodelink_dot_v1_dot_task__pb2.ApproveTaskRequest.SerializeToString,
                 response_deserializer=nodelink_dot_v1_dot_task__pb2.ApproveTaskResponse.FromString,
                 _registered_method=True)
+        self.RejectTask = channel.unary_unary(
+                '/nodelink.v1.TaskService/RejectTask',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.RejectTaskRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.RejectTaskResponse.FromString,
+                _registered_method=True)
+        self.GetPlan = channel.unary_unary(
+                '/nodelink.v1.TaskService/GetPlan',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.GetPlanRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.GetPlanResponse.FromString,
+                _registered_method=True)
+        self.ListPlans = channel.unary_unary(
+                '/nodelink.v1.TaskService/ListPlans',
+                request_serializer=nodelink_dot_v1_dot_task__pb2.ListPlansRequest.SerializeToString,
+                response_deserializer=nodelink_dot_v1_dot_task__pb2.ListPlansResponse.FromString,
+                _registered_method=True)
         self.ReadTaskLogs = channel.unary_stream(
                 '/nodelink.v1.TaskService/ReadTaskLogs',
                 request_serializer=nodelink_dot_v1_dot_task__pb2.ReadTaskLogsRequest.SerializeToString,
@@ -243,7 +258,28 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveTask(self, request, context):
-        """ApproveTask lets a planned change be applied.
+        """ApproveTask lets a planned change be applied: the change that is named by its digest, and no other. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RejectTask(self, request, context):
+        """RejectTask ends a task whose plan waits for an approval. Audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPlan(self, request, context):
+        """GetPlan returns the latest plan of a task.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPlans(self, request, context):
+        """ListPlans returns the latest plans of tasks, the newest task first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -352,6 +388,21 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.ApproveTask,
                     request_deserializer=nodelink_dot_v1_dot_task__pb2.ApproveTaskRequest.FromString,
                     response_serializer=nodelink_dot_v1_dot_task__pb2.ApproveTaskResponse.SerializeToString,
+            ),
+            'RejectTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RejectTask,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.RejectTaskRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.RejectTaskResponse.SerializeToString,
+            ),
+            'GetPlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlan,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.GetPlanRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.GetPlanResponse.SerializeToString,
+            ),
+            'ListPlans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPlans,
+                    request_deserializer=nodelink_dot_v1_dot_task__pb2.ListPlansRequest.FromString,
+                    response_serializer=nodelink_dot_v1_dot_task__pb2.ListPlansResponse.SerializeToString,
             ),
             'ReadTaskLogs': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadTaskLogs,
@@ -802,6 +853,87 @@ class TaskService:
             '/nodelink.v1.TaskService/ApproveTask',
             nodelink_dot_v1_dot_task__pb2.ApproveTaskRequest.SerializeToString,
             nodelink_dot_v1_dot_task__pb2.ApproveTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RejectTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/RejectTask',
+            nodelink_dot_v1_dot_task__pb2.RejectTaskRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.RejectTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/GetPlan',
+            nodelink_dot_v1_dot_task__pb2.GetPlanRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.GetPlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPlans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/nodelink.v1.TaskService/ListPlans',
+            nodelink_dot_v1_dot_task__pb2.ListPlansRequest.SerializeToString,
+            nodelink_dot_v1_dot_task__pb2.ListPlansResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,7 +66,13 @@ class TaskServiceStub:
     BulkTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.BulkTasksRequest, _task_pb2.BulkTasksResponse]
     """BulkTasks does one thing to every task that a filter selects: it is stopped, run again, or given another priority."""
     ApproveTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.ApproveTaskRequest, _task_pb2.ApproveTaskResponse]
-    """ApproveTask lets a planned change be applied."""
+    """ApproveTask lets a planned change be applied: the change that is named by its digest, and no other. Audited."""
+    RejectTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.RejectTaskRequest, _task_pb2.RejectTaskResponse]
+    """RejectTask ends a task whose plan waits for an approval. Audited."""
+    GetPlan: _grpc.UnaryUnaryMultiCallable[_task_pb2.GetPlanRequest, _task_pb2.GetPlanResponse]
+    """GetPlan returns the latest plan of a task."""
+    ListPlans: _grpc.UnaryUnaryMultiCallable[_task_pb2.ListPlansRequest, _task_pb2.ListPlansResponse]
+    """ListPlans returns the latest plans of tasks, the newest task first."""
     ReadTaskLogs: _grpc.UnaryStreamMultiCallable[_task_pb2.ReadTaskLogsRequest, _task_pb2.ReadTaskLogsResponse]
     """ReadTaskLogs streams what a task printed, from an offset, and follows it if asked to."""
     GetTaskResult: _grpc.UnaryUnaryMultiCallable[_task_pb2.GetTaskResultRequest, _task_pb2.GetTaskResultResponse]
@@ -112,7 +118,13 @@ class TaskServiceAsyncStub(TaskServiceStub):
     BulkTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.BulkTasksRequest, _task_pb2.BulkTasksResponse]  # type: ignore[assignment]
     """BulkTasks does one thing to every task that a filter selects: it is stopped, run again, or given another priority."""
     ApproveTask: _aio.UnaryUnaryMultiCallable[_task_pb2.ApproveTaskRequest, _task_pb2.ApproveTaskResponse]  # type: ignore[assignment]
-    """ApproveTask lets a planned change be applied."""
+    """ApproveTask lets a planned change be applied: the change that is named by its digest, and no other. Audited."""
+    RejectTask: _aio.UnaryUnaryMultiCallable[_task_pb2.RejectTaskRequest, _task_pb2.RejectTaskResponse]  # type: ignore[assignment]
+    """RejectTask ends a task whose plan waits for an approval. Audited."""
+    GetPlan: _aio.UnaryUnaryMultiCallable[_task_pb2.GetPlanRequest, _task_pb2.GetPlanResponse]  # type: ignore[assignment]
+    """GetPlan returns the latest plan of a task."""
+    ListPlans: _aio.UnaryUnaryMultiCallable[_task_pb2.ListPlansRequest, _task_pb2.ListPlansResponse]  # type: ignore[assignment]
+    """ListPlans returns the latest plans of tasks, the newest task first."""
     ReadTaskLogs: _aio.UnaryStreamMultiCallable[_task_pb2.ReadTaskLogsRequest, _task_pb2.ReadTaskLogsResponse]  # type: ignore[assignment]
     """ReadTaskLogs streams what a task printed, from an offset, and follows it if asked to."""
     GetTaskResult: _aio.UnaryUnaryMultiCallable[_task_pb2.GetTaskResultRequest, _task_pb2.GetTaskResultResponse]  # type: ignore[assignment]
@@ -235,7 +247,28 @@ class TaskServiceServicer:
         request: _task_pb2.ApproveTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.ApproveTaskResponse, _abc.Awaitable[_task_pb2.ApproveTaskResponse]]:
-        """ApproveTask lets a planned change be applied."""
+        """ApproveTask lets a planned change be applied: the change that is named by its digest, and no other. Audited."""
+
+    def RejectTask(
+        self,
+        request: _task_pb2.RejectTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.RejectTaskResponse, _abc.Awaitable[_task_pb2.RejectTaskResponse]]:
+        """RejectTask ends a task whose plan waits for an approval. Audited."""
+
+    def GetPlan(
+        self,
+        request: _task_pb2.GetPlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.GetPlanResponse, _abc.Awaitable[_task_pb2.GetPlanResponse]]:
+        """GetPlan returns the latest plan of a task."""
+
+    def ListPlans(
+        self,
+        request: _task_pb2.ListPlansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_pb2.ListPlansResponse, _abc.Awaitable[_task_pb2.ListPlansResponse]]:
+        """ListPlans returns the latest plans of tasks, the newest task first."""
 
     def ReadTaskLogs(
         self,

@@ -361,7 +361,7 @@ class AgentCore:
         newest = self._attempts.newest(ref.task_id)
         if newest is not None and newest.fence > ref.fence:
             return
-        if not self._attempts.add(ref, taken_by(request.spec)):
+        if not self._attempts.add(ref, taken_by(request.spec, has_plan=request.plan is not None)):
             if self._attempts.state(ref) is HeldState.ACCEPTED:
                 self._outbox.accepted(ref)  # who offers again has not heard it
             return

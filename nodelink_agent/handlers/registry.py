@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from nodelink.plan import Plan
 from nodelink.task import AttemptRef, Declined, Execution, Finished, Gone, LogStream, Reason, TaskSpec
+from nodelink_agent.blobs import Blobs, State
 from nodelink_agent.core.work import NewLimits
 from nodelink_agent.output import Output
 
@@ -29,6 +31,10 @@ class Context(Protocol):
     @property
     def execution(self) -> Execution:
         """What may happen to it when contact is lost."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """The approved plan that is to be applied: this one and no other; None: there is none."""
 
     @property
     def traceparent(self) -> str:
@@ -61,6 +67,14 @@ class Context(Protocol):
     @property
     def output(self) -> Output:
         """What the attempt prints. Costs nothing until something is printed or its directory is asked for."""
+
+    @property
+    def blobs(self) -> Blobs:
+        """The server's blobs: what there is to work on, bytes down and up. Each piece is a sign of life."""
+
+    @property
+    def state(self) -> State:
+        """The state of the task's workspace."""
 
     def listen(self) -> None:
         """From now on the handler ends by itself after a stop: until it has, something of it may be left."""

@@ -50,15 +50,18 @@ class ShellHandler:
 
     async def run(self, payload: bytes, context: Context) -> Ending:
         """Run one command to its end. Cancelled: the command is killed if a stop was asked for, else it goes on."""
-        cwd = None
         try:
             asked = read_payload(payload)
-            cwd = asked.cwd
-            command = await self._start(asked, context)
         except InvalidTask as error:
             return failed(Reason.HANDLER_ERROR, ErrorCategory.INVALID_INPUT, error.message)
+        return await self.run_command(asked, context)
+
+    async def run_command(self, asked: ShellPayload, context: Context) -> Ending:
+        """The same, for a command that has been read."""
+        try:
+            command = await self._start(asked, context)
         except (StartFailed, OSError) as error:
-            return not_started(error, cwd=cwd)
+            return not_started(error, cwd=asked.cwd)
         except SpawnerLost:
             return await self._after_loss(self._commands.spawner_id, context)
         context.started(self._commands.containment)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from nodelink.errors import AgentNotFound, HandshakeRefused, LinkError, Overloaded, SessionReplaced, StoreError
-from nodelink.taken import Taken, taken_by, total
+from nodelink.taken import Taken, total
 from nodelink.task import AttemptRef, Execution
 from nodelink_server.core.admission import Admission, period_for
 from nodelink_server.core.assignment import Unassigned
@@ -26,6 +26,7 @@ from nodelink_server.core.cordons import Kept, kept_of
 from nodelink_server.core.handshake import FEATURES, Hello, check_hello, hash_of
 from nodelink_server.core.leases import Leases
 from nodelink_server.core.ledger import Committed, Ledger
+from nodelink_server.core.needs import taken_of
 from nodelink_server.core.ports import AgentRecord, Clock, Deed, EventName, Notice, SessionEnding, Shape
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import SILENT_PERIODS, AgentSession, DrainRequest, OnBeat
@@ -57,6 +58,7 @@ class AgentView:
     free_slots: int
     resources: Mapping[str, int]
     type_limits: Mapping[str, int]
+    plan_limit: int
     used: Taken
     current_tasks: Sequence[str]
     last_heartbeat_at: int
@@ -352,6 +354,7 @@ class AgentRegistry:
             free_slots=max(0, session.room) if session else 0,
             resources=record.resources,
             type_limits=record.type_limits,
+            plan_limit=record.plan_limit,
             used=self._used(record),
             current_tasks=sorted(tasks),
             last_heartbeat_at=self._last_seen(record),
@@ -365,7 +368,7 @@ class AgentRegistry:
 
     def _used(self, record: AgentRecord) -> Taken:
         """What its tasks take. While results and grants pass each other, that may be more slots than it has: all."""
-        used = total(taken_by(task.spec) for task in self._leases.tasks_with(record.id))
+        used = total(taken_of(task) for task in self._leases.tasks_with(record.id))
         return used._replace(slots=min(used.slots, record.slots))
 
     # -- the handshake ------------------------------------------------------------------------------------------------
@@ -434,6 +437,7 @@ class AgentRegistry:
             host_since=self._host_since(hello, self._arriving.get(hello.agent_id, known)),
             resources=dict(hello.resources),
             type_limits=dict(hello.type_limits),
+            plan_limit=hello.plan_limit,
             features=FEATURES.intersection(hello.features),
         )
 
@@ -467,6 +471,7 @@ class AgentRegistry:
             features=record.features,
             resources=record.resources,
             type_limits=record.type_limits,
+            plan_limit=record.plan_limit,
         )
         for task in self._leases.tasks_with(hello.agent_id):
             session.use.take(task)

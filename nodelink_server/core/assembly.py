@@ -13,11 +13,16 @@ from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.admission import Admission
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.answers import Answers
+from nodelink_server.core.approvals import Approvals
 from nodelink_server.core.archive import Archive
+from nodelink_server.core.artifacts import Artifacts
 from nodelink_server.core.assignment import AssignmentDelays
+from nodelink_server.core.attempt_access import AttemptAccess
+from nodelink_server.core.blobs import Blobs
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.bulk import Bulk
 from nodelink_server.core.channel import ResponseChannel
+from nodelink_server.core.checkpoints import Checkpoints, Shelf
 from nodelink_server.core.cleanup import Cleanup
 from nodelink_server.core.clock import ControlTime
 from nodelink_server.core.consequences import Consequences
@@ -41,6 +46,10 @@ from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.lookup import Lookup
 from nodelink_server.core.losses import Losses
 from nodelink_server.core.observer import Observer
+from nodelink_server.core.pauses import Pauses
+from nodelink_server.core.pausing import Pausing
+from nodelink_server.core.plan_views import PlanViews
+from nodelink_server.core.plans import Plans
 from nodelink_server.core.ports import Change, Clock, Store
 from nodelink_server.core.priorities import Priorities
 from nodelink_server.core.processor import Final, ResponseProcessor
@@ -51,6 +60,7 @@ from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.replacing import Replacing
 from nodelink_server.core.reports import Reports
 from nodelink_server.core.retries import Retries
+from nodelink_server.core.reviving import Reviving
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
@@ -62,6 +72,7 @@ from nodelink_server.core.timers import Timers
 from nodelink_server.core.vitals import Vitals
 from nodelink_server.core.waiting import Waiting
 from nodelink_server.core.why import Explanations
+from nodelink_server.core.workspace_states import WorkspaceStates
 from nodelink_server.core.workspaces import Workspaces
 
 
@@ -82,6 +93,12 @@ class Options:
     priority_rules: Mapping[str, int] = field(default_factory=dict)
     max_listeners: int = 5_000
     assignment: AssignmentDelays = field(default_factory=AssignmentDelays)
+    blob_quota: int = 10 << 30
+    blob_retention: float = 7 * 24 * 3600.0
+    start_paused: bool = False
+    checkpoint_interval: float = 300.0
+    checkpoints_kept: int = 3
+    approval_timeout: float = 24 * 3600.0
 
 
 class Rooms:
@@ -94,8 +111,10 @@ class Rooms:
         new_id: Callable[[], str],
         options: Options,
         observer: Observer | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._store = store
+        self._shelf = shelf
         self._clock = clock
         self._new_id = new_id
         self._options = options
@@ -148,6 +167,36 @@ class Rooms:
         return Limits(self.control, max_running=self._options.max_running, on_room=self._gate_opened)
 
     @cached_property
+    def pauses(self) -> Pauses:
+        return Pauses()
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(
+            shelf=self._shelf,
+            clock=self._clock,
+            new_id=self._new_id,
+            tally=self.tally,
+            interval=self._options.checkpoint_interval,
+            kept=self._options.checkpoints_kept,
+        )
+
+    @cached_property
+    def reviving(self) -> Reviving:
+        return Reviving(losses=self.losses, ranking=self.ranking)
+
+    @cached_property
+    def pausing(self) -> Pausing:
+        return Pausing(
+            pauses=self.pauses,
+            ledger=self.ledger,
+            errands=self.errands,
+            clock=self._clock,
+            withdraw=self.grants.withdraw_paused,
+            look_over=self.scheduler.look_over,
+        )
+
+    @cached_property
     def leases(self) -> Leases:
         return Leases(registry=self.registry, control=self.control, patience=self._options.patience)
 
@@ -173,6 +222,7 @@ class Rooms:
             limits=self.limits,
             fairness=self.fairness,
             sends=self.sends,
+            pauses=self.pauses,
         )
 
     @cached_property
@@ -264,6 +314,7 @@ class Rooms:
             losses=self.losses,
             extended=self.extensions.said,
             retries=Retries(self.control),
+            plans=Plans(self.control, timeout_ms=int(self._options.approval_timeout * 1000)),
             publish=self.events.publish,
             accepted=self.grants.accepted,
             declined=self.grants.declined,
@@ -325,6 +376,7 @@ class Rooms:
             interval_seconds=self._options.cleanup_interval,
             retention_seconds=self._options.retention,
             tidy=self._tidy,
+            forget_blobs=self.blobs.sweep,
         )
 
     @cached_property
@@ -357,6 +409,36 @@ class Rooms:
     @cached_property
     def workspaces(self) -> Workspaces:
         return Workspaces(store=self._store, ledger=self.ledger, errands=self.errands, clock=self._clock)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        return Blobs(
+            store=self._store.blobs,
+            workspaces=self.workspaces,
+            errands=self.errands,
+            clock=self._clock,
+            tally=self.tally,
+            quota=self._options.blob_quota,
+            kept_seconds=self._options.blob_retention,
+        )
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        return Artifacts(store=self._store, blobs=self.blobs, errands=self.errands, clock=self._clock)
+
+    @cached_property
+    def workspace_states(self) -> WorkspaceStates:
+        return WorkspaceStates(
+            store=self._store.blobs,
+            blobs=self.blobs,
+            workspaces=self.workspaces,
+            errands=self.errands,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def attempt_access(self) -> AttemptAccess:
+        return AttemptAccess(store=self._store, agents=self.agents)
 
     @cached_property
     def limit_views(self) -> LimitViews:
@@ -414,6 +496,12 @@ class Rooms:
         )
 
     @cached_property
+    def approvals(self) -> Approvals:
+        return Approvals(
+            store=self._store, ledger=self.ledger, ranking=self.ranking, clock=self._clock, tally=self.tally
+        )
+
+    @cached_property
     def submissions(self) -> Submissions:
         return Submissions(
             store=self._store,
@@ -439,11 +527,17 @@ class Rooms:
             scheduler=self.scheduler,
             levels=Levels(store=self._store, clock=self._clock),
             limits=self.limits,
+            pauses=self.pauses,
+            checkpoints=self.checkpoints,
             leases=self.leases,
             clock=self._clock,
             sends=self.sends,
             delays=self._options.assignment,
         )
+
+    @cached_property
+    def plan_views(self) -> PlanViews:
+        return PlanViews(lookup=self.lookup, clock=self._clock, control=self.control)
 
     @cached_property
     def waiting(self) -> Waiting:
@@ -484,9 +578,11 @@ class Rooms:
             agents=self.agents,
             scheduler=self.scheduler,
             limits=self.limits,
+            pauses=self.pauses,
             tally=self.tally,
             clock=self._clock,
             sends=self.sends,
+            control=self.control,
         )
 
     # -- what would be a circle, told when it happens -----------------------------------------------------------------

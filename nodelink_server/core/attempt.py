@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nodelink.plan import Plan
 from nodelink.task import LogStream, Reason
 from nodelink.values import value
 
@@ -13,6 +14,21 @@ class Hold(NamedTuple):
 
     key: str
     place: int = 0
+
+
+class Planned(NamedTuple):
+    """A plan that an attempt has made, and who has approved it.
+
+    The plan never changes. `at`, `approved_at`: wall-clock milliseconds. `holds`: the places that its task keeps from
+    then on until it has ended.
+    """
+
+    plan: Plan
+    attempt: int
+    at: int
+    holds: tuple[Hold, ...] = ()
+    approved_by: str = ""
+    approved_at: int | None = None
 
 
 class Extension(NamedTuple):
@@ -72,25 +88,29 @@ class Failure(NamedTuple):
 
 DRAINED = "drained"
 """How an attempt stands that was stopped because its agent was to be empty."""
+PLANNED = "planned"
+"""How an attempt stands that has made a plan, which its task is to apply when it is approved."""
 
 
 @value
 class Superseded:
     """An attempt that its task has left behind.
 
-    `state`: void (proved never to have begun), lost, drained (stopped because its agent was to be empty), failed or
-    timeout. `failure`: what is known of the end of one that told it: that was drained, failed or ran out of time.
+    `state`: void (proved never to have begun), lost, drained (stopped because its agent was to be empty), planned,
+    failed or timeout. `failure`: what is known of the end of one that told it: that was drained, has planned, failed or
+    ran out of time. `plan`: what it has made, if it has planned, else what it was to apply; None: nothing.
     """
 
     attempt: Attempt
     state: str
     ended_at: int
     failure: Failure | None = None
+    plan: Planned | None = None
 
     @property
     def has_failed(self) -> bool:
         """Whether its task was, or is to be, tried again because of how it ended."""
-        return self.failure is not None and self.state != DRAINED
+        return self.failure is not None and self.state not in (DRAINED, PLANNED)
 
 
 @value

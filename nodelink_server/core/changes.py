@@ -5,7 +5,6 @@ from __future__ import annotations
 from nodelink.task import Finished, Reason, TaskStatus
 from nodelink_server.core.attempt import Stop, Superseded
 from nodelink_server.core.ports import Change, EventName, RateUse
-from nodelink_server.core.states import HOLDING
 from nodelink_server.core.task import Task, cancelled, stop_wanted, stopping
 from nodelink_server.core.task_record import Remark, RemarkKind
 
@@ -25,16 +24,16 @@ def changed(
     uses: tuple[RateUse, ...] = (),
 ) -> Change:
     """The change that leads from a stored value to the next one."""
-    held = before.attempt.holds if before.attempt is not None and before.status in HOLDING else ()
-    holds = after.attempt.holds if after.attempt is not None and after.status in HOLDING else ()
+    held, holds = before.holds, after.holds
+    is_same = held == holds
     return Change(
         task=after,
         expected=before.revision,
         events=events,
         finished=finished,
         superseded=superseded,
-        takes=holds if not held else (),
-        frees=held if not holds else (),
+        takes=() if is_same else tuple(hold for hold in holds if hold not in held),
+        frees=() if is_same else tuple(hold for hold in held if hold not in holds),
         uses=uses,
         remark=remark,
     )

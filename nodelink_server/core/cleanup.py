@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from nodelink.errors import StoreError
+from nodelink.errors import NodelinkError, StoreError
 from nodelink_server.core.ports import Clock, Store
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.tally import Tally
@@ -36,6 +36,7 @@ class Cleanup:
         interval_seconds: float,
         retention_seconds: float,
         tidy: Callable[[], None],
+        forget_blobs: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
         self._store = store
         self._registry = registry
@@ -45,6 +46,7 @@ class Cleanup:
         self._interval = interval_seconds
         self._retention_ms = int(retention_seconds * 1000)
         self._tidy = tidy
+        self._forget_blobs = forget_blobs
         self._finished: deque[tuple[float, str]] = deque()
         self._sweeping = asyncio.Lock()
 
@@ -105,6 +107,7 @@ class Cleanup:
         began = self._clock.monotonic()
         try:
             removed = await self.sweep()
+            await self._sweep_blobs()
         except StoreError as error:
             log.warning("sweep_failed", error=error.message)
             return
@@ -112,6 +115,17 @@ class Cleanup:
         self._tally.cleanup_seconds.observe(self._clock.monotonic() - began)
         if removed:
             log.info("tasks_swept", removed=removed)
+
+    async def _sweep_blobs(self) -> None:
+        """After the tasks, whose artifacts stand for nothing from now on."""
+        try:
+            blobs = await self._forget_blobs() if self._forget_blobs is not None else 0
+        except NodelinkError as error:  # too much else is to be done, or the disk fails: the next time will do
+            log.warning("blob_sweep_failed", error=error.message)
+            return
+        self._tally.blobs_removed += blobs
+        if blobs:
+            log.info("blobs_swept", removed=blobs)
 
     def _forget(self, count: int) -> None:
         if count:

@@ -108,6 +108,8 @@ class Consequences:
             TaskStatus.IN_PROGRESS: self._in_progress,
             TaskStatus.CANCELLING: self._cancelling,
             TaskStatus.UNKNOWN: self._unknown,
+            TaskStatus.PLAN_COMPLETED: self._plan_completed,
+            TaskStatus.APPLY_PENDING: self._apply_pending,
         }
 
     def follow(self, changes: Sequence[Change]) -> None:
@@ -137,6 +139,7 @@ class Consequences:
         for session in self._roomier:  # whoever has room now looks at what is shown
             session.has_more_room()
         self._limits.tell_opened()
+        self._scheduler.reserve()
 
     @contextmanager
     def ends_of(self, task_ids: Collection[str]) -> Iterator[Endings]:
@@ -176,6 +179,18 @@ class Consequences:
         self._timers.queued(change.task)
         self._replacing.ready(change.task)
 
+    def _plan_completed(self, change: Change) -> None:
+        """A task waits for a person, with no agent. What it keeps of its places, it has until it ends."""
+        task = change.task
+        self._limits.freed(task.id, change.frees)
+        self._drop.append(task.id)
+        self._timers.queued(task)
+        self._logbook.wake(task.id)
+
+    def _apply_pending(self, change: Change) -> None:
+        self._admit(change.task)
+        self._timers.queued(change.task)
+
     def _moved(self, change: Change) -> None:
         """A task waits at another place. In the queue, what it has at the old one is passed over."""
         if change.task.status is TaskStatus.PENDING:
@@ -201,6 +216,10 @@ class Consequences:
             if task.spec.start_timeout_ms is not None:
                 self._to_begin.append(task)
             self._grants.deliver(self._agents.session(task.attempt.agent_id), task)
+            return
+        session = self._agents.session(task.attempt.agent_id)
+        if session is not None:  # it may have been granted after that session had begun
+            session.use.take(task)
 
     def _in_progress(self, change: Change) -> None:
         task = change.task

@@ -13,9 +13,10 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from nodelink.quantities import format_quantity
-from nodelink.taken import Taken, taken_by, total
+from nodelink.taken import Taken, total
 from nodelink.task import DEFAULT_GRACE_MS, AttemptRef
 from nodelink_server.core.ledger import Ledger
+from nodelink_server.core.needs import taken_of
 from nodelink_server.core.ports import EventName, Notice
 from nodelink_server.core.session import SILENT_PERIODS, AgentSession
 from nodelink_server.core.tally import Tally
@@ -55,7 +56,7 @@ class Counting:
         counted = session.counted
         if counted is None:
             return
-        derived = total(taken_by(task.spec) for task in tasks.values())
+        derived = total(taken_of(task) for task in tasks.values())
         if counted == derived or not session.is_settled:
             self._standing.pop(session, None)
             return
@@ -85,6 +86,10 @@ def _difference(counted: Taken, derived: Taken) -> Mapping[str, object]:
     differs: dict[str, object] = {}
     if counted.slots != derived.slots:
         differs["slots"] = {"agent": counted.slots, "server": derived.slots}
+    for name in ("plans", "applies"):
+        mine, ours = getattr(counted, name), getattr(derived, name)
+        if mine != ours:
+            differs[name] = {"agent": mine, "server": ours}
     names = sorted(counted.resources.keys() | derived.resources.keys())
     amounts = {name: (counted.resources.get(name, 0), derived.resources.get(name, 0)) for name in names}
     resources = {

@@ -108,6 +108,6 @@ class Decisions:
             task,
             rerun(task, queue_deadline=deadline),
             EventName.TASK_PENDING,
-            superseded=Superseded(attempt=task.attempt, state="lost", ended_at=now),
+            superseded=Superseded(attempt=task.attempt, state="lost", ended_at=now, plan=task.plan),
             remark=remark_on(task, RemarkKind.RERUN, now, text=reason, by=by),
         )

@@ -42,7 +42,7 @@ class Expiry:
         committed = await self._ledger.commit(changes)
         for change, revision in zip(changes, committed.revisions, strict=True):
             if revision:
-                self._tally.leases_expired[change.task.execution.value] += 1
+                self._tally.leases_expired[change.task.phase_execution.value] += 1
 
     def _change(self, task: Task) -> Change | None:
         attempt = task.attempt

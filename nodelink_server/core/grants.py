@@ -12,16 +12,19 @@ from itertools import count
 import structlog
 
 from nodelink.errors import StoreError, StoreUnavailable
-from nodelink.task import AttemptRef, Execution, StartCommand, TaskRequest, TaskStatus
+from nodelink.plan import Plan
+from nodelink.task import AttemptRef, Execution, StartCommand, TaskRequest
 from nodelink_server.core.changes import changed
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.limits import Limits, keys_of
+from nodelink_server.core.needs import shape_of
 from nodelink_server.core.offers import Offer, Offers
 from nodelink_server.core.ports import Change, Clock, EventName, Store
 from nodelink_server.core.ranking import Standing
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
+from nodelink_server.core.states import QUEUED
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task, drop_payload, granted, granted_at_once
 
@@ -90,11 +93,11 @@ class Grants:
 
     def is_offered(self, session: AgentSession, task: Task) -> bool:
         """Whether a task is offered to a session before it is granted."""
-        return task.execution is not Execution.REPLAYABLE and session.protocol >= FIRST_LEASED_PROTOCOL
+        return task.phase_execution is not Execution.REPLAYABLE and session.protocol >= FIRST_LEASED_PROTOCOL
 
     def is_at_once(self, session: AgentSession, task: Task) -> bool:
         """Whether a new task may be granted to a session in the commit that accepts it."""
-        return not self.is_offered(session, task) and task.execution is not Execution.EXCLUSIVE
+        return not self.is_offered(session, task) and task.phase_execution is not Execution.EXCLUSIVE
 
     def at_once(self, session: AgentSession, task: Task, standing: Standing) -> Task:
         """A new task's next value if this session is given it in the commit that accepts it."""
@@ -131,16 +134,20 @@ class Grants:
         if session.drained:
             self._return(session, tasks)
             return
-        to_grant, unfit = [], []
+        to_grant, unfit, held = [], [], []
         for task in tasks:
-            if self.is_offered(session, task):
+            if self._scheduler.is_paused(shape_of(task)):
+                held.append(task)
+            elif self.is_offered(session, task):
                 self._offer(session, task)
-            elif task.execution is Execution.EXCLUSIVE:
+            elif task.phase_execution is Execution.EXCLUSIVE:
                 unfit.append(task)
             else:
                 to_grant.append(task)
         if to_grant:
             self._grant(session, to_grant)
+        if held:  # it was paused while they were being prepared
+            self._return(session, held)
         if unfit:  # its protocol cannot start them safely
             session.types.difference_update({task.spec.type for task in unfit})
             self._return(session, unfit)
@@ -210,12 +217,23 @@ class Grants:
         """A session's agent is to be empty: what provably has not begun there waits again."""
         self._take_back(session.number, session.take_unsent())
         for ref in self.offers.of_session(session):
-            task = self.offers.take(ref, session)
-            assert task is not None
-            self._tally.offers["drained"] += 1
-            session.withdraw(ref)
-            self._wait_again([task])
-            _let_go(session, task)
+            self._withdraw(ref, "drained")
+
+    def withdraw_paused(self) -> None:
+        """Take back the offers of what has been paused. What is accepted by now is being granted, and runs."""
+        for ref, task in self.offers.all():
+            if self._scheduler.is_paused(shape_of(task)):
+                self._withdraw(ref, "paused")
+
+    def _withdraw(self, ref: AttemptRef, why: str) -> None:
+        """Take back an open offer: its task waits again."""
+        session = self.offers.session_of(ref)
+        task = self.offers.take(ref, session)
+        assert task is not None
+        self._tally.offers[why] += 1
+        session.withdraw(ref)
+        self._wait_again([task])
+        _let_go(session, task)
 
     def end_session(self, session: AgentSession) -> None:
         """A session is over: what was offered to it waits again."""
@@ -228,15 +246,10 @@ class Grants:
     def withdraw_unanswered(self) -> None:
         """Take back the offers that an agent has left unanswered for too long."""
         for ref in self.offers.unanswered(self._clock.monotonic()):
-            session = self.offers.session_of(ref)
-            task = self.offers.take(ref, session)
-            assert task is not None
-            self._tally.offers["unanswered"] += 1
-            log.warning("offer_unanswered", task_id=task.id, agent_id=session.agent_id)
-            session.withdraw(ref)
-            self._scheduler.send_failed([task.id], session.agent_id)
-            self._wait_again([task])
-            _let_go(session, task)
+            agent_id = self.offers.session_of(ref).agent_id
+            log.warning("offer_unanswered", task_id=ref.task_id, agent_id=agent_id)
+            self._scheduler.send_failed([ref.task_id], agent_id)
+            self._withdraw(ref, "unanswered")
 
     def feeding_since(self) -> float | None:
         """When the oldest grant that is being prepared was begun, in monotonic seconds; None: none is."""
@@ -249,7 +262,7 @@ class Grants:
         return self._start_number << 32 | next(self._counter)
 
     def _lease_of(self, session: AgentSession, task: Task) -> int | None:
-        is_leased = task.execution is Execution.REPLAYABLE and session.protocol >= FIRST_LEASED_PROTOCOL
+        is_leased = task.phase_execution is Execution.REPLAYABLE and session.protocol >= FIRST_LEASED_PROTOCOL
         return self._lease_ms if is_leased else None
 
     def _granted(self, session: AgentSession, task: Task, fence: int) -> Change:
@@ -261,7 +274,7 @@ class Grants:
             fence=fence,
             now=self._clock.now(),
             lease_ms=self._lease_of(session, task),
-            holds=reserved.holds,
+            holds=(*task.holds, *reserved.holds),
         )
         return changed(task, after, EventName.TASK_SENT, uses=reserved.uses)
 
@@ -273,10 +286,11 @@ class Grants:
             ref=task.ref,
             spec=task.spec,
             payload=task.payload,
-            execution=task.execution,
+            execution=task.phase_execution,
             traceparent=task.traceparent,
             lease_ms=task.attempt.lease_ms,
             basis=session.last_beat,
+            plan=_plan_of(task),
         )
 
     def _offer(self, session: AgentSession, task: Task) -> None:
@@ -288,9 +302,10 @@ class Grants:
                 ref=ref,
                 spec=task.spec,
                 payload=task.payload,
-                execution=task.execution,
+                execution=task.phase_execution,
                 traceparent=task.traceparent,
                 granted=False,
+                plan=_plan_of(task),
             )
         )
         _let_go_of_payload(task)
@@ -353,11 +368,12 @@ class Grants:
         """Tasks as they are shown are queued again, if they wait: something else may have become of them meanwhile."""
         drop: list[str] = []
         for task in tasks:
-            if task.status is TaskStatus.PENDING:
+            if task.status in QUEUED:
                 kept, pushed_out = self._scheduler.admit(task)
                 drop.extend(pushed_out if kept else [*pushed_out, task.id])
                 self._requeued(task)
         self._registry.swap(put=(), drop=drop)
+        self._scheduler.reserve()
 
     def _forget_refused(self, tasks: Sequence[Task], locked: set[str]) -> None:
         """Values that the database has refused are shown no more, unless newer ones have come."""
@@ -369,7 +385,9 @@ class Grants:
                 self._limits.give_back(task.id)
         shown = [(task, now) for task in tasks if (now := self._registry.get(task.id)) is not None]
         same = [now for task, now in shown if now.revision == task.revision]
-        by_gates = [task for task in same if task.id in locked and not keys_of(task)]  # nobody looks for those
+        by_gates = [
+            task for task in same if task.id in locked and (task.has_plan or not keys_of(task))
+        ]  # nobody looks for those
         self._registry.swap(put=(), drop=[task.id for task in same if task not in by_gates])
         changed_since = [now for task, now in shown if now.revision > task.revision]  # of another priority by now
         self._queue([*by_gates, *changed_since])
@@ -416,3 +434,8 @@ def _let_go_of_payload(task: Task) -> None:
     """What has been handed over and is large need not be kept beside what the stream has of it."""
     if task.payload is not None and len(task.payload) > KEPT_PAYLOAD_BYTES:
         drop_payload(task)
+
+
+def _plan_of(task: Task) -> Plan | None:
+    """The approved plan that is to be applied."""
+    return task.plan.plan if task.plan is not None else None

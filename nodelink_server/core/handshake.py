@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nodelink.errors import HandshakeRefused
+from nodelink.plan import DEFAULT_PLAN_LIMIT
 from nodelink.quantities import LARGEST_QUANTITY, MOST_RESOURCES, RESOURCE_NAME, format_quantity
 from nodelink.task import EXTEND, Execution, HeldAttempt
 from nodelink_server.core.characters import NAME
@@ -46,6 +47,8 @@ class Hello:
     """What it has of each, in thousandths."""
     type_limits: Mapping[str, int] = field(default_factory=dict)
     """How many tasks of a type it runs at a time at most."""
+    plan_limit: int = DEFAULT_PLAN_LIMIT
+    """How many plans it makes at a time at most."""
 
 
 def check_hello(hello: Hello) -> None:
@@ -64,6 +67,8 @@ def check_hello(hello: Hello) -> None:
         raise HandshakeRefused("remembers_since must be a session that is not later than this one")
     _check_resources(hello.resources)
     _check_type_limits(hello.type_limits)
+    if not 1 <= hello.plan_limit <= MOST_SLOTS:
+        raise HandshakeRefused(f"{hello.plan_limit} plans at a time; 1 to {MOST_SLOTS} are allowed")
 
 
 def _check_resources(resources: Mapping[str, int]) -> None:

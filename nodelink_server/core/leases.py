@@ -147,7 +147,7 @@ class Leases:
     def _limit_of(self, task: Task) -> int | None:
         if task.status is TaskStatus.UNKNOWN or task.attempt is None:
             return None
-        match task.execution:
+        match task.phase_execution:
             case Execution.REPLAYABLE:
                 return task.attempt.lease_ms
             case Execution.ONCE:

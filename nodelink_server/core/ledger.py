@@ -18,6 +18,7 @@ import structlog
 from nodelink.errors import Overloaded, StoreError, StoreUnavailable
 from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.clock import ControlTime
+from nodelink_server.core.pauses import PauseStep
 from nodelink_server.core.ports import (
     AgentRecord,
     AgentSessionRecord,
@@ -75,6 +76,8 @@ class Entry:
     evidence: Sequence[Evidence]
     deeds: Sequence[Deed]
     done: Done | None
+    pauses: Sequence[PauseStep] = ()
+    revived: str = ""
 
     @property
     def weight(self) -> int:
@@ -137,10 +140,12 @@ class Ledger:
         sessions: Sequence[AgentSessionRecord] = (),
         evidence: Sequence[Evidence] = (),
         deeds: Sequence[Deed] = (),
+        pauses: Sequence[PauseStep] = (),
+        revived: str = "",
         done: Done | None = None,
     ) -> None:
         """Have something committed, and `done` called on the loop with what became of it."""
-        entry = Entry(changes, agents, notices, sessions, evidence, deeds, done)
+        entry = Entry(changes, agents, notices, sessions, evidence, deeds, done, pauses, revived)
         self._gathered.append(entry)
         self._weight += entry.weight
         self._wake.set()
@@ -154,6 +159,8 @@ class Ledger:
         sessions: Sequence[AgentSessionRecord] = (),
         evidence: Sequence[Evidence] = (),
         deeds: Sequence[Deed] = (),
+        pauses: Sequence[PauseStep] = (),
+        revived: str = "",
         first: Done | None = None,
     ) -> Committed:
         """Have something committed. Raises `StoreUnavailable`. Cancelled: it is committed all the same.
@@ -179,6 +186,8 @@ class Ledger:
             sessions=sessions,
             evidence=evidence,
             deeds=deeds,
+            pauses=pauses,
+            revived=revived,
             done=done,
         )
         return await future
@@ -228,6 +237,8 @@ class Ledger:
             statistics=self._accounts.take(),
             evidence=[late for entry in entries for late in entry.evidence],
             deeds=[deed for entry in entries for deed in entry.deeds],
+            pauses=[step for entry in entries for step in entry.pauses],
+            revived=next((entry.revived for entry in entries if entry.revived), ""),
         )
         began = self._clock.monotonic()
         try:

@@ -107,9 +107,12 @@ class Limits:
         limits: Mapping[str, int],
         rates: Mapping[Hold, int],
         granted: Sequence[Task] = (),
+        planned: Sequence[Task] = (),
     ) -> None:
-        """Know who has what, and until when rates are used up. That others wait for it can be."""
-        keys = {task.id: keys_of(task) for task in granted}
+        """Know who has what, and until when rates are used up. That others wait for it can be. `planned`: those that
+        have places and are with no agent.
+        """
+        keys = {task.id: keys_of(task) for task in (*granted, *planned)}
         self._set = {key_of(name): most for name, most in limits.items()}
         if self._max_running:
             self._set[OURS + RUNNING] = min(self._max_running, self._set.get(OURS + RUNNING, self._max_running))
@@ -118,6 +121,8 @@ class Limits:
             self._hold(hold, task_id, keys.get(task_id, {}).get(hold.key))
             reserved[task_id].append(hold)
             self._most[hold.key] = 1
+        for task in planned:
+            reserved.pop(task.id, None)
         self._reserved = {task_id: Reservation(tuple(some)) for task_id, some in reserved.items()}
         self._with_agents = set(self._reserved)
         for (key, place), until in rates.items():
@@ -206,8 +211,9 @@ class Limits:
         """
         if task.id in self._reserved:
             return task.id not in self._with_agents
-        keys, spec = keys_of(task), task.spec
-        if not (keys or spec.rates or self._set):
+        spec = task.spec
+        keys, rates = ({}, []) if task.has_plan else (keys_of(task), _rates_of(spec))  # what it has, it has kept
+        if not (keys or rates or self._set):
             return True
         blocking = self.blocking(task)
         if blocking is not None:
@@ -216,7 +222,7 @@ class Limits:
         gates = self._gates(spec.pool, spec.type, agent_id)
         holds = [Hold(key, _lowest_free(self._held.get(key, {}))) for key in (*keys, *gates)]
         now = self._control.now()
-        uses = [self._use(key, rate, now) for key, rate in _rates_of(spec)]
+        uses = [self._use(key, rate, now) for key, rate in rates]
         for hold in holds:
             self._hold(hold, task.id, keys.get(hold.key))
         if holds or uses:
@@ -292,7 +298,7 @@ class Limits:
 
     def blocking(self, task: Task) -> Blocking | None:
         """What a task lacks, beside what is open to nobody; None: nothing."""
-        if task.id in self._reserved:
+        if task.id in self._reserved or task.has_plan:
             return None
         for key, most in keys_of(task).items():
             if key in self._closed or len(self._held.get(key, ())) >= self.places(key, most):

@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nodelink.errors import FieldError, InvalidTask, TaskNotFound
-from nodelink.task import PRIORITIES, Reason, TaskStatus
+from nodelink.task import PRIORITIES, Reason
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.assignment import Assignment, AssignmentDelays, Unassigned, assignment_since
+from nodelink_server.core.checkpoints import Checkpoints
 from nodelink_server.core.leases import Leases, TaskContact
 from nodelink_server.core.levels import Levels
 from nodelink_server.core.limits import OURS, RUNNING, Limits
 from nodelink_server.core.needs import shape_of
+from nodelink_server.core.pauses import SCHEDULER, Pause, Pauses
 from nodelink_server.core.ports import AgentSessionRecord, Clock, Store, TaskPage, TaskQuery
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.search import search_of
 from nodelink_server.core.sends import Sends
-from nodelink_server.core.states import GRANTED
+from nodelink_server.core.states import GRANTED, QUEUED
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import MAX_METADATA
@@ -37,6 +39,7 @@ class SchedulerStatus:
     available_slots: int
     queue_by_priority: Mapping[str, int]
     last_checkpoint_at: int | None = None
+    pauses: Sequence[Pause] = ()
 
 
 class Lookup:
@@ -50,6 +53,8 @@ class Lookup:
         scheduler: Scheduler,
         levels: Levels,
         limits: Limits,
+        pauses: Pauses,
+        checkpoints: Checkpoints,
         leases: Leases,
         clock: Clock,
         sends: Sends,
@@ -59,6 +64,8 @@ class Lookup:
         self._delays = delays
         self._store = store
         self._limits = limits
+        self._pauses = pauses
+        self._checkpoints = checkpoints
         self._leases = leases
         self._clock = clock
         self._agents = agents
@@ -105,14 +112,17 @@ class Lookup:
         by_priority = dict.fromkeys(sorted(PRIORITIES, key=PRIORITIES.__getitem__, reverse=True), 0)
         for (_, band), count in (await self.queued()).items():
             by_priority[band] += count
+        last = self._checkpoints.last
         running = sum(count for (status, _), count in (await self.counts()).items() if status in GRANTED)
         return SchedulerStatus(
-            state="paused" if self._scheduler.paused else "running",
+            state="paused" if self._scheduler.paused or self._pauses.get(SCHEDULER) is not None else "running",
             queued_tasks=sum(by_priority.values()),
             running_tasks=running,
             max_concurrent_tasks=self._limits.limit(OURS + RUNNING) or 0,
             available_slots=sum(max(0, session.room) for session in self._agents.sessions()),
             queue_by_priority=by_priority,
+            last_checkpoint_at=last.taken_at if last is not None else None,
+            pauses=self._pauses.all(),
         )
 
     async def agent_sessions(self, agent_id: str, *, before: int, limit: int) -> Sequence[AgentSessionRecord]:
@@ -127,10 +137,13 @@ class Lookup:
 
     def _explained(self, record: TaskRecord) -> TaskRecord:
         task = record.task
-        if task.status is not TaskStatus.PENDING or task.message:
+        if task.status not in QUEUED or task.message:
             return record
         if self._scheduler.paused:
             return replace(record, task=replace(task, reason=Reason.PAUSED, message="the scheduler is paused"))
+        pause = self._pauses.over(task.spec.pool, task.spec.type)
+        if pause is not None:
+            return replace(record, task=replace(task, reason=Reason.PAUSED, message=f"waits: {pause.words}"))
         lacking = self._limits.explain(task)
         if lacking is not None:
             reason, why = lacking

@@ -64,12 +64,12 @@ class Losses:
 
         `died`: the agent's own process ended while the work ran in it.
         """
-        if task.execution is Execution.REPLAYABLE:
+        if task.phase_execution is Execution.REPLAYABLE:
             return self._lost_replayable(task, now=now, died=died)
-        if task.execution is Execution.ONCE:
-            return changed(task, lost(task, message=why, now=now), EventName.TASK_LOST)
         if task.status is TaskStatus.UNKNOWN:
             return None
+        if task.phase_execution is Execution.ONCE:
+            return changed(task, lost(task, message=why, now=now), EventName.TASK_LOST)
         return changed(
             task,
             doubted(task, message=why),
@@ -134,8 +134,9 @@ def never_began(task: Task, *, now: int) -> Change | None:
     if task.attempt is None:
         return None
     if task.status is TaskStatus.SENT:
-        superseded = Superseded(attempt=task.attempt, state="void", ended_at=now)
-        return changed(task, given_back(task), EventName.TASK_PENDING, superseded=superseded)
+        superseded = Superseded(attempt=task.attempt, state="void", ended_at=now, plan=task.plan)
+        event = EventName.TASK_APPLY_PENDING if task.has_plan else EventName.TASK_PENDING
+        return changed(task, given_back(task), event, superseded=superseded)
     if task.status is TaskStatus.CANCELLING:
         after = stopped(task, now=now)
         return changed(task, after, ENDED_EVENT[after.status])

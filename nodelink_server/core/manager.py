@@ -9,10 +9,14 @@ from functools import partial
 
 import structlog
 
+from nodelink.checkpoint import CheckpointHeader
 from nodelink.errors import (
     CallerError,
     LinkLost,
+    Overloaded,
+    ServerNotEmpty,
     StoreConflict,
+    StoreError,
     StoreUnavailable,
     TaskAlreadyFinished,
     TaskNotFound,
@@ -25,16 +29,19 @@ from nodelink.task import (
     Verdict,
 )
 from nodelink_server.core.agents import AgentView
+from nodelink_server.core.approvals import Named
 from nodelink_server.core.assembly import Options, Rooms
 from nodelink_server.core.bulk import BulkOrder, BulkOutcome, digest_of, outcome_of, text_of
 from nodelink_server.core.changes import cancelled_by_caller
+from nodelink_server.core.checkpoints import PAUSE, Shelf, check_load
 from nodelink_server.core.decisions import Resolution
 from nodelink_server.core.extensions import NewLimits
 from nodelink_server.core.handshake import Hello
 from nodelink_server.core.leases import TaskContact
 from nodelink_server.core.lookup import SchedulerStatus
 from nodelink_server.core.observer import Observer
-from nodelink_server.core.ports import AgentSessionRecord, Clock, IdempotencyKey, Store, TaskPage, TaskQuery
+from nodelink_server.core.pauses import SCHEDULER, Pause
+from nodelink_server.core.ports import AgentSessionRecord, Boot, Clock, IdempotencyKey, Store, TaskPage, TaskQuery
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.statistics import Stats, StatsQuery
 from nodelink_server.core.submissions import Accepted, repetition
@@ -60,9 +67,10 @@ class TaskManager:
         new_id: Callable[[], str],
         options: Options | None = None,
         observer: Observer | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self.options = options or Options()
-        rooms = Rooms(store, clock, new_id, self.options, observer)
+        rooms = Rooms(store, clock, new_id, self.options, observer, shelf)
         self._store = store
         self._clock = clock
         self.rooms = rooms
@@ -77,6 +85,13 @@ class TaskManager:
         self.vitals = rooms.vitals
         self.workspaces = rooms.workspaces
         self.limits = rooms.limit_views
+        self.blobs = rooms.blobs
+        self.artifacts = rooms.artifacts
+        self.workspace_states = rooms.workspace_states
+        self.attempt_access = rooms.attempt_access
+        self.checkpoints = rooms.checkpoints
+        self._is_loading = False
+        self.plans = rooms.plan_views
         self.stopping = asyncio.Event()
         """Set when the server begins to stop: what is under way is answered, and nothing else is taken."""
 
@@ -85,14 +100,22 @@ class TaskManager:
     async def restore(self) -> None:
         """Take up where an earlier start left off. Called once, before `running`."""
         boot = await self._store.boot(self._clock.now())
-        self.rooms.control.resume(boot.control_ms)
-        self.rooms.grants.restore(boot.start_number)
         self.rooms.accounts.restore(boot.start_number)
+        self.rooms.control.resume(boot.control_ms)
+        self._take_up(boot)
+        if self.options.start_paused:
+            self.rooms.pausing.start_paused()
+        log.info("restored", start=boot.start_number, granted=len(boot.granted), shapes=len(boot.shapes))
+
+    def _take_up(self, boot: Boot) -> None:
+        """Let memory go on from what the database holds."""
+        self.rooms.grants.restore(boot.start_number)
         self.events.newest = boot.revision
         self.agents.restore(boot.agents)
         self.registry.swap(put=boot.granted)
-        self.rooms.limits.restore(boot.holds, boot.limits, boot.rates, boot.granted)
+        self.rooms.limits.restore(boot.holds, boot.limits, boot.rates, boot.granted, boot.planned)
         self.rooms.workspaces.restore(boot.workspaces)
+        self.rooms.pauses.restore(boot.pauses)
         self.rooms.fairness.restore(boot.lines)
         for task in boot.granted:
             if task.attempt is not None:
@@ -102,7 +125,9 @@ class TaskManager:
             elif task.status is TaskStatus.SENT:
                 self.rooms.timers.sent(task)
         self.scheduler.restore(boot.shapes)
-        log.info("restored", start=boot.start_number, granted=len(boot.granted), shapes=len(boot.shapes))
+        if boot.loaded is not None:
+            changes = list(self.rooms.reviving.changes(boot.granted, boot.loaded, now=self._clock.now()))
+            self.ledger.post(changes, revived=boot.loaded.id)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -119,6 +144,7 @@ class TaskManager:
             "timers": self.rooms.timers.run(),
             "clean-up": self.rooms.cleanup.run(),
             "archive": self.rooms.archive.run(),
+            "checkpoints": self.rooms.checkpoints.run(),
             "events": self.events.run(),
             "vitals": self.vitals.run(),
         }
@@ -157,6 +183,8 @@ class TaskManager:
         """
         if self.stopping.is_set():
             raise StoreUnavailable(STOPPING, retry_after=5.0)
+        if self._is_loading:
+            raise Overloaded("a checkpoint is being loaded", retry_after=1.0)
         if self.options.max_live_tasks:
             await self.rooms.submissions.check_live(await self.counts(), self.options.max_live_tasks, len(submissions))
         return await self.rooms.submissions.submit(submissions, caller=caller)
@@ -259,6 +287,21 @@ class TaskManager:
         await self.rooms.decisions.resolve(task_id, resolution=resolution, reason=reason, by=by)
         return await self.get(task_id)
 
+    async def approve(self, task_id: str, named: Named, *, message: str = "", by: str = "local") -> TaskRecord:
+        """Let a task apply its plan, which has to be the one that is named.
+
+        Raises `InvalidTask`, `TaskNotFound`, `TaskAlreadyFinished`, `PlanNotWaiting`, `PlanChanged`, `NotAllowed`.
+        """
+        await self.rooms.approvals.approve(task_id, named, message=message, by=by)
+        return await self.get(task_id)
+
+    async def reject(
+        self, task_id: str, named: Named | None = None, *, message: str = "", by: str = "local"
+    ) -> TaskRecord:
+        """End a task whose plan waits for an approval; if one is named, only if that one waits. Raises as `approve`."""
+        await self.rooms.approvals.reject(task_id, named or Named(), message=message, by=by)
+        return await self.get(task_id)
+
     async def drain_agent(
         self, agent_id: str, *, note: str = "", deadline_ms: int | None = None, by: str = "local"
     ) -> AgentView:
@@ -311,6 +354,83 @@ class TaskManager:
     async def stats(self, query: StatsQuery) -> Stats:
         """What was done over a time, how fast and how well. Raises `InvalidTask`, which names the wrong field."""
         return await self.rooms.reports.stats(query)
+
+    def pauses(self) -> Sequence[Pause]:
+        """What is paused: that of the scheduler first."""
+        return self.rooms.pauses.all()
+
+    async def pause(self, scope: str, *, reason: str = "", by: str = "local") -> Pause:
+        """Let nothing new start in a scope (`core/pauses.py`). Durable when it returns.
+
+        Raises `InvalidTask`, `StoreUnavailable`.
+        """
+        return await self.rooms.pausing.pause(scope, reason=reason, by=by)
+
+    async def pause_and_keep(
+        self, scope: str, *, reason: str = "", by: str = "local"
+    ) -> tuple[Pause, CheckpointHeader | None]:
+        """Pause, and take a checkpoint; None: it could not be taken, and the pause is in force all the same.
+
+        Raises as `pause`.
+        """
+        pause = await self.pause(scope, reason=reason, by=by)
+        if not self.checkpoints.are_kept:
+            return pause, None
+        try:
+            return pause, await self.checkpoints.take(PAUSE)
+        except StoreError as error:
+            log.error("checkpoint_failed", error=error.message)
+            return pause, None
+
+    async def resume_from(
+        self,
+        scope: str,
+        *,
+        checkpoint_id: str = "",
+        content: bytes = b"",
+        as_waiting: bool = False,
+        reason: str = "",
+        by: str = "local",
+    ) -> tuple[bool, bool]:
+        """Resume, if one is given from a checkpoint that is kept here, or from the file of another server's.
+
+        Returns whether it was paused, and whether a checkpoint was loaded now. Raises as `resume` and
+        `load_checkpoint`; then it stays paused.
+        """
+        check_load(scope, checkpoint_id=checkpoint_id, content=content, as_waiting=as_waiting)
+        if content:
+            checkpoint_id = (await self.checkpoints.keep(content)).id
+        loaded = bool(checkpoint_id) and await self.load_checkpoint(checkpoint_id, as_waiting=as_waiting)
+        return await self.resume(scope, reason=reason, by=by), loaded
+
+    async def load_checkpoint(self, checkpoint_id: str, *, as_waiting: bool = False) -> bool:
+        """Go on from a checkpoint of another server, in one that is paused and has never had a task. Returns whether it
+        was loaded now; False: it was before.
+
+        Raises `CheckpointNotFound`, `CheckpointRefused`, `ServerNotEmpty`, `StoreUnavailable`.
+        """
+        return await self.rooms.errands.do(partial(self._load, checkpoint_id, as_waiting))
+
+    async def _load(self, checkpoint_id: str, as_waiting: bool) -> bool:
+        if self.rooms.pauses.get(SCHEDULER) is None:
+            raise ServerNotEmpty("a checkpoint can only be loaded while the scheduler is paused: pause it first")
+        self._is_loading = True
+        try:
+            await self.ledger.commit()  # what is under way is durable first: then the database is empty, or is not
+            boot = await self.checkpoints.load(checkpoint_id, as_waiting=as_waiting)
+            if boot is None:
+                return False
+            if boot.control_ms > self.rooms.control.now():
+                self.rooms.control.resume(boot.control_ms)
+            self._take_up(boot)
+            self.rooms.timers.look_anew()
+            return True
+        finally:
+            self._is_loading = False
+
+    async def resume(self, scope: str, *, reason: str = "", by: str = "local") -> bool:
+        """Let things start in a scope again. Returns whether it was paused. Raises as `pause`."""
+        return await self.rooms.pausing.resume(scope, reason=reason, by=by)
 
     # -- for agents ---------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ import json
 from functools import lru_cache
 from typing import NamedTuple
 
+from nodelink.plan import PLAN_AND_APPLY
+from nodelink.taken import Taken, taken_by
 from nodelink.task import TaskSpec
 from nodelink_server.core.ports import Place, Shape
 from nodelink_server.core.task import Task
@@ -56,7 +58,12 @@ def needs_text(spec: TaskSpec) -> str:
 def shape_of(task: Task) -> Shape:
     """What decides which agents could run a task."""
     spec = task.spec
-    return Shape(spec.pool, spec.type, needs_text(spec))
+    return Shape(spec.pool, spec.type, needs_text(spec), spec.type == PLAN_AND_APPLY and task.has_plan)
+
+
+def taken_of(task: Task) -> Taken:
+    """What a task that is with an agent takes of it."""
+    return taken_by(task.spec, has_plan=task.has_plan)
 
 
 def place_of(task: Task) -> Place:

@@ -57,6 +57,10 @@ class Offers:
         """The open offers of a session."""
         return [ref for ref, offer in self._open.items() if offer.session is session]
 
+    def all(self) -> Sequence[tuple[AttemptRef, Task]]:
+        """Every open offer."""
+        return [(ref, offer.task) for ref, offer in self._open.items()]
+
     def unanswered(self, now: float) -> Sequence[AttemptRef]:
         """The offers that have waited too long for an answer. The oldest stand first."""
         late = []

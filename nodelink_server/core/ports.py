@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol, overload
 
+from nodelink.plan import DEFAULT_PLAN_LIMIT, is_applying, is_planning
 from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
 from nodelink_server.core.attempt import Hold, Superseded
+from nodelink_server.core.blob_ports import BlobStore
+from nodelink_server.core.pauses import Pause, PauseStep
 from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import LateResult, Remark, TaskRecord
@@ -39,6 +42,8 @@ class EventName(StrEnum):
     TASK_SCHEDULED = "task.scheduled"
     TASK_PENDING = "task.pending"
     TASK_SENT = "task.sent"
+    TASK_PLAN_COMPLETED = "task.plan_completed"
+    TASK_APPLY_PENDING = "task.apply_pending"
     TASK_STARTED = "task.started"
     TASK_PROGRESS = "task.progress"
     TASK_OUTPUT = "task.output"
@@ -58,6 +63,7 @@ class EventName(StrEnum):
     AGENT_DRAINED = "agent.drained"
     AGENT_ERROR = "agent.error"
     ALERT_RAISED = "alert.raised"
+    SCHEDULER_STATUS = "scheduler.status"
     HELLO = "hello"
     RESET = "reset"
 
@@ -86,11 +92,23 @@ class Shape(NamedTuple):
     """What decides which agents could run a task. Waiting tasks of one shape form one queue.
 
     `needs`: what it needs of an agent beside its pool and its type (`core/needs.py`); empty: one slot of any.
+    `has_plan`: they have a plan that was approved, and wait to apply it.
     """
 
     pool: str
     type: str
     needs: str = ""
+    has_plan: bool = False
+
+    @property
+    def plans(self) -> bool:
+        """Whether its tasks make a plan."""
+        return is_planning(self.type, has_plan=self.has_plan)
+
+    @property
+    def applies(self) -> bool:
+        """Whether its tasks change something, each alone on its agent."""
+        return is_applying(self.type, has_plan=self.has_plan)
 
 
 class Place(NamedTuple):
@@ -210,6 +228,7 @@ class AgentRecord:
 
     `cordon`: why it is kept from new work; empty: it is not. `host_since`: since which session it has been on its host.
     `resources`: what it has of each, in thousandths. `type_limits`: how many tasks of a type it runs at a time at most.
+    `plan_limit`: how many plans it makes at a time at most.
     `drained_at`: since when a person has it take no more work; None: nobody does. What runs then is stopped at the
     `drain_deadline`, if there is one: in control time, so that no outage brings it nearer.
     """
@@ -235,6 +254,7 @@ class AgentRecord:
     drain_deadline: int | None = None
     drain_note: str = ""
     features: frozenset[str] = frozenset()
+    plan_limit: int = DEFAULT_PLAN_LIMIT
 
 
 class WorkspaceMode(StrEnum):
@@ -303,6 +323,20 @@ class Batch:
     statistics: Sequence[StatsRow] = ()
     evidence: Sequence[Evidence] = ()
     deeds: Sequence[Deed] = ()
+    pauses: Sequence[PauseStep] = ()
+    revived: str = ""
+    """The loaded checkpoint of which all that ran is dealt with by this commit; empty: none."""
+
+
+class LoadedCheckpoint(NamedTuple):
+    """A checkpoint that this database was begun with. `start_number`: how often its own server had started.
+
+    `as_waiting`: a person says that nothing of what ran when it was taken runs any more.
+    """
+
+    id: str
+    start_number: int
+    as_waiting: bool
 
 
 class Replay(NamedTuple):
@@ -335,7 +369,8 @@ class Boot:
 
     `granted` comes in the order of keys. `holds`: the id of the task that has it, by place. `limits`: what people have
     set, by name. `rates`: until when the places under rates are taken. `lines`: the first and the last place in line of
-    the waiting tasks of each (pool, fairness key).
+    the waiting tasks of each (pool, fairness key). `planned`: the tasks that have a plan, are with no agent, and
+    have not ended.
     """
 
     start_number: int
@@ -350,6 +385,10 @@ class Boot:
     rates: Mapping[Hold, int] = field(default_factory=dict)
     lines: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     workspaces: Sequence[Workspace] = ()
+    pauses: Sequence[Pause] = ()
+    loaded: LoadedCheckpoint | None = None
+    """The checkpoint that was loaded, as long as what ran when it was taken is not dealt with."""
+    planned: Sequence[Task] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +397,7 @@ class TaskQuery:
 
     `created_after` is inclusive, `created_before` is not. `labels` are of the task's own metadata. `q` matches a task
     whose id begins so, whose type is this, or whose metadata has this `name=value`. `ids`: only these.
+    `has_plan`: only what has a plan.
     """
 
     page_size: int = 50
@@ -372,6 +412,7 @@ class TaskQuery:
     labels: frozenset[tuple[str, str]] = frozenset()
     q: str = ""
     ids: frozenset[str] = frozenset()
+    has_plan: bool = False
 
 
 class Selection(NamedTuple):
@@ -445,6 +486,10 @@ class LogEnds(NamedTuple):
 class Store(Protocol):
     """The database. Raises `StoreUnavailable` when it cannot answer; a failed `apply` has changed nothing."""
 
+    @property
+    def blobs(self) -> BlobStore:
+        """Where blobs are."""
+
     async def boot(self, now: int) -> Boot:
         """Raise the start number, and return what the server starts from. Called once, first."""
 
@@ -458,10 +503,10 @@ class Store(Protocol):
         """The payloads of tasks, by key."""
 
     async def waiting(self, shape: Shape, after: Place | None, limit: int) -> Sequence[Task]:
-        """Pending tasks of a shape in order of (rank, key), behind a place; payloads as in `find`."""
+        """Ready tasks of a shape in order of (rank, key), behind a place; payloads as in `find`."""
 
     async def count_before(self, shape: Shape, place: Place, most: int) -> int:
-        """How many pending tasks of a shape go before a place: at most so many are counted."""
+        """How many ready tasks of a shape go before a place: at most so many are counted."""
 
     async def waiting_on(self, key: str, after: Mapping[Shape, Place], most: int) -> Sequence[Task]:
         """Of the pending tasks that name a key, by a lock or otherwise, the first `most` of each shape by (rank, key),
@@ -501,7 +546,9 @@ class Store(Protocol):
         """Live tasks with a total deadline in order of (total_deadline, key), behind a place: place and id."""
 
     async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
-        """Pending tasks with a queue deadline in order of (queue_deadline, key), behind a place: place and id."""
+        """Tasks that may wait only so long for an agent or an approval, in order of (queue_deadline, key), behind a
+        place: place and id.
+        """
 
     async def read(self, task_id: str) -> TaskRecord | None:
         """Everything about one task."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -34,6 +34,7 @@ from nodelink_server.core.changes import changed
 from nodelink_server.core.channel import ResponseChannel
 from nodelink_server.core.ledger import Ledger
 from nodelink_server.core.losses import ENDED_EVENT, Losses, failed_by_drain, is_current, is_drained, never_began
+from nodelink_server.core.plans import Plans, checked_plan, is_planned, with_plan
 from nodelink_server.core.ports import Change, Clock, EventName, Evidence, Store, TaskEvent
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.retries import Retries
@@ -106,6 +107,7 @@ class ResponseProcessor:
         tally: Tally,
         losses: Losses,
         retries: Retries,
+        plans: Plans,
         extended: Callable[[Task, Extended], tuple[Task, Remark] | None],
         publish: Callable[[Sequence[TaskEvent]], None],
         accepted: Callable[[AgentSession, Sequence[AttemptRef]], None],
@@ -122,6 +124,7 @@ class ResponseProcessor:
         self._publish = publish
         self._losses = losses
         self._retries = retries
+        self._plans = plans
         self._extended = extended
         self._accepted = accepted
         self._declined = declined
@@ -304,11 +307,16 @@ class ResponseProcessor:
         """An attempt has ended: so has its task, or it is to be tried again."""
         task, plan.finished = plan.after, finished
         if is_drained(task, finished, self._is_overdue):
-            if task.execution is Execution.REPLAYABLE:
+            if task.phase_execution is Execution.REPLAYABLE:
                 plan.follow(self._losses.drained(task, finished, now=now))
                 return
             plan.finished = finished = failed_by_drain(finished)
-        after = settled(task, finished, now=now)
+        finished = checked_plan(task, finished)
+        plan.finished = finished if finished.plan is None else replace(finished, plan=None)  # its task has it
+        if is_planned(task, finished):
+            plan.follow(self._plans.made(task, finished, now=now))
+            return
+        after = with_plan(settled(task, finished, now=now), finished)
         again = self._retries.after(task, after, finished, now=now)
         if again is None:
             plan.after = after

@@ -117,7 +117,7 @@ class Reconciler:
         is_leased = session.protocol >= FIRST_LEASED_PROTOCOL
         if is_leased and attempt.session < max(session.host_since, session.remembers_since):
             return None
-        recorded = task.execution is not Execution.REPLAYABLE  # what is replayable may run without a record
+        recorded = task.phase_execution is not Execution.REPLAYABLE  # what is replayable may run without a record
         remembers_since = session.remembers_since if recorded else session.process_since
         if attempt.session >= remembers_since and attempt.started_at is None:
             return never_began(task, now=now)

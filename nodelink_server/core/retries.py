@@ -56,7 +56,9 @@ class Retries:
             stderr_total=finished.log_totals.get(LogStream.STDERR),
             retry_after_ms=finished.retry_after_ms,
         )
-        superseded = Superseded(attempt=settled.attempt, state=settled.status, ended_at=now, failure=failure)
+        superseded = Superseded(
+            attempt=settled.attempt, state=settled.status, ended_at=now, failure=failure, plan=before.plan
+        )
         return retried(before, retry_at=retry_at + wait_ms, message=message), superseded
 
 

@@ -17,15 +17,17 @@ from typing import TypeVar
 import structlog
 
 from nodelink.errors import StoreError
-from nodelink.task import TaskStatus
 from nodelink_server.core.fairness import Fairness
 from nodelink_server.core.front import Front
 from nodelink_server.core.limits import Limits
 from nodelink_server.core.needs import parse_needs, place_of, shape_of
+from nodelink_server.core.pauses import Pauses
 from nodelink_server.core.ports import Clock, Place, Shape, Store
 from nodelink_server.core.registry import TaskRegistry
+from nodelink_server.core.reserving import Reserving
 from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
+from nodelink_server.core.states import QUEUED
 from nodelink_server.core.task import Task
 
 MOST_PER_LEASE = 1_024
@@ -69,9 +71,11 @@ class Scheduler:
         limits: Limits,
         fairness: Fairness,
         sends: Sends | None = None,
+        pauses: Pauses | None = None,
     ) -> None:
         self._sends = sends or Sends(clock)
         self._store = store
+        self._pauses = pauses or Pauses()
         self._registry = registry
         self._limits = limits
         self._fairness = fairness
@@ -88,9 +92,17 @@ class Scheduler:
         self._turn = count(1)
         self._granting: set[str] = set()
         self._thirsty = asyncio.Event()
+        self.reserving = Reserving(
+            first=self._first_place,
+            last_seen=self._seen_place,
+            may_run=lambda shape, one: not self._is_gated(shape, one),
+        )
+        self._pulling: dict[AgentSession, None] = {}
+        """The sessions that take work, in the order in which they have come."""
         self._is_held_up = False
         """Whether a session has waited for it to be known what comes next."""
         self.paused = False
+        """Whether nothing is given away any more, whatever is paused: the server is stopping."""
         self.rounds = 0
         """How often the fronts were looked over and refilled."""
 
@@ -114,6 +126,8 @@ class Scheduler:
         kept, pushed_out = self._front(shape).offer(place_of(task), task.id)
         if kept:
             self._wake_one(shape)
+        if shape.applies:
+            self.reserving.watch(shape)
         return kept, [task_id for task_id in pushed_out if self.is_out_of_reach(task_id)]
 
     def send_failed(self, task_ids: Iterable[str], agent_id: str) -> None:
@@ -128,7 +142,7 @@ class Scheduler:
         drop: list[str] = []
         for task_id in self._sends.woken(all=all):
             task = self._registry.get(task_id)
-            if task is not None and task.status is TaskStatus.PENDING:
+            if task is not None and task.status in QUEUED:
                 kept, pushed_out = self.admit(task)
                 drop.extend(pushed_out if kept else [*pushed_out, task_id])
         if drop:
@@ -159,7 +173,11 @@ class Scheduler:
         """Whether there are others that wait, or will in a moment, and that a session has room for."""
         arriving = (shape for shape in self._arriving if session.fits(shape))
         waiting = (shape for shape in self._shapes_of(session) if not self._is_empty(shape)) if self._fronts else ()
-        return any(session.has_room_for(shape) for shape in chain(arriving, waiting))
+        return any(self._could_take(session, shape) for shape in chain(arriving, waiting))
+
+    def is_paused(self, shape: Shape) -> bool:
+        """Whether somebody has paused what tasks of a shape belong to."""
+        return self._pauses.over(shape.pool, shape.type) is not None
 
     def arriving(self, shape: Shape, change: int) -> None:
         """So many more (or fewer) tasks of a shape are being committed as pending: nobody may overtake them."""
@@ -185,6 +203,7 @@ class Scheduler:
             if self._trim(shape) is None and front.is_whole:
                 del self._fronts[shape]
                 self._index_of(shape).pop(shape, None)
+        self._pulling = {session: None for session in self._pulling if session.is_open}
         self._kinds = _without_empty(self._kinds)
         self._targets = _without_empty(self._targets)
 
@@ -214,11 +233,14 @@ class Scheduler:
 
         Cancelled: nothing was taken. Whoever is given tasks tells `granted` of each, and admits again what was not.
         """
+        self._pulling[session] = None
         while True:
             tasks = self._take(session)
             if tasks:
                 self._pass_on(session)
                 return tasks
+            if self.reserving.is_kept(session) and not self._is_held_up:  # what it was woken for, another one may have
+                self._pass_on(session)
             await self._sleep(session)
 
     def has_room(self, session: AgentSession) -> None:
@@ -226,7 +248,7 @@ class Scheduler:
         sleeper = self._asleep.get(session)
         if sleeper is None or session.room <= 0:
             return
-        if any(session.has_room_for(shape) and not self._is_empty(shape) for shape in self._shapes_of(session)):
+        if any(self._could_take(session, shape) and not self._is_empty(shape) for shape in self._shapes_of(session)):
             sleeper.wake.set()
         else:
             self._push_sleeper(session)
@@ -243,11 +265,12 @@ class Scheduler:
             return tasks
         passed_over: list[str] = []
         to_load = 0
-        firsts = [(first, s) for s in self._shapes_of(session) if (first := self._bound(s)) is not None]
+        shapes = [shape for shape in self._shapes_of(session) if not self.is_paused(shape)]
+        firsts = [(first, shape) for shape in shapes if (first := self._bound(shape)) is not None]
         heapq.heapify(firsts)
         while len(tasks) < MOST_PER_LEASE and to_load < MOST_TO_LOAD and firsts:
             shape = firsts[0][1]
-            if not session.has_room_for(shape) or self._limits.closed_gate(shape, session.agent_id) is not None:
+            if not self._could_take(session, shape) or self._limits.closed_gate(shape, session.agent_id) is not None:
                 heapq.heappop(firsts)
                 continue
             front = self._fronts[shape]
@@ -271,6 +294,7 @@ class Scheduler:
                 heapq.heapreplace(firsts, (first, shape))
         if passed_over:
             self._registry.swap(put=(), drop=passed_over)
+        self.reserve()
         return tasks
 
     def _pass_on(self, session: AgentSession) -> None:
@@ -287,7 +311,9 @@ class Scheduler:
             await sleeper.wake.wait()
         except asyncio.CancelledError:
             del self._asleep[session]
+            self._pulling.pop(session, None)
             self._pass_on(session)
+            self.reserve()
             raise
         del self._asleep[session]
 
@@ -318,7 +344,7 @@ class Scheduler:
 
     def _pop_sleeper(self, shape: Shape) -> AgentSession | None:
         """Remove and return the best session that sleeps with room and fits."""
-        if self._limits.closed_gate(shape, None) is not None:
+        if self.is_paused(shape) or self._limits.closed_gate(shape, None) is not None:
             return None
         roster = self._roster.get(shape.pool)
         passed_over = []
@@ -331,7 +357,7 @@ class Scheduler:
                 continue
             if session.room <= 0:
                 sleeper.turn = 0
-            elif session.fits(shape) and session.has_room_for(shape) and not self._is_gated(shape, session):
+            elif session.fits(shape) and self._could_take(session, shape) and not self._is_gated(shape, session):
                 sleeper.turn = 0
                 found = session
             else:
@@ -343,8 +369,31 @@ class Scheduler:
     def _is_gated(self, shape: Shape, session: AgentSession) -> bool:
         return self._limits.closed_gate(shape, session.agent_id) is not None
 
+    def _could_take(self, session: AgentSession, shape: Shape) -> bool:
+        """Whether a session that fits has room for the first task of a queue that is not paused, and is not kept for
+        another one.
+        """
+        return session.has_room_for(shape) and not self.is_paused(shape) and self.reserving.may_have(session, shape)
+
+    def reserve(self) -> None:
+        """Keep agents for the applies that wait, and let those look that are kept for none any more. To be called when
+        what has become of tasks is shown.
+        """
+        if not self.reserving.is_idle:
+            for session in self.reserving.arrange(self._pulling):
+                self.has_room(session)
+
+    def _first_place(self, shape: Shape) -> Place | None:
+        return self._bound(shape) if shape in self._fronts else None
+
+    def _seen_place(self, shape: Shape) -> Place | None:
+        """The same without a look at the tasks, which may be about to be shown: never behind it."""
+        front = self._fronts.get(shape)
+        return front.bound if front is not None else None
+
     def look_over(self) -> None:
         """Let somebody with room look at each queue in which something waits."""
+        self.reserve()
         for shape in list(self._fronts):
             if not self._is_empty(shape):
                 self._wake_one(shape)
@@ -363,6 +412,8 @@ class Scheduler:
     def _new_front(self, shape: Shape, *, all_behind: bool = False) -> Front[str]:
         front: Front[str] = Front(self._capacity(shape.pool), all_behind=all_behind)
         self._fronts[shape] = front
+        if shape.applies:
+            self.reserving.watch(shape)
         self._index_of(shape)[shape] = None
         return front
 
@@ -387,7 +438,7 @@ class Scheduler:
         It does not if its place has changed, or if it waits no more.
         """
         task = self._registry.get(task_id)
-        if task is None or task.status is not TaskStatus.PENDING:
+        if task is None or task.status not in QUEUED:
             return task is None
         return not self._front(shape_of(task)).reaches(place_of(task))
 
@@ -415,7 +466,7 @@ class Scheduler:
 
     def _waits_at(self, task: Task, place: Place | None) -> bool:
         is_free = task.id not in self._granting and not self._sends.is_resting(task.id)
-        return task.status is TaskStatus.PENDING and is_free and place_of(task) == place
+        return task.status in QUEUED and is_free and place_of(task) == place
 
     def nudge(self) -> None:
         """Have the fronts looked over."""
@@ -445,6 +496,7 @@ class Scheduler:
             kept, pushed_out = self.admit(task)
             drop.extend(pushed_out if kept else [*pushed_out, task.id])
         self._registry.swap(put=(), drop=drop)
+        self.reserve()
 
     async def _first_waiting(self, key: str, places: int) -> tuple[Sequence[Task], bool]:
         """Of the tasks that wait for a key, the first of each shape that lack nothing else; and whether there are any
@@ -488,6 +540,9 @@ class Scheduler:
         self.rounds += 1
         joined = front.end_refill([(place_of(task), task.id) for task in found])
         self._registry.swap(put=found[:joined])
+        if joined and shape.applies:
+            self.reserving.watch(shape)
+            self.reserve()
         if front.wants_refill:
             self._thirsty.set()
         for _ in range(joined):

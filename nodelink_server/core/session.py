@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from nodelink.errors import CreditExceeded, LinkError, ProtocolViolation
+from nodelink.plan import DEFAULT_PLAN_LIMIT, PLANNED
 from nodelink.selectors import selects
 from nodelink.taken import Taken
 from nodelink.task import (
@@ -134,6 +135,7 @@ class AgentSession:
         features: Collection[str] = (),
         resources: Mapping[str, int] | None = None,
         type_limits: Mapping[str, int] | None = None,
+        plan_limit: int = DEFAULT_PLAN_LIMIT,
     ) -> None:
         self.agent_id = agent_id
         self.pool = pool
@@ -142,7 +144,7 @@ class AgentSession:
         self.slots = slots
         self.labels = labels or {}
         self.features = frozenset(features)
-        self.use = Use(resources or {}, type_limits or {})
+        self.use = Use(resources or {}, type_limits or {}, slots=slots, plan_limit=plan_limit)
         self.remembers_since = remembers_since
         self.host_id = host_id
         self.process_since = process_since
@@ -194,11 +196,21 @@ class AgentSession:
         return is_it and needs.slots <= self.slots and selects(needs.selector, self.labels) and self.use.could(needs)
 
     def has_room_for(self, shape: Shape) -> bool:
-        """Whether it may be given a task of a shape that fits it now."""
+        """Whether it may be given a task of a shape that fits it now. What changes something needs it empty."""
+        if shape.type in PLANNED and not self._has_room_for_plans(shape):
+            return False
         if not shape.needs and not self.use.is_limited:
             return self.room > 0
         needs = parse_needs(shape.needs)
         return self.room >= needs.slots and self.use.has_room_for(shape.type, needs)
+
+    def _has_room_for_plans(self, shape: Shape) -> bool:
+        return self.is_empty if shape.applies else not self.use.is_full_of_plans
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all its slots are free, and it could be given tasks for them."""
+        return self.room >= self.slots
 
     @property
     def is_settled(self) -> bool:

@@ -41,6 +41,7 @@ class Verb(StrEnum):
     RESOLVE_COMPLETED = "resolve_completed"
     RESOLVE_FAILED = "resolve_failed"
     RERUN = "rerun"
+    REVIVE = "revive"
     CANCEL = "cancel"
     STOP = "stop"
     CONFIRM_CANCEL = "confirm_cancel"
@@ -56,6 +57,10 @@ WAITING = frozenset({S.CREATED, S.SCHEDULED, S.BLOCKED, S.PENDING, S.PLAN_COMPLE
 GRANTED = frozenset({S.SENT, S.IN_PROGRESS, S.CANCELLING, S.UNKNOWN})
 HOLDING = GRANTED | {S.PLAN_COMPLETED, S.APPLY_PENDING}
 """Where a task holds its lock."""
+PLANNED = frozenset({S.PLAN_COMPLETED, S.APPLY_PENDING})
+"""Where a task has a plan, and is with no agent."""
+QUEUED = frozenset({S.PENDING, S.APPLY_PENDING})
+"""Where a task is ready, and waits for an agent."""
 
 
 _LOSS = "hello, agent: gone, expiry"
@@ -109,7 +114,8 @@ TABLE: tuple[Move, ...] = (
     _move(Verb.RESOLVE_COMPLETED, {S.UNKNOWN}, S.COMPLETED, "a person", "audited, with a reason"),
     _move(Verb.RESOLVE_FAILED, {S.UNKNOWN}, S.FAILED, "a person", "audited, with a reason"),
     _move(Verb.RERUN, {S.UNKNOWN}, S.PENDING, "a person", "audited, with a reason; the attempt counts no more"),
-    _move(Verb.CANCEL, WAITING, S.CANCELLED, "caller", "never began"),
+    _move(Verb.REVIVE, {S.SENT, S.IN_PROGRESS}, S.PENDING, "a person", "loads a checkpoint as waiting; audited"),
+    _move(Verb.CANCEL, WAITING, S.CANCELLED, "caller, approver", "with no agent; an approver rejects a plan"),
     _move(Verb.STOP, {S.SENT, S.IN_PROGRESS}, S.CANCELLING, "caller, timers", "granted"),
     _move(Verb.CONFIRM_CANCEL, {S.CANCELLING, S.UNKNOWN}, S.CANCELLED, "agent: result", "the tree is gone"),
     _move(Verb.CONFIRM_TIMEOUT, {S.CANCELLING, S.UNKNOWN}, S.TIMEOUT, "agent: result", "a timer's stop; tree gone"),

@@ -56,6 +56,8 @@ class Tally:
         self.late_results = 0
         self.leases_expired: dict[str, int] = defaultdict(int)
         """Attempts whose leases have run out, by execution class."""
+        self.approvals: dict[str, int] = defaultdict(int)
+        """Plans that do not wait for an approval any more: approved, rejected or expired."""
         self.hellos_refused = 0
         self.use_differs: dict[str, int] = defaultdict(int)
         """Times that an agent went on to count otherwise what is taken of it, by pool."""
@@ -67,6 +69,12 @@ class Tally:
         self.cleanup_runs = 0
         self.cleanup_seconds = Buckets()
         self.loop_lag = Buckets()
+        self.blob_bytes: dict[str, int] = {"written": 0, "read": 0}
+        """Bytes of blobs, by which way they went."""
+        self.blobs_removed = 0
+        self.checkpoints: dict[str, int] = defaultdict(int)
+        """Checkpoints, by what came of them."""
+        self.checkpoint_seconds = Buckets()
 
     def count_difference(self, pool: str) -> None:
         """An agent of a pool counts otherwise than the server. Agents name pools, so these are bounded as well."""

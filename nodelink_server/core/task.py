@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nodelink.plan import PLAN_AND_APPLY
 from nodelink.task import (
     TERMINAL,
     AttemptRef,
@@ -18,8 +19,8 @@ from nodelink.task import (
     TaskStatus,
 )
 from nodelink.values import evolve, value
-from nodelink_server.core.attempt import Attempt, Extension, Hold, Stop
-from nodelink_server.core.states import GRANTED, WAITING, Verb, target
+from nodelink_server.core.attempt import Attempt, Extension, Hold, Planned, Stop
+from nodelink_server.core.states import GRANTED, HOLDING, WAITING, Verb, target
 
 
 @value
@@ -58,6 +59,8 @@ class Task:
     payload: bytes | None = None
     traceparent: str = ""
     retry_of: str = ""
+    plan: Planned | None = None
+    """The plan that it has made; once it is approved, what is to be applied."""
     key: int = 0
     revision: int = 0
 
@@ -70,6 +73,27 @@ class Task:
     def is_waiting(self) -> bool:
         """Whether no attempt of it is granted."""
         return self.status in WAITING
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether it has made a plan."""
+        return self.plan is not None
+
+    @property
+    def phase_execution(self) -> Execution:
+        """The class by which it starts and recovers now: as long as a plan_and_apply plans, it can be started again."""
+        if self.execution is Execution.EXCLUSIVE and self.plan is None and self.spec.type == PLAN_AND_APPLY:
+            return Execution.REPLAYABLE
+        return self.execution
+
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """The places that it has: of its attempt, and between its plan and its apply what it keeps."""
+        if self.status not in HOLDING:
+            return ()
+        if self.attempt is not None:
+            return self.attempt.holds
+        return self.plan.holds if self.plan is not None else ()
 
     @property
     def lock(self) -> str:
@@ -229,7 +253,8 @@ def extended(task: Task, *, extension: Extension, total_deadline: int | None) ->
 
 def given_back(task: Task) -> Task:
     """A granted task whose work provably never began waits again, at its old place."""
-    return evolve(task, status=target(task.status, Verb.GIVE_BACK), reason=Reason.AGENT, attempt=None)
+    verb = Verb.GIVE_BACK_APPLY if task.has_plan else Verb.GIVE_BACK
+    return evolve(task, status=target(task.status, verb), reason=Reason.AGENT, attempt=None)
 
 
 def replayed(task: Task, *, queue_deadline: int | None, died: bool = False) -> Task:
@@ -266,7 +291,9 @@ def prioritized(task: Task, *, priority: int, rank: int) -> Task:
 
 
 def retried(task: Task, *, retry_at: int, message: str) -> Task:
-    """A granted task that has failed and is to be tried again, at a moment of control time."""
+    """A granted task that has failed and is to be tried again, at a moment of control time: from its beginning, with
+    another plan if it makes one.
+    """
     return evolve(
         task,
         status=target(task.status, Verb.RETRY),
@@ -277,6 +304,7 @@ def retried(task: Task, *, retry_at: int, message: str) -> Task:
         due_at=None,
         retry_at=retry_at,
         queue_deadline=None,
+        plan=None,
     )
 
 
@@ -325,7 +353,7 @@ def resolved(task: Task, *, completed: bool, message: str, now: int) -> Task:
 
 def rerun(task: Task, *, queue_deadline: int | None) -> Task:
     """A task in doubt that a person wants to run again, however long that takes. The attempt in doubt counts no more,
-    and nor does a stop.
+    and nor does a stop, or a plan.
     """
     return evolve(
         task,
@@ -338,6 +366,22 @@ def rerun(task: Task, *, queue_deadline: int | None) -> Task:
         may_have_run=False,
         losses=task.losses + 1,
         queue_deadline=queue_deadline,
+        plan=None,
+    )
+
+
+def revived(task: Task, *, queue_deadline: int | None) -> Task:
+    """A granted task of a checkpoint of which a person says that nothing of it runs any more: it waits again, from its
+    beginning.
+    """
+    return evolve(
+        task,
+        status=target(task.status, Verb.REVIVE),
+        reason=Reason.AGENT,
+        message="",
+        attempt=None,
+        queue_deadline=queue_deadline,
+        plan=None,
     )
 
 

@@ -24,6 +24,8 @@ class RemarkKind(StrEnum):
     ABANDONED = "abandoned"
     REPRIORITIZED = "reprioritized"
     EXTENDED = "extended"
+    APPROVED = "approved"
+    REJECTED = "rejected"
 
 
 class Remark(NamedTuple):

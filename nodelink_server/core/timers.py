@@ -26,7 +26,7 @@ from nodelink_server.core.needs import shape_of
 from nodelink_server.core.ports import Change, Clock, EventName, Place, Store
 from nodelink_server.core.ranking import Ranking
 from nodelink_server.core.registry import TaskRegistry
-from nodelink_server.core.states import GRANTED
+from nodelink_server.core.states import GRANTED, QUEUED
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task, expired, ready, skipped, stop_wanted, stopping
 
@@ -93,6 +93,12 @@ class Timers:
         self._wake = asyncio.Event()
         self.rounds = 0
         """How many steps of ticks have been done."""
+
+    def look_anew(self) -> None:
+        """The database holds other tasks than before."""
+        self._due, self._retrying = Front(WINDOW, all_behind=True), Front(WINDOW, all_behind=True)
+        self._deadlines, self._totals = Front(WINDOW, all_behind=True), Front(WINDOW, all_behind=True)
+        self._wake.set()
 
     # -- what is to be timed ------------------------------------------------------------------------------------------
 
@@ -272,12 +278,22 @@ class Timers:
 
     def _expired(self, task: Task) -> Change | None:
         deadline = task.queue_deadline
-        if task.status is not TaskStatus.PENDING or deadline is None or deadline > self._control.now():
+        if deadline is None or deadline > self._control.now():
+            return None
+        if task.status is TaskStatus.PLAN_COMPLETED:
+            return self._unapproved(task)
+        if task.status not in QUEUED:
             return None
         if self._is_promised(task.id):  # it is told of again if nothing comes of that
             return None
         why = self._agents.why_nobody(shape_of(task))
         after = expired(task, reason=Reason.QUEUE_TIMEOUT, message=why, now=self._clock.now())
+        return changed(task, after, EventName.TASK_TIMEOUT)
+
+    def _unapproved(self, task: Task) -> Change:
+        message = "nobody has approved its plan in time"
+        after = expired(task, reason=Reason.APPROVAL_EXPIRED, message=message, now=self._clock.now())
+        self._tally.approvals["expired"] += 1
         return changed(task, after, EventName.TASK_TIMEOUT)
 
     def _outlived(self, task: Task) -> Change | None:

@@ -1,4 +1,5 @@
-"""What the tasks of one agent take beyond a slot each: more slots, resources, a place among so many of a type.
+"""What the tasks of one agent take beyond a slot each: more slots, resources, a place among so many of a type, or among
+so many plans; and all of it, if they change something.
 
 Never counted up and down: it is added up from the tasks that are with the agent, or promised to it.
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from nodelink_server.core.needs import NO_NEEDS, Needs, needs_of
+from nodelink.plan import DEFAULT_PLAN_LIMIT, PLANNED
+from nodelink_server.core.needs import NO_NEEDS, Needs, needs_of, shape_of
+from nodelink_server.core.ports import Shape
 from nodelink_server.core.task import Task
 
 
@@ -16,15 +19,29 @@ class _Sum(NamedTuple):
     extra_slots: int
     resources: Mapping[str, int]
     types: Mapping[str, int]
+    plans: int
+    applies: int
 
 
 class Use:
-    """What an agent has of each resource, in thousandths, and at most runs of each type; and who takes what of it."""
+    """What an agent has of each resource, in thousandths, and at most runs of each type; and who takes what of it.
 
-    def __init__(self, resources: Mapping[str, int], type_limits: Mapping[str, int]) -> None:
+    `slots`, `plan_limit`: how many it has, and how many plans it makes at a time. What changes something takes all.
+    """
+
+    def __init__(
+        self,
+        resources: Mapping[str, int],
+        type_limits: Mapping[str, int],
+        *,
+        slots: int = 1,
+        plan_limit: int = DEFAULT_PLAN_LIMIT,
+    ) -> None:
         self.resources = dict(resources)
         self.type_limits = dict(type_limits)
-        self._by_task: dict[str, tuple[str, Needs]] = {}
+        self.plan_limit = plan_limit
+        self._slots = slots
+        self._by_task: dict[str, tuple[str, Needs, Shape | None]] = {}
         self._sum: _Sum | None = None
 
     @property
@@ -48,9 +65,10 @@ class Use:
 
     def take(self, task: Task) -> None:
         """A task is with the agent, or promised to it."""
-        needs = needs_of(task.spec)
-        if needs is not NO_NEEDS or task.spec.type in self.type_limits:
-            self._by_task[task.id] = (task.spec.type, needs)
+        needs, type = needs_of(task.spec), task.spec.type
+        shape = shape_of(task) if type in PLANNED else None
+        if needs is not NO_NEEDS or shape is not None or type in self.type_limits:
+            self._by_task[task.id] = (type, needs, shape)
             self._sum = None
 
     def let_go(self, task_id: str) -> bool:
@@ -68,6 +86,21 @@ class Use:
         """Whether there is enough now, slots apart."""
         return not self.lacking(needs) and not self.is_full(type)
 
+    @property
+    def plans(self) -> int:
+        """How many of its tasks make a plan."""
+        return self._total().plans
+
+    @property
+    def applies(self) -> int:
+        """How many of its tasks change something: one at most."""
+        return self._total().applies
+
+    @property
+    def is_full_of_plans(self) -> bool:
+        """Whether as many plans are made as may be at a time."""
+        return self.plans >= self.plan_limit
+
     def is_full(self, type: str) -> bool:
         """Whether so many of a type are with the agent as may be."""
         return type in self.type_limits and self.running(type) >= self.type_limits[type]
@@ -82,10 +115,17 @@ class Use:
         if self._sum is None:
             resources: dict[str, int] = {}
             types: dict[str, int] = {}
-            for type, needs in self._by_task.values():
+            for type, needs, _ in self._by_task.values():
                 types[type] = types.get(type, 0) + 1
                 for name, amount in needs.resources:
                     resources[name] = resources.get(name, 0) + amount
-            extra = sum(needs.slots - 1 for _, needs in self._by_task.values())
-            self._sum = _Sum(extra, resources, types)
+            shapes = [shape for _, _, shape in self._by_task.values() if shape is not None]
+            plans, applies = sum(shape.plans for shape in shapes), sum(shape.applies for shape in shapes)
+            self._sum = _Sum(self._extra_slots(), resources, types, plans, applies)
         return self._sum
+
+    def _extra_slots(self) -> int:
+        wide = (
+            needs.slots if not (shape and shape.applies) else self._slots for _, needs, shape in self._by_task.values()
+        )
+        return sum(slots - 1 for slots in wide)

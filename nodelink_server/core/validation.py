@@ -8,10 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from nodelink.errors import FieldError, InvalidTask, TooLarge
+from nodelink.plan import APPLY, PLAN, PLAN_AND_APPLY
 from nodelink.task import BY_RULE, DEFAULT_PRIORITY, ErrorCategory, Execution, RetryPolicy, Submission, TaskSpec
 from nodelink_server.core.characters import MAX_KEY_CHARS, NAME, SAID, SPACES, SURROGATE, is_key
 from nodelink_server.core.jsontext import read_json
 from nodelink_server.core.placing_checks import asked_placing, placing_errors
+from nodelink_server.core.plan_checks import asked_approval, may_plan, plan_errors
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_BATCH = 1_000
@@ -35,7 +37,13 @@ MAX_RETRY_MULTIPLIER = 10
 MAX_RETRY_ON = 32
 MAX_EXIT_CODE = 255
 MAX_SIGNAL = 64
-BUILT_IN: Mapping[str, Execution] = {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE}
+BUILT_IN: Mapping[str, Execution] = {
+    "echo": Execution.REPLAYABLE,
+    "shell": Execution.ONCE,
+    PLAN: Execution.REPLAYABLE,
+    APPLY: Execution.EXCLUSIVE,
+    PLAN_AND_APPLY: Execution.EXCLUSIVE,
+}
 
 UNBUILT_FIELDS: Mapping[str, str] = {
     "depends_on": "workflows",
@@ -62,6 +70,7 @@ def validate(submission: Submission, known_types: Mapping[str, Execution]) -> Ex
         *_lock_errors(spec.lock),
         *(_retry_errors(spec.retry) if spec.retry else ()),
         *placing_errors(spec),
+        *(plan_errors(spec) if may_plan(spec) else ()),
     ]
     errors += _key_errors(submission.idempotency_key)
     errors += _payload_errors(submission)
@@ -128,7 +137,7 @@ def digest(submission: Submission) -> bytes:
     limits = {"start_timeout": spec.start_timeout_ms, "total_timeout": spec.total_timeout_ms}
     if any(limit is not None for limit in limits.values()):
         asked.append(limits)
-    placing = asked_placing(spec)
+    placing = {**asked_placing(spec), **asked_approval(spec)}
     if placing:
         asked.append(placing)
     if submission.retry_of:

@@ -17,14 +17,16 @@ from nodelink.selectors import parse_selector
 from nodelink.task import Execution, Reason, TaskStatus
 from nodelink.values import evolve, value
 from nodelink_server.core.agents import AgentRegistry
-from nodelink_server.core.clock import moment_text
+from nodelink_server.core.clock import ControlTime, moment_text
 from nodelink_server.core.grants import FIRST_LEASED_PROTOCOL
 from nodelink_server.core.limits import Limits, name_of
 from nodelink_server.core.needs import needs_of, place_of, shape_of
+from nodelink_server.core.pauses import Pauses, parts_of
 from nodelink_server.core.ports import AgentRecord, Clock, Store
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.sends import Sends
 from nodelink_server.core.session import AgentSession
+from nodelink_server.core.states import QUEUED
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task
 
@@ -115,15 +117,19 @@ class Explanations:
         agents: AgentRegistry,
         scheduler: Scheduler,
         limits: Limits,
+        pauses: Pauses,
         tally: Tally,
         clock: Clock,
         sends: Sends,
+        control: ControlTime,
     ) -> None:
         self._sends = sends
         self._store = store
+        self._control = control
         self._agents = agents
         self._scheduler = scheduler
         self._limits = limits
+        self._pauses = pauses
         self._tally = tally
         self._clock = clock
 
@@ -135,11 +141,13 @@ class Explanations:
         if not found:
             raise TaskNotFound(f"there is no task {task_id[:64]}")
         task = found[0]
-        if task.status is TaskStatus.PENDING:
+        if task.status in QUEUED:
             return await self._of_waiting(task)
-        verdict = self._time(task)
+        verdict = self._time(task) or self._approval(task)
         if verdict is not None:
-            return TaskWhy(task=task, summary=verdict.message, verdicts=(verdict,))
+            return TaskWhy(
+                task=task, summary=verdict.message, verdicts=(verdict,), remedies=tuple(_ways_out_of_waiting(task))
+            )
         return TaskWhy(task=task, summary=self._standing(task), remedies=tuple(_ways_out(task)))
 
     async def _of_waiting(self, task: Task) -> TaskWhy:
@@ -160,13 +168,12 @@ class Explanations:
             ruled_out=ruled_out,
             ahead=ahead,
             starts_in=0.0 if blocking is None and any(one.fits for one in agents) else self._estimate(task, own, ahead),
-            remedies=tuple(_remedies(task, own, agents, ruled_out)),
+            remedies=(*self._resumptions(task), *_remedies(task, own, agents, ruled_out)),
         )
 
     def _conditions(self, task: Task) -> Iterator[Verdict]:
         """What must hold wherever it is to run."""
-        paused = self._scheduler.paused
-        yield Verdict("scheduler", not paused, "the scheduler is paused" if paused else "")
+        yield self._is_going(task.spec.pool, (task.spec.type,))
         failed = self._sends.rest_of(task.id)
         if failed is not None:
             times = "once" if failed.times == 1 else f"{failed.times} times in a row"
@@ -178,9 +185,27 @@ class Explanations:
             if names or not is_free:
                 yield Verdict(condition.value, is_free, "" if is_free or lacking is None else lacking[1])
 
+    def _is_going(self, pool: str, types: Sequence[str]) -> Verdict:
+        """Whether the scheduler gives away what is of a pool and of any of these types."""
+        if self._scheduler.paused:
+            return Verdict("scheduler", False, "the server is stopping")
+        pauses = [self._pauses.over(pool, type) for type in types]
+        if not pauses or None in pauses:
+            return Verdict("scheduler", True)
+        words = dict.fromkeys(pause.words for pause in pauses if pause is not None)
+        return Verdict("scheduler", False, "; ".join(words))
+
+    def _resumptions(self, task: Task) -> Iterator[str]:
+        """What ends the pauses that keep a task from starting."""
+        if self._scheduler.paused:
+            yield "the next start of the server"
+        for pause in self._pauses.all_over(task.spec.pool, task.spec.type):
+            yield f"nodelink scheduler resume{''.join(f' --{k} {v}' for k, v in parts_of(pause.scope).items())}"
+
     def _judge(self, task: Task, record: AgentRecord, session: AgentSession | None) -> AgentVerdicts:
         verdicts: list[Verdict] = []
-        for verdict in chain(_of_agent(task, record, session, self._drain_of(record)), self._gate(task, record)):
+        conditions = (_of_agent(task, record, session, self._drain_of(record)), self._gate(task, record))
+        for verdict in chain(*conditions, self._kept(task, session)):
             verdicts.append(verdict)
             if not verdict.holds:
                 break
@@ -191,6 +216,12 @@ class Explanations:
         gate = self._limits.closed_gate(shape_of(task), record.id)
         if gate is not None and name_of(gate) == f"agent:{record.id}":
             yield Verdict("gate", False, f"its limit of {self._limits.limit(gate)} task(s) is reached")
+
+    def _kept(self, task: Task, session: AgentSession | None) -> Iterator[Verdict]:
+        """Whether an agent is not kept for an apply that goes before it."""
+        reserving = self._scheduler.reserving
+        if session is not None and not reserving.may_have(session, shape_of(task)):
+            yield Verdict("reserved", False, "is kept for an apply that waits until it is empty")
 
     def _estimate(self, task: Task, own: Sequence[Verdict], ahead: int) -> float | None:
         """Seconds until a slot is free for it, if all that go before take as long as such tasks have taken."""
@@ -208,6 +239,14 @@ class Explanations:
             return Verdict("time", False, f"waits for its next try: {task.message}")
         seconds = max(0, (task.due_at or 0) - self._clock.now()) / 1000
         return Verdict("time", False, f"is due in {seconds:.0f} seconds")
+
+    def _approval(self, task: Task) -> Verdict | None:
+        if task.status is not TaskStatus.PLAN_COMPLETED or task.plan is None:
+            return None
+        left_ms = max(0, (task.queue_deadline or 0) - self._control.now())
+        until = f", for {format_duration_ms(-(-left_ms // 1000) * 1000)} more" if task.queue_deadline else ""
+        by = f" by somebody else than {task.caller!r}" if task.spec.approval_by_other else ""
+        return Verdict("approval", False, f"waits for an approval{by} of plan {task.plan.plan.sha256}{until}")
 
     def _standing(self, task: Task) -> str:
         """How a task stands that waits for nothing."""
@@ -246,9 +285,8 @@ class Explanations:
         session = self._agents.session(agent_id)
         record = self._agents.record(agent_id)
         types = record.handlers if session is None else session.types
-        paused = self._scheduler.paused
         verdicts = [
-            Verdict("scheduler", not paused, "the scheduler is paused" if paused else ""),
+            self._is_going(view.pool, sorted(types)),
             *_is_open(record, session, self._drain_of(record)),
         ]
         waiting = self._scheduler.waiting_for(session) if session is not None else 0
@@ -260,6 +298,12 @@ class Explanations:
         else:
             summary = f"nothing waits that it could run (pool {view.pool!r}, types {', '.join(sorted(types))})"
         return AgentWhy(agent_id=agent_id, summary=summary, verdicts=tuple(verdicts), waiting=waiting)
+
+
+def _ways_out_of_waiting(task: Task) -> Iterator[str]:
+    if task.plan is not None and task.status is TaskStatus.PLAN_COMPLETED:
+        yield f"nodelink tasks approve {task.id} --plan {task.plan.plan.sha256}"
+        yield f"nodelink tasks reject {task.id}"
 
 
 def _named(task: Task) -> Mapping[Reason, bool]:
@@ -302,7 +346,15 @@ def _has_what_it_needs(task: Task, record: AgentRecord) -> Iterator[Verdict]:
 
 def _has_room(task: Task, session: AgentSession) -> Iterator[Verdict]:
     """Whether an agent has room beside what it runs."""
-    needs, use = needs_of(task.spec), session.use
+    needs, use, shape = needs_of(task.spec), session.use, shape_of(task)
+    if shape.applies:
+        busy = session.busy
+        yield Verdict("alone", session.is_empty, f"an apply needs it alone; {busy} slot(s) are taken" if busy else "")
+    elif shape.plans or use.applies:
+        yield Verdict("alone", not use.applies, "applies a change, and does nothing beside it" if use.applies else "")
+    if shape.plans:
+        full = use.is_full_of_plans
+        yield Verdict("plan_limit", not full, f"makes as many plans as it may ({use.plan_limit})" if full else "")
     enough = session.room >= needs.slots
     taken = f"its {session.slots} slot(s) are taken"
     yield Verdict("slots", enough, "" if enough else taken if session.room <= 0 else f"{taken} but {session.room}")
@@ -324,7 +376,7 @@ def _is_open(
             yield Verdict("drain", False, drain)
         return
     if task is not None:
-        old = task.execution is Execution.EXCLUSIVE and session.protocol < FIRST_LEASED_PROTOCOL
+        old = task.phase_execution is Execution.EXCLUSIVE and session.protocol < FIRST_LEASED_PROTOCOL
         yield Verdict("protocol", not old, "is too old for exclusive tasks" if old else "")
         declined = task.spec.type not in session.types
         yield Verdict("declined", not declined, f"has declined {task.spec.type!r}" if declined else "")
@@ -383,9 +435,7 @@ def _remedies(
     task: Task, own: Sequence[Verdict], agents: Sequence[AgentVerdicts], ruled_out: Mapping[str, int]
 ) -> Iterator[str]:
     for verdict in own:
-        if not verdict.holds and verdict.condition == "scheduler":
-            yield "resume the scheduler"
-        elif not verdict.holds:
+        if not verdict.holds and verdict.condition != "scheduler":
             yield _REMEDY_OF_KEYS.get(verdict.condition) or _remedy_of_lock(task, verdict)
     if any(one.fits for one in agents):
         return

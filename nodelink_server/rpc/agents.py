@@ -7,7 +7,7 @@ What ends one of them ends the session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import grpc
 import structlog
@@ -21,7 +21,9 @@ from nodelink_server.core.logbook import MAX_CHUNK_BYTES
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import Clock
 from nodelink_server.core.session import LOG_WINDOW_BYTES, RESPONSE_WINDOW_FRAMES, AgentSession, Outgoing
+from nodelink_server.rpc.agent_data import AgentBlobs
 from nodelink_server.rpc.failpoints import hit_received, write_frame
+from nodelink_server.rpc.interceptors import Context as BlobContext
 from nodelink_server.rpc.reading import MAX_FRAME_BYTES, check_frame, chunks_of, counted_of, hello_of, response_of
 
 HELLO_SECONDS = 10.0
@@ -48,6 +50,19 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._hello_seconds = hello_seconds
         self._server_id = server_id
         self._version = version
+        self._blobs = AgentBlobs(manager)
+
+    def PutBlob(  # noqa: N802 - the name of the call, here and below
+        self, request_iterator: AsyncIterator[agent_pb2.PutBlobRequest], context: BlobContext
+    ) -> AsyncIterator[agent_pb2.PutBlobResponse]:
+        """Bytes in, on a stream of their own."""
+        return self._blobs.put(request_iterator)
+
+    def GetBlob(  # noqa: N802
+        self, request: agent_pb2.GetBlobRequest, context: BlobContext
+    ) -> AsyncIterator[agent_pb2.GetBlobResponse]:
+        """Bytes out, on a stream of their own."""
+        return self._blobs.get(request)
 
     async def Connect(  # type: ignore[override]  # noqa: N802 - the name of the call
         self, request_iterator: object, context: Context

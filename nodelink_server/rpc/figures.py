@@ -1,4 +1,4 @@
-"""SchedulerService and StatsService: how things stand, and what was done, how fast and how well."""
+"""StatsService: what was done, how fast and how well."""
 
 from __future__ import annotations
 
@@ -9,30 +9,6 @@ from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.statistics import Durations, Grouping, Stats, StatsGroup, StatsLevels, StatsQuery
 from nodelink_server.rpc.interceptors import Context
 from nodelink_server.rpc.requests import duration_ms, given, moment_ms
-
-
-class SchedulerService(admin_pb2_grpc.SchedulerServiceServicer):
-    """What waits and what runs."""
-
-    def __init__(self, manager: TaskManager) -> None:
-        self._manager = manager
-
-    async def GetSchedulerStatus(  # noqa: N802 - the name of the call
-        self, request: admin_pb2.GetSchedulerStatusRequest, context: Context
-    ) -> admin_pb2.GetSchedulerStatusResponse:
-        """The present state."""
-        status = await self._manager.scheduler_status()
-        response = admin_pb2.GetSchedulerStatusResponse(
-            state=status.state,
-            queued_tasks=status.queued_tasks,
-            running_tasks=status.running_tasks,
-            max_concurrent_tasks=status.max_concurrent_tasks,
-            available_slots=status.available_slots,
-            queue_by_priority=status.queue_by_priority,
-        )
-        if status.last_checkpoint_at is not None:
-            put_ms(response.last_checkpoint_at, status.last_checkpoint_at)
-        return response
 
 
 class StatsService(admin_pb2_grpc.StatsServiceServicer):

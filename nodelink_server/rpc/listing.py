@@ -22,7 +22,7 @@ def query_of(request: task_pb2.ListTasksRequest) -> TaskQuery:
     return TaskQuery(
         page_size=page_size_of(request.page_size),
         before_key=place_of(request.page_token),
-        statuses=frozenset(map(_status_of, request.statuses)),
+        statuses=frozenset(map(status_of, request.statuses)),
         type=request.type or None,
         pool=request.pool or None,
         workspace=request.workspace or None,
@@ -70,7 +70,8 @@ def put_sessions(
         response.next_page_token = token_of(records[size - 1].number)
 
 
-def _status_of(number: int) -> TaskStatus:
+def status_of(number: int) -> TaskStatus:
+    """The status that a number stands for. Raises `InvalidTask`."""
     status = STATUS_FROM_PB.get(number)
     if status is None:
         raise InvalidTask(FieldError("statuses", f"{number} is not known"))

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from nodelink import wire
 from nodelink.errors import HandshakeRefused, ProtocolViolation
+from nodelink.plan import DEFAULT_PLAN_LIMIT
 from nodelink.quantities import MOST_RESOURCES, RESOURCE_NAME
 from nodelink.taken import Taken
 from nodelink.task import Execution, Extended, Finished, LogChunk, Progress, Started, TaskResponse, Update
@@ -72,6 +73,7 @@ def hello_of(frame: agent_pb2.ConnectRequest) -> Hello:
         features=frozenset(hello.features),
         resources=dict(hello.resources),
         type_limits=dict(hello.type_limits),
+        plan_limit=hello.plan_limit or DEFAULT_PLAN_LIMIT,
     )
 
 
@@ -106,7 +108,7 @@ def counted_of(beat: agent_pb2.Heartbeat) -> Taken | None:
     if len(counted.resources) > MOST_RESOURCES or not all(map(RESOURCE_NAME.fullmatch, counted.resources)):
         raise ProtocolViolation(f"a heartbeat may tell of {MOST_RESOURCES} resources, each by a name as in the hello")
     bent = {name: min(amount, LARGEST_NUMBER) for name, amount in counted.resources.items()}
-    return Taken(counted.slots, {name: amount for name, amount in bent.items() if amount})
+    return counted._replace(resources={name: amount for name, amount in bent.items() if amount})
 
 
 def response_of(pb: agent_pb2.TaskResponse) -> TaskResponse | None:

@@ -12,16 +12,28 @@ from grpc_reflection.v1alpha import reflection
 
 from nodelink.address import Address
 from nodelink.errors import CannotListen
-from nodelink.v1 import admin_pb2, admin_pb2_grpc, agent_pb2, agent_pb2_grpc, task_pb2, task_pb2_grpc
+from nodelink.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    agent_pb2,
+    agent_pb2_grpc,
+    data_pb2,
+    data_pb2_grpc,
+    task_pb2,
+    task_pb2_grpc,
+)
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import Clock
 from nodelink_server.rpc.admin import AgentAdminService
+from nodelink_server.rpc.agent_data import DataService
 from nodelink_server.rpc.agents import HELLO_SECONDS, AgentService
-from nodelink_server.rpc.figures import SchedulerService, StatsService
+from nodelink_server.rpc.artifacts import ArtifactService, WorkspaceStateService
+from nodelink_server.rpc.figures import StatsService
 from nodelink_server.rpc.health import HealthService
 from nodelink_server.rpc.interceptors import EveryCall
 from nodelink_server.rpc.limits import LimitService
 from nodelink_server.rpc.messages import MAX_MESSAGE_BYTES, READABLE_BYTES
+from nodelink_server.rpc.scheduler import CheckpointService, SchedulerService
 from nodelink_server.rpc.tasks import TaskService
 from nodelink_server.rpc.workspaces import WorkspaceService
 
@@ -33,7 +45,7 @@ HANDSHAKE_MS = 10_000
 
 SERVICES: Sequence[str] = tuple(
     service.full_name
-    for file in (agent_pb2, task_pb2, admin_pb2)
+    for file in (agent_pb2, task_pb2, admin_pb2, data_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 """Every service of ours."""
@@ -93,6 +105,10 @@ def _add_services(manager: TaskManager, server: grpc.aio.Server) -> None:
     task_pb2_grpc.add_TaskServiceServicer_to_server(TaskService(manager), server)
     admin_pb2_grpc.add_AgentAdminServiceServicer_to_server(AgentAdminService(manager), server)
     admin_pb2_grpc.add_SchedulerServiceServicer_to_server(SchedulerService(manager), server)
+    admin_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointService(manager), server)
     admin_pb2_grpc.add_StatsServiceServicer_to_server(StatsService(manager), server)
     admin_pb2_grpc.add_WorkspaceServiceServicer_to_server(WorkspaceService(manager), server)
     admin_pb2_grpc.add_LimitServiceServicer_to_server(LimitService(manager), server)
+    data_pb2_grpc.add_DataServiceServicer_to_server(DataService(manager), server)
+    data_pb2_grpc.add_ArtifactServiceServicer_to_server(ArtifactService(manager), server)
+    data_pb2_grpc.add_WorkspaceStateServiceServicer_to_server(WorkspaceStateService(manager), server)

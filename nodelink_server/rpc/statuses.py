@@ -16,10 +16,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 from nodelink.errors import (
     AgentNotFound,
+    BlobConflict,
+    BlobNotFound,
+    CheckpointNotFound,
     ErrorCode,
     HandshakeRefused,
     InvalidTask,
     NodelinkError,
+    ServerNotEmpty,
     TaskNotFound,
     TaskNotInDoubt,
     WorkspaceConflict,
@@ -52,8 +56,14 @@ STATUS_CODES: Mapping[ErrorCode, grpc.StatusCode] = {
     ErrorCode.NOT_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.ALREADY_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.CANNOT_EXTEND: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.PLAN_NOT_WAITING: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorCode.PLAN_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorCode.IDEMPOTENCY_CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
     ErrorCode.UNIQUE_KEY_TAKEN: grpc.StatusCode.ALREADY_EXISTS,
+    ErrorCode.DIGEST_MISMATCH: grpc.StatusCode.DATA_LOSS,
+    ErrorCode.QUOTA_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    ErrorCode.PRECONDITION_FAILED: grpc.StatusCode.ABORTED,
+    ErrorCode.PRECONDITION_REQUIRED: grpc.StatusCode.INVALID_ARGUMENT,
     ErrorCode.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     ErrorCode.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
     ErrorCode.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -70,6 +80,10 @@ RESOURCES: Mapping[type[NodelinkError], str] = {
     AgentNotFound: "agent",
     WorkspaceNotFound: "workspace",
     WorkspaceConflict: "workspace",
+    BlobNotFound: "blob",
+    BlobConflict: "blob",
+    CheckpointNotFound: "checkpoint",
+    ServerNotEmpty: "checkpoint",
 }
 """What an error is about that has its code in common with others."""
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from nodelink.errors import NotBuilt, TaskNotFinished
+from nodelink.errors import TaskNotFinished
 from nodelink.task import DEFAULT_GRACE_MS
 from nodelink.v1 import task_pb2, task_pb2_grpc
+from nodelink_server.core.approvals import Named
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.core.validation import check_batch
@@ -18,6 +19,7 @@ from nodelink_server.rpc.frames import watch_events
 from nodelink_server.rpc.interceptors import Context
 from nodelink_server.rpc.listing import put_page, put_results, query_of
 from nodelink_server.rpc.output import read_output
+from nodelink_server.rpc.plans import plans_page, plans_query_of, put_task_plan
 from nodelink_server.rpc.requests import (
     duration_ms,
     given,
@@ -189,8 +191,32 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
     async def ApproveTask(  # noqa: N802
         self, request: task_pb2.ApproveTaskRequest, context: Context
     ) -> task_pb2.ApproveTaskResponse:
-        """Not in this version."""
-        raise NotBuilt(message="approving a plan is not available in this version")
+        """Let a task apply its plan: the one that is named, and no other."""
+        named = Named(request.plan_sha256, request.inputs_sha256, request.target)
+        record = await self._manager.approve(id_of(request.task_id, "task_id"), named, message=request.message)
+        return task_pb2.ApproveTaskResponse(task=self._shown(record))
+
+    async def RejectTask(  # noqa: N802
+        self, request: task_pb2.RejectTaskRequest, context: Context
+    ) -> task_pb2.RejectTaskResponse:
+        """End a task whose plan waits for an approval."""
+        named = Named(request.plan_sha256)
+        record = await self._manager.reject(id_of(request.task_id, "task_id"), named, message=request.message)
+        return task_pb2.RejectTaskResponse(task=self._shown(record))
+
+    async def GetPlan(  # noqa: N802
+        self, request: task_pb2.GetPlanRequest, context: Context
+    ) -> task_pb2.GetPlanResponse:
+        """The latest plan of a task. Raises `PlanNotFound`."""
+        response = task_pb2.GetPlanResponse()
+        put_task_plan(response.plan, await self._manager.plans.of_task(id_of(request.task_id, "task_id")))
+        return response
+
+    async def ListPlans(  # noqa: N802
+        self, request: task_pb2.ListPlansRequest, context: Context
+    ) -> task_pb2.ListPlansResponse:
+        """A page of the latest plans of tasks."""
+        return plans_page(*await self._manager.plans.page(plans_query_of(request)))
 
     async def CleanUpTasks(  # noqa: N802
         self, request: task_pb2.CleanUpTasksRequest, context: Context

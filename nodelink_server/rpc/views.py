@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from nodelink.task import ErrorCategory, Finished, Progress, Reason, TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
-from nodelink.wire import EXECUTION_TO_PB, STATUS_TO_PB, STREAM_TO_PB, put_ms, put_spec
+from nodelink.wire import EXECUTION_TO_PB, STATUS_TO_PB, STREAM_TO_PB, put_ms, put_plan, put_spec
 from nodelink_server.attempts import AttemptEnd, end_of_earlier, end_of_last, retry_at_of
 from nodelink_server.core.agents import AgentView
 from nodelink_server.core.assignment import Assignment
-from nodelink_server.core.attempt import Attempt
+from nodelink_server.core.attempt import Attempt, Planned
 from nodelink_server.core.leases import TaskContact
 from nodelink_server.core.ports import AgentSessionRecord, LogRow, TaskEvent
 from nodelink_server.core.task import Task
@@ -49,6 +49,8 @@ def put_task(
         put_ms(pb.spec.scheduled_at, task.due_at)
     pb.spec.execution = EXECUTION_TO_PB[task.execution]
     pb.spec.lock = task.lock
+    if task.plan is not None:
+        _put_planned(pb, task.plan)
     pb.revision = task.revision
     pb.may_have_run = record.may_have_run
     pb.failures = task.failures
@@ -71,10 +73,20 @@ def put_task(
         pb.progress.fraction = progress.fraction
         pb.progress.message = progress.message
     _put_attempts(pb, record)
+    _put_evidence(pb, record)
+
+
+def _put_evidence(pb: task_pb2.Task, record: TaskRecord) -> None:
     for late in record.late_results:
         _put_late_result(pb.late_results.add(), late)
     for remark in record.remarks:
         _put_remark(pb.remarks.add(), remark)
+
+
+def _put_planned(pb: task_pb2.Task, planned: Planned) -> None:
+    pb.plan.task_id, pb.plan.status, pb.plan.attempt = pb.id, pb.status, planned.attempt
+    put_plan(pb.plan.plan, planned.plan)
+    pb.plan.approved_by = planned.approved_by
 
 
 def _put_contact(pb: task_pb2.Task, contact: TaskContact) -> None:
@@ -231,6 +243,7 @@ def put_agent(pb: admin_pb2.Agent, view: AgentView) -> None:
     pb.software_version = view.software_version
     pb.cordon_reason = view.cordon
     pb.used_slots = view.used.slots
+    pb.plan_limit, pb.plan_running, pb.apply_running = view.plan_limit, view.used.plans, view.used.applies
     pb.type_limits.update(view.type_limits)
     for name, amount in view.resources.items():
         pb.resources[name].total = amount

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
+from nodelink_server.core.pauses import PauseStep
 from nodelink_server.core.ports import AgentRecord, Change, Deed
 from nodelink_server.store.numbering import Counters
 from nodelink_server.store.statements import insert
@@ -40,12 +41,17 @@ def is_recorded(connection: Connection, counters: Counters) -> bool:
 
 
 def audit_entries(
-    taken: Iterable[Change], kept: Iterable[AgentRecord], deeds: Iterable[Deed] = ()
+    taken: Iterable[Change],
+    kept: Iterable[AgentRecord],
+    deeds: Iterable[Deed] = (),
+    pauses: Iterable[PauseStep] = (),
+    revived: str = "",
 ) -> dict[str, Sequence[object]]:
     """For each kind of change, how many there were, and the digest of their lines; and what people decided, in full.
 
     A kind is named after its events; a line is a task's id and attempt, or an agent's id and session. A decision is
-    (kind, who, their words, the task's id); a deed is (kind, who, about what, before, after).
+    (kind, who, their words, the task's id, or what is paused or no more); a deed is (kind, who, about what, before,
+    after). `revived`: a checkpoint that was loaded.
     """
     lines: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     decisions: list[tuple[str, str, str, str]] = []
@@ -54,6 +60,9 @@ def audit_entries(
             decisions.append((change.remark.kind, change.remark.by, change.remark.text, change.task.id))
         attempt = change.task.attempt
         lines[change.events].append(f"{change.task.id} {attempt.number if attempt is not None else 0}\n")
+    decisions += [("pause" if step.pause else "resume", step.by, step.reason, step.scope) for step in pauses]
+    if revived:
+        decisions.append(("load_checkpoint", "", "", revived))
     for agent in kept:
         lines["agent",].append(f"{agent.id} {agent.session}\n")
     entries: dict[str, Sequence[object]] = {

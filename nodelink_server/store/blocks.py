@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
+from nodelink.plan import Plan
 from nodelink.task import Execution, Finished, Outcome, Reason, TaskSpec, TaskStatus
-from nodelink_server.core.attempt import Attempt, Failure, Stop, Superseded
+from nodelink_server.core.attempt import Attempt, Failure, Planned, Stop, Superseded
 from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import Remark, RemarkKind
@@ -156,15 +157,22 @@ def _remark(kind: str, at: int, text: str, attempt: int, agent_id: str) -> Remar
 
 
 def _left_behind(superseded: Superseded) -> int | tuple[object, ...]:
-    """When an attempt was left behind; of one that failed, all that is told of it."""
+    """When an attempt was left behind; of one that failed or has planned, all that is told of it."""
     attempt, failure = superseded.attempt, superseded.failure
     if failure is None:
         return superseded.ended_at
-    return (superseded.ended_at, (attempt.number, attempt.agent_id, attempt.sent_at, attempt.started_at), failure)
+    told = (superseded.ended_at, (attempt.number, attempt.agent_id, attempt.sent_at, attempt.started_at), failure)
+    return told if superseded.plan is None else (*told, superseded.plan.plan[:4])
 
 
 def _superseded(kept: int | list[Any]) -> Superseded:
     if isinstance(kept, int):
         return Superseded(attempt=_attempt(0, "", 0, None), state="", ended_at=kept)
-    ended_at, attempt, failure = kept
-    return Superseded(attempt=_attempt(*attempt), state="", ended_at=ended_at, failure=Failure(*failure))
+    ended_at, attempt, failure, *plan = kept
+    return Superseded(
+        attempt=_attempt(*attempt),
+        state="",
+        ended_at=ended_at,
+        failure=Failure(*failure),
+        plan=Planned(Plan(*plan[0]), 0, 0) if plan else None,
+    )

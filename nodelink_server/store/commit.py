@@ -14,7 +14,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
 from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt
-from nodelink_server.store import audit, holds, keys, rates, rows, sessions, spans, statistics, unique
+from nodelink_server.store import audit, holds, keys, pauses, rates, rows, sessions, spans, statistics, unique
 from nodelink_server.store.blocks import CommittedEvents, encode_block
 from nodelink_server.store.history import past_by
 from nodelink_server.store.numbering import Counters, Numbering, Writes
@@ -92,6 +92,9 @@ class Commit:
         made = CommittedEvents(numbering.told, self._batch.now)
         self._write_events(numbering, made)
         statistics.keep(self._connection, self._batch.statistics)
+        pauses.keep(self._connection, self._batch.pauses)
+        if self._batch.revived:
+            pauses.revived(self._connection, self._batch.revived)
         counters = self._write_audit(numbering, refused_agents)
         kept = (self._batch.control_ms, counters.revision, counters.last_key, counters.commits, self._batch.now)
         self._connection.exec_driver_sql(_WRITE_META, kept)
@@ -173,6 +176,7 @@ class Commit:
                 "ready_at": past.ready_at,
                 "ready_revision": past.ready,
                 "failure": rows.failure_text(change.superseded.failure),
+                "plan": rows.plan_text(change.superseded.plan),
             },
         )
 
@@ -198,7 +202,8 @@ class Commit:
         kept = [agent for index, agent in enumerate(batch.agents) if index not in refused_agents]
         deeds = (deed for deed in batch.deeds if deed.about not in refused)
         changes = (what for what, _ in numbering.told if isinstance(what, Change))
-        after = audit.record(self._connection, audit.audit_entries(changes, kept, deeds), batch.now, self._counters)
+        entries = audit.audit_entries(changes, kept, deeds, batch.pauses, batch.revived)
+        after = audit.record(self._connection, entries, batch.now, self._counters)
         return replace(
             after, revision=numbering.revision, last_key=numbering.last_key, commits=self._counters.commits + 1
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from nodelink.task import TERMINAL, Finished
 from nodelink_server.core.attempt import Hold
+from nodelink_server.core.pauses import Pause
 from nodelink_server.core.ports import (
     AgentRecord,
     AgentSessionRecord,
@@ -34,6 +35,7 @@ from nodelink_server.store.history import (
     revisions_of,
     steps_of,
 )
+from nodelink_server.store.memory_shelf import Shelf
 
 MOST_PER_AGENT = 1_000
 
@@ -77,6 +79,7 @@ class Disk:
     holds: dict[Hold, int] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     workspaces: dict[str, Workspace] = field(default_factory=dict)
+    pauses: dict[str, Pause] = field(default_factory=dict)
     rates: dict[Hold, int] = field(default_factory=dict)
     unique: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], Kept] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class Disk:
     hours: dict[StatsKey, Counts] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     deeds: list[Deed] = field(default_factory=list)
+    blobs: Shelf = field(default_factory=Shelf)
 
     def audit(self, deed: Deed | None) -> None:
         """Keep what somebody has changed, if that is anything."""
@@ -120,6 +124,7 @@ class Commit:
             disk.revision += 1
             self._events.append(event_of(notice, disk.revision, batch.now))
         disk.minutes.update(batch.statistics)
+        self._keep_pauses()
         disk.control_ms = batch.control_ms
         disk.committed_at = batch.now
         if self._events:
@@ -234,6 +239,12 @@ class Commit:
             return False
         self._disk.agents[agent.id] = agent
         return True
+
+    def _keep_pauses(self) -> None:
+        for step in self._batch.pauses:
+            self._disk.pauses.pop(step.scope, None)
+            if step.pause is not None:
+                self._disk.pauses[step.scope] = step.pause
 
     def _keep_sessions(self, refused: set[tuple[str, int]]) -> None:
         kept = self._disk.sessions

@@ -1,7 +1,8 @@
 """The files of an SQLite database: where they are, who may read them, and that one server has them at a time.
 
-Beside `NAME.db` there are `logs.db` (output) and, for each of the two, a lock file. No file of a database may be opened
-and closed while a connection to it is open: that would drop the locks that SQLite holds on it.
+Beside `NAME.db` there are `logs.db` (output), the directory `blobs`, and, for each of the two files, a lock file. No
+file of a database may be opened and closed while a connection to it is open: that would drop the locks that SQLite
+holds on it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ LOGS_NAME = "logs.db"
 HOLDER_BYTES = 32
 """The first bytes of a lock file name the process that holds it."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+BLOBS_NAME = "blobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,11 @@ class Files:
 
     tasks: Path
     logs: Path
+
+    @property
+    def blobs(self) -> Path:
+        """The directory of blobs, beside them."""
+        return self.tasks.with_name(BLOBS_NAME)
 
 
 def files_of(database_url: str) -> Files:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from nodelink.task import Finished, TaskStatus
 from nodelink.values import evolve
-from nodelink_server.core.attempt import Attempt, Stop, Superseded
+from nodelink_server.core.attempt import PLANNED, Attempt, Stop, Superseded
 from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import Remark
@@ -77,6 +77,8 @@ _CANCELLING = EventName.TASK_CANCELLING
 _UNKNOWN = EventName.TASK_UNKNOWN
 _RECOVERED = EventName.TASK_RECOVERED
 _RETRYING = EventName.TASK_RETRYING
+_PLAN_COMPLETED = EventName.TASK_PLAN_COMPLETED
+_APPLY_PENDING = EventName.TASK_APPLY_PENDING
 _STEPS = (_CREATED, _SCHEDULED, _PENDING, _SENT, _STARTED, _CANCELLING)
 _ENDS: Mapping[TaskStatus, EventName] = {
     TaskStatus.COMPLETED: EventName.TASK_COMPLETED,
@@ -165,7 +167,7 @@ def events_of(change: Change, first: int, now: int) -> list[TaskEvent]:
             made.append(_cancelling(task, task.attempt, task.stop, revision))
         elif name in ENDS:
             made.append(_ended(task, change.finished, revision))
-        elif name is _UNKNOWN or name is _RECOVERED:
+        elif name is _UNKNOWN or name is _RECOVERED or (name is _APPLY_PENDING and change.remark is not None):
             made.append(_marked(task, _remark_of(change), _mark(change, name, revision)))
         else:
             made.append(_other(change, name, revision, now))
@@ -194,7 +196,7 @@ def noted(change: Change, first: int) -> Noted:
 
 def _is_marked(name: EventName, events: Sequence[EventName]) -> bool:
     """Whether only the remark can tell an event again."""
-    return name is _UNKNOWN or name is _RECOVERED or (name is _CANCELLING and _RECOVERED in events)
+    return name in (_UNKNOWN, _RECOVERED, _APPLY_PENDING) or (name is _CANCELLING and _RECOVERED in events)
 
 
 def _mark(change: Change, name: EventName, revision: int) -> Mark:
@@ -202,6 +204,8 @@ def _mark(change: Change, name: EventName, revision: int) -> Mark:
     remark, stop = _remark_of(change), change.task.stop
     if name is _UNKNOWN:
         return Mark(revision, name, remark.at, TaskStatus.UNKNOWN, change.task.reason, remark.text)
+    if name is _APPLY_PENDING:
+        return Mark(revision, name, remark.at, TaskStatus.APPLY_PENDING, change.task.reason, remark.text)
     if name is _CANCELLING:
         assert stop is not None
         return Mark(revision, name, stop.asked_at, TaskStatus.CANCELLING, stop.reason, stop.message)
@@ -222,8 +226,10 @@ def rebuilt(
     made = [_created(task, steps.created)]
     if steps.scheduled:
         made.append(_scheduled(task, steps.scheduled))
-    waits = {attempt.ready: attempt.ready_at or task.created_at for attempt in past}
-    waits[steps.ready] = _ready_at(task, None)
+    waits: dict[int, int] = {}
+    for attempt in past:
+        waits.setdefault(attempt.ready, attempt.ready_at or task.created_at)
+    waits.setdefault(steps.ready, _ready_at(task, None))  # what waits to be applied is ready for the second time
     made.extend(_pending(task, revision, at) for revision, at in waits.items() if revision)
     made.extend(_marked(task, remark, mark) for remark, marks in notes for mark in marks)
     stops = [mark.revision for _, marks in notes for mark in marks if mark.name == _CANCELLING]
@@ -243,9 +249,14 @@ def _prioritized(made: Sequence[TaskEvent], before: Sequence[tuple[int, int]]) -
 
 
 def _past(task: Task, past: Past, stops: Sequence[int]) -> Iterator[TaskEvent]:
-    yield from _run(task, past.superseded.attempt, past, past.stop, stops)
-    if past.superseded.has_failed:
-        yield _retrying(task, past.superseded, past.ended)
+    superseded = past.superseded
+    yield from _run(task, superseded.attempt, past, past.stop, stops)
+    if superseded.has_failed:
+        yield _retrying(task, superseded, past.ended)
+    elif superseded.state == PLANNED:
+        yield _plan_completed(task, superseded, past.ended)
+    elif superseded.state == "void" and superseded.plan is not None:
+        yield _apply_pending(task, past.ended, superseded.ended_at)
     else:
         yield _pending(task, past.ended, past.superseded.ended_at)
 
@@ -342,6 +353,24 @@ def _retrying(task: Task, superseded: Superseded | None, revision: int) -> TaskE
     return _of_attempt(task, superseded.attempt, revision, _RETRYING, at, "scheduled", "retry", data)
 
 
+def _plan_completed(task: Task, superseded: Superseded | None, revision: int) -> TaskEvent:
+    assert superseded is not None
+    assert superseded.plan is not None
+    plan, at = superseded.plan.plan, superseded.ended_at
+    data: dict[str, object] = {"plan_sha256": plan.sha256}
+    told = {"inputs_sha256": plan.inputs_sha256, "target": plan.target}
+    data.update((name, text) for name, text in told.items() if text)
+    return _of_attempt(task, superseded.attempt, revision, _PLAN_COMPLETED, at, "plan_completed", "approval", data)
+
+
+def _apply_pending(task: Task, revision: int, at: int) -> TaskEvent:
+    """A task waits to apply its plan once more: its last attempt at that never began."""
+    spec = task.spec
+    return TaskEvent(
+        revision, _APPLY_PENDING, at, task.id, "", "apply_pending", "agent", spec.priority, spec.type, spec.pool
+    )
+
+
 def _marked(task: Task, remark: Remark, mark: Mark) -> TaskEvent:
     spec, data = task.spec, {"message": mark.message} if mark.message else None
     return TaskEvent(
@@ -372,6 +401,10 @@ def _other(change: Change, name: EventName, revision: int, now: int) -> TaskEven
     task = change.task
     if name is _RETRYING:
         return _retrying(task, change.superseded, revision)
+    if name is _PLAN_COMPLETED:
+        return _plan_completed(task, change.superseded, revision)
+    if name is _APPLY_PENDING and change.superseded is not None:
+        return _apply_pending(task, revision, change.superseded.ended_at)
     return _of_attempt(task, task.attempt, revision, name, now, task.status, task.reason, None)
 
 

@@ -65,7 +65,15 @@ class _Ids(NamedTuple):
         return table.c.id.in_(self.ids)
 
 
-_Lead = _Filter | _Label | _Ids
+class _HasPlan(NamedTuple):
+    """That it has a plan. There is an index of those."""
+
+    def check(self, table: FromClause) -> Condition:
+        """That as a condition."""
+        return table.c.plan.is_not(None)
+
+
+_Lead = _Filter | _Label | _Ids | _HasPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +140,8 @@ def _common(connection: Connection, query: TaskQuery) -> _Wanted:
 def _filters(query: TaskQuery) -> Iterator[_Lead]:
     if query.ids:
         yield _Ids(tuple(sorted(query.ids)))
+    if query.has_plan:
+        yield _HasPlan()
     for column in ("type", "pool", "workspace", "agent_id"):
         value = getattr(query, column)
         if value is not None:
@@ -214,6 +224,6 @@ def _led(wanted: _Wanted, lead: _Lead | None) -> tuple[Select[Any], ColumnElemen
             query = query.where(text(f"tasks.status = '{status}'"), text(f"tasks.{UNCOMPLETED}"))
         case _Filter("workspace", _):
             query = query.where(lead.check(tasks), tasks.c.workspace != "")
-        case _Filter() | _Ids():
+        case _Filter() | _Ids() | _HasPlan():
             query = query.where(lead.check(tasks))
     return query, key

@@ -36,7 +36,7 @@ from nodelink_server.core.ports import (
     Workspace,
 )
 from nodelink_server.core.ranking import band_of
-from nodelink_server.core.states import GRANTED
+from nodelink_server.core.states import GRANTED, PLANNED, QUEUED
 from nodelink_server.core.statistics import HOUR_MS, MINUTE_MS, Counts, StatsKey, StatsRange
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
@@ -45,6 +45,7 @@ from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
 from nodelink_server.store.gathering import gather, hour_of
 from nodelink_server.store.history import rebuilt
+from nodelink_server.store.memory_blobs import MemoryBlobs
 from nodelink_server.store.memory_listing import listed, selected
 from nodelink_server.store.pages import fitting
 
@@ -76,6 +77,7 @@ class MemoryStore:
         self._disk = disk
         self._pause = pause
         self._fault = fault
+        self.blobs = MemoryBlobs(disk, pause=pause, fault=fault)
 
     async def boot(self, now: int) -> Boot:
         """Raise the start number, and return what the server starts from."""
@@ -90,6 +92,8 @@ class MemoryStore:
                 )
         granted = [row.task for _, row in sorted(disk.live.items()) if row.task.status in GRANTED]
         pending = [row.task for row in disk.live.values() if row.task.status is TaskStatus.PENDING]
+        planned = [row.task for _, row in sorted(disk.live.items()) if row.task.status in PLANNED]
+        to_apply = {shape_of(task) for task in planned if task.status is TaskStatus.APPLY_PENDING}
         return Boot(
             start_number=disk.start_number,
             cluster_id=disk.cluster_id,
@@ -97,12 +101,14 @@ class MemoryStore:
             revision=disk.revision,
             granted=granted,
             agents=list(disk.agents.values()),
-            shapes=sorted({shape_of(task) for task in pending}),
+            shapes=sorted({shape_of(task) for task in pending}) + sorted(to_apply),
+            planned=planned,
             holds={hold: disk.rows[key].task.id for hold, key in disk.holds.items()},
             limits=dict(disk.limits),
             rates={place: until for place, until in disk.rates.items() if until > disk.control_ms},
             lines=_lines(pending),
             workspaces=[disk.workspaces[name] for name in sorted(disk.workspaces)],
+            pauses=list(disk.pauses.values()),
         )
 
     async def apply(self, batch: Batch) -> Receipt:
@@ -129,14 +135,14 @@ class MemoryStore:
         places = {
             Place(row.task.rank, key): row
             for key, row in self._disk.live.items()
-            if row.task.status is TaskStatus.PENDING and shape_of(row.task) == shape
+            if row.task.status in QUEUED and shape_of(row.task) == shape
         }
         return [_at_hand(places[place]) for place in _page(places, after, limit)]
 
     async def count_before(self, shape: Shape, place: Place, most: int) -> int:
         """How many pending tasks of a shape go before a place: at most so many are counted."""
         await self._begin("read")
-        pending = [row.task for row in self._disk.live.values() if row.task.status is TaskStatus.PENDING]
+        pending = [row.task for row in self._disk.live.values() if row.task.status in QUEUED]
         same = [task for task in pending if shape_of(task) == shape]
         return min(most, sum((task.rank, task.key) < place for task in same))
 
@@ -191,6 +197,7 @@ class MemoryStore:
         if not is_used:
             self._disk.workspaces.pop(name, None)
             self._disk.audit(deed)
+            self.blobs.forget_states(name)
         return not is_used
 
     async def answer(self, caller: str, key: str) -> Answer | None:
@@ -216,7 +223,7 @@ class MemoryStore:
         return await self._by_moment(lambda task: task.total_deadline, after, limit)
 
     async def expiring(self, after: Place | None, limit: int) -> Sequence[tuple[Place, str]]:
-        """Pending tasks in order of (queue_deadline, key), behind a place."""
+        """Tasks that wait for an agent, or for an approval, in order of (queue_deadline, key), behind a place."""
         return await self._by_moment(_queue_deadline, after, limit)
 
     async def _by_moment(
@@ -381,6 +388,7 @@ class MemoryStore:
 
     def _delete(self, key: int) -> None:
         row = self._disk.rows.pop(key)
+        self.blobs.forget_artifacts(key)
         del self._disk.keys[row.task.id]
         for hold in [hold for hold, holder in self._disk.holds.items() if holder == key]:
             del self._disk.holds[hold]
@@ -448,4 +456,4 @@ def _retry_at(task: Task) -> int | None:
 
 
 def _queue_deadline(task: Task) -> int | None:
-    return task.queue_deadline if task.status is TaskStatus.PENDING else None
+    return task.queue_deadline if task.status in QUEUED | PLANNED else None

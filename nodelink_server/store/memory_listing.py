@@ -55,4 +55,5 @@ def _matches(task: Task, query: TaskQuery) -> bool:
         and (query.created_after is None or task.created_at >= query.created_after)
         and (query.created_before is None or task.created_at < query.created_before)
         and (not query.ids or task.id in query.ids)
+        and (not query.has_plan or task.has_plan)
     )

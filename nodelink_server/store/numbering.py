@@ -160,5 +160,6 @@ class Numbering:
 def _is_advance(change: Change) -> bool:
     """Whether a change sets no more than the start and the end of an attempt usually do."""
     task = change.task
-    usual = change.superseded is None and change.remark is None and task.attempt is not None and not task.deaths
+    has_attempt = task.attempt is not None and task.plan is None
+    usual = change.superseded is None and change.remark is None and has_attempt and not task.deaths
     return usual and bool(change.events) and _ADVANCES.issuperset(change.events)

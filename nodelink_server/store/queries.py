@@ -5,6 +5,7 @@ The condition of a partial index must stand in the query word for word, so statu
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +31,7 @@ from sqlalchemy import (
 from nodelink.task import LIVE, PRIORITIES, Finished, TaskStatus
 from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import AgentRecord, LiveCounts, Place, Shape, TaskEvent
-from nodelink_server.core.states import GRANTED
+from nodelink_server.core.states import GRANTED, PLANNED
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import LateResult, TaskRecord
 from nodelink_server.store.blocks import decode_block
@@ -58,6 +59,9 @@ MOST_NAMES = 500
 T = TypeVar("T")
 
 _PENDING = text("tasks.status = 'pending'")
+_APPLY_PENDING = text("tasks.status = 'apply_pending'")
+_PLANNED = text("tasks.plan IS NOT NULL")
+_UNFINISHED = text("tasks.finished_at IS NULL")
 _LOCKED = text("tasks.lock <> ''")
 _FAIR = text("tasks.fairness_key <> ''")
 _SHAPE = (tasks.c.pool, tasks.c.type, tasks.c.needs)
@@ -106,14 +110,22 @@ def all_agents(connection: Connection) -> list[AgentRecord]:
 
 def shapes(connection: Connection) -> list[Shape]:
     """The shapes that tasks wait with: from each the next one is found in the index, whatever the number of tasks."""
-    found: list[Shape] = []
-    query = select(*_SHAPE).where(_PENDING).order_by(*_SHAPE).limit(1)
-    shape = tuple_(*_SHAPE)
+    return [*_shapes(connection, has_plan=False), *_shapes(connection, has_plan=True)]
+
+
+def _shapes(connection: Connection, *, has_plan: bool) -> Iterator[Shape]:
+    query = select(*_SHAPE).where(_APPLY_PENDING if has_plan else _PENDING).order_by(*_SHAPE).limit(1)
     row = connection.execute(query).one_or_none()
     while row is not None:
-        found.append(Shape(*row))
-        row = connection.execute(query.where(shape > found[-1])).one_or_none()
-    return found
+        yield Shape(*row, has_plan)
+        row = connection.execute(query.where(tuple_(*_SHAPE) > tuple(row))).one_or_none()
+
+
+def planned(connection: Connection) -> list[Task]:
+    """The tasks with a plan that are with no agent and have not ended."""
+    statuses = [_of_status(status) for status in sorted(PLANNED)]
+    found = [task_of(row) for one in statuses for row in connection.execute(_WITHOUT_PAYLOAD.where(one))]
+    return sorted(found, key=lambda task: task.key)
 
 
 def all_limits(connection: Connection) -> dict[str, int]:
@@ -135,21 +147,23 @@ def payloads(connection: Connection, keys: Sequence[int]) -> dict[int, bytes]:
 
 
 def waiting(connection: Connection, shape: Shape, after: Place | None, limit: int) -> list[Task]:
-    """Pending tasks of a shape."""
-    query = _AT_HAND.where(_PENDING, *_is_of(shape))
+    """Ready tasks of a shape."""
+    query = _AT_HAND.where(*_is_of(shape))
     return [task_of(row) for row in _page(connection, query, tasks.c.rank, after, limit)]
 
 
 def count_before(connection: Connection, shape: Shape, place: Place, most: int) -> int:
-    """How many pending tasks of a shape go before a place."""
+    """How many ready tasks of a shape go before a place."""
     before = tuple_(tasks.c.rank, tasks.c.key) < tuple_(place.value, place.key)
-    found = select(tasks.c.key).where(_PENDING, *_is_of(shape), before)
+    found = select(tasks.c.key).where(*_is_of(shape), before)
     counted = select(func.count()).select_from(found.limit(most).subquery("some"))
     return int(connection.execute(counted).scalar_one())
 
 
-def _is_of(shape: Shape) -> tuple[ColumnElement[bool], ...]:
-    return tuple(column == part for column, part in zip(_SHAPE, shape, strict=True))
+def _is_of(shape: Shape) -> tuple[ColumnElement[bool] | TextClause, ...]:
+    """That a task is ready, and of a shape."""
+    same = (column == part for column, part in zip(_SHAPE, shape[:3], strict=True))
+    return (_APPLY_PENDING if shape.has_plan else _PENDING, *same)
 
 
 def waiting_on(connection: Connection, key: str, after: Mapping[Shape, Place], most: int) -> list[Task]:
@@ -194,11 +208,11 @@ class Keyed(NamedTuple):
         while row is not None:
             shape = Shape(*row)
             yield shape
-            row = connection.execute(query.where(tuple_(*self.shape) > shape)).one_or_none()
+            row = connection.execute(query.where(tuple_(*self.shape) > tuple(row))).one_or_none()
 
     def first(self, connection: Connection, shape: Shape, after: Mapping[Shape, Place], most: int) -> Iterator[int]:
         """The first of a shape, by key."""
-        same = [column == part for column, part in zip(self.shape, shape, strict=True)]
+        same = [column == part for column, part in zip(self.shape, shape[:3], strict=True)]
         rows = _page(connection, self.query.where(*same), self.rank, after.get(shape), most, key=self.key)
         yield from (row[0] for row in rows)
 
@@ -227,8 +241,11 @@ def limited(connection: Connection, after: Place | None, limit: int) -> list[tup
 
 
 def expiring(connection: Connection, after: Place | None, limit: int) -> list[tuple[Place, str]]:
-    """Pending tasks with a queue deadline."""
-    return _by_moment(connection, tasks.c.queue_deadline, _PENDING, after, limit)
+    """Tasks with a deadline that wait for an agent, or for an approval."""
+    pending = _by_moment(connection, tasks.c.queue_deadline, _PENDING, after, limit)
+    waits = and_(_PLANNED, _UNFINISHED, tasks.c.status.in_(sorted(PLANNED)))
+    planned = _by_moment(connection, tasks.c.queue_deadline, waits, after, limit)
+    return list(islice(heapq.merge(pending, planned), limit))
 
 
 def _by_moment(

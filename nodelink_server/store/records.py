@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from nodelink.plan import Plan
 from nodelink.task import (
     ErrorCategory,
     Execution,
@@ -23,7 +24,7 @@ from nodelink.task import (
     TaskStatus,
     WhenTaken,
 )
-from nodelink_server.core.attempt import Attempt, Extension, Failure, Hold, Stop, Superseded
+from nodelink_server.core.attempt import Attempt, Extension, Failure, Hold, Planned, Stop, Superseded
 from nodelink_server.core.needs import parse_needs
 from nodelink_server.core.ports import AgentRecord, AgentSessionRecord
 from nodelink_server.core.task import Task
@@ -63,6 +64,7 @@ def task_of(row: Row[Any]) -> Task:
         payload=row.payload,
         traceparent=row.traceparent or "",
         retry_of=row.retry_of or "",
+        plan=_plan_of(row.plan),
         key=row.key,
         revision=row.revision,
     )
@@ -127,6 +129,13 @@ def _attempt_of(row: Row[Any]) -> Attempt | None:
     )
 
 
+def _plan_of(encoded: str | None) -> Planned | None:
+    if encoded is None:
+        return None
+    plan, attempt, at, holds, *approved = json.loads(encoded)
+    return Planned(Plan(*plan), attempt, at, tuple(Hold(*hold) for hold in holds), *approved)
+
+
 def _stop_of(row: Row[Any]) -> Stop | None:
     if row.stop_reason is None:
         return None
@@ -156,7 +165,9 @@ def past_of(row: Row[Any]) -> Past:
         lease_ms=row.lease_ms,
     )
     failure = Failure(*json.loads(row.failure)) if row.failure else None
-    superseded = Superseded(attempt=attempt, state=row.state, ended_at=row.ended_at, failure=failure)
+    superseded = Superseded(
+        attempt=attempt, state=row.state, ended_at=row.ended_at, failure=failure, plan=_plan_of(row.plan)
+    )
     stop = None
     if row.stop_reason is not None:
         # What it was to be given then is of no use any more, and is not kept.
@@ -228,6 +239,7 @@ def agent_of(row: Row[Any]) -> AgentRecord:
         drain_deadline=row.drain_deadline,
         drain_note=row.drain_note,
         features=frozenset(json.loads(row.features)),
+        plan_limit=row.plan_limit,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from nodelink.task import Finished, LogStream, OnConflict, TaskSpec, WhenTaken
-from nodelink_server.core.attempt import Attempt, Failure, Hold, Stop
+from nodelink_server.core.attempt import Attempt, Failure, Hold, Planned, Stop
 from nodelink_server.core.needs import needs_text, shape_of
 from nodelink_server.core.ports import AgentRecord, AgentSessionRecord, Change, Evidence
 from nodelink_server.core.task import Task
@@ -40,7 +40,7 @@ STATE_COLUMNS = (
     "attempt", "fence", "agent_id", "session", "sent_at", "started_at", "containment", "lease_ms", "holds", "extension",
     "grants", "losses", "deaths", "failures", "retry_at", "total_deadline",
     "stop_reason", "stop_message", "stop_grace_ms", "stop_asked_at", "finished_at", "may_have_run",
-    "fair_tag", "priority", "updated_at", "revision",
+    "fair_tag", "priority", "plan", "updated_at", "revision",
 )  # fmt: skip
 STEP_COLUMNS = tuple(f"{step}_revision" for step in Steps._fields)
 SPEC_COLUMNS = ("task_key", "payload")
@@ -59,7 +59,10 @@ REMARK_COLUMNS = ("task_key", *Remark._fields, "told")
 LATE_COLUMNS = ("task_key", *LateResult._fields)
 
 # What hardly anybody asks for is kept together.
-MORE = ("limits", "rates", "heartbeat_timeout_ms", "when_taken", "on_conflict", "unique_key", "fairness_weight")
+MORE = (
+    "limits", "rates", "heartbeat_timeout_ms", "when_taken", "on_conflict", "unique_key", "fairness_weight",
+    "approval_timeout_ms", "approval_by_other",
+)  # fmt: skip
 _WAIT, _FAIL = WhenTaken.WAIT, OnConflict.FAIL  # looked up once: every new task is compared with them
 
 Row = tuple[object, ...]
@@ -123,7 +126,7 @@ def rewritten_row(change: Change, key: int, expected: int, first: int, revision:
         *(_attempt_row(attempt) if attempt else _NO_ATTEMPT),
         task.grants, task.losses, task.deaths, task.failures, task.retry_at, task.total_deadline,
         *_stop_row(task.stop), task.finished_at, int(task.may_have_run),
-        task.fair_tag, task.spec.priority, now, revision,
+        task.fair_tag, task.spec.priority, plan_text(task.plan), now, revision,
         *steps_of(change, first),
     )  # fmt: skip
 
@@ -173,6 +176,7 @@ def spec_rare_part(change: Change) -> Row:
 def _more_text(spec: TaskSpec) -> str | None:
     """What hardly anybody asks for and nothing looks for, as JSON text; None: nothing of it."""
     is_usual = spec.when_taken is _WAIT and spec.on_conflict is _FAIL and spec.fairness_weight == 1
+    is_usual = is_usual and spec.approval_timeout_ms is None and not spec.approval_by_other
     if is_usual and not (spec.limits or spec.rates or spec.unique_key or spec.heartbeat_timeout_ms):
         return None
     return json.dumps({name: getattr(spec, name) for name in MORE})
@@ -182,7 +186,7 @@ def key_rows(task: Task, key: int) -> Iterator[object]:
     """The values of the rows of KEY_COLUMNS of a waiting task that names keys, one row after the other."""
     shape = shape_of(task)
     for name in task.shared_keys:
-        yield from (name, *shape, task.rank, key)
+        yield from (name, *shape[:3], task.rank, key)
 
 
 def label_rows(change: Change, key: int) -> Iterator[object]:
@@ -206,6 +210,11 @@ def late_rows(evidence: Iterable[Evidence]) -> Iterator[object]:
 def failure_text(failure: Failure | None) -> str | None:
     """How an attempt failed, as JSON text."""
     return json.dumps(failure) if failure is not None else None
+
+
+def plan_text(planned: Planned | None) -> str | None:
+    """A plan with what became of it, as JSON text."""
+    return json.dumps(planned) if planned is not None else None
 
 
 def session_row(session: AgentSessionRecord) -> dict[str, object]:
@@ -255,4 +264,5 @@ def agent_row(agent: AgentRecord) -> dict[str, object]:
         "drain_deadline": agent.drain_deadline,
         "drain_note": agent.drain_note,
         "features": json.dumps(sorted(agent.features)),
+        "plan_limit": agent.plan_limit,
     }

@@ -40,6 +40,7 @@ from nodelink_server.store import (
     holds,
     listing,
     output,
+    pauses,
     queries,
     rates,
     sessions,
@@ -48,6 +49,8 @@ from nodelink_server.store import (
     sweeping,
     workspaces,
 )
+from nodelink_server.store.blob_files import RESERVE_BYTES, BlobFiles
+from nodelink_server.store.blobs import DiskBlobs
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import reading_engine, writing_engine
 from nodelink_server.store.failpoints import hit_commit
@@ -62,19 +65,24 @@ from nodelink_server.store.writer import Work, Writer
 PAGE_BYTES = 4096
 ROWS_PER_PAGE = 2
 MOST_FORGOTTEN = 1_000
+MOST_PAGES = 1 << 16
 
 
 @asynccontextmanager
-async def open_store(database_url: str, *, ids: Callable[[], str]) -> AsyncIterator[SqlStore]:
+async def open_store(
+    database_url: str, *, ids: Callable[[], str], blob_reserve: int = RESERVE_BYTES
+) -> AsyncIterator[SqlStore]:
     """Open a database (`sqlite:///path`), made if it is not there, and have it to ourselves until the end.
 
-    `ids` names a new database. Raises a `StoreError` that says why the database cannot be opened.
+    `ids` names a new database. `blob_reserve`: how many bytes of the disk blobs leave free. Raises a `StoreError` that
+    says why the database cannot be opened.
     """
     files = files_of(database_url)
     with held(files):
         counters = await asyncio.to_thread(prepare, files, ids)
-        store = SqlStore(files, counters)
+        store = SqlStore(files, counters, blob_reserve=blob_reserve)
         try:
+            await store.blobs.prepare()
             yield store
         finally:
             await store.close()
@@ -83,19 +91,38 @@ async def open_store(database_url: str, *, ids: Callable[[], str]) -> AsyncItera
 class SqlStore:
     """A `Store` over two SQLite files. `open_store` makes it."""
 
-    def __init__(self, files: Files, counters: Counters) -> None:
+    def __init__(self, files: Files, counters: Counters, *, blob_reserve: int = RESERVE_BYTES) -> None:
         self._counters = counters
         self._forgotten: deque[int] = deque(maxlen=MOST_FORGOTTEN)
         self._writer = Writer("store-writer", writing_engine(files.tasks))
         self._log_writer = Writer("log-writer", writing_engine(files.logs))
         self._readers = Readers("store-reader", reading_engine(files.tasks))
         self._log_readers = Readers("log-reader", reading_engine(files.logs))
+        self.blobs = DiskBlobs(BlobFiles(files.blobs, reserve_bytes=blob_reserve), self._writer, self._readers)
         self._writer.start()
         self._log_writer.start()
 
+    async def begin_with(
+        self, load: Callable[[Connection, Counters], Counters], is_there: Callable[[Connection], bool]
+    ) -> bool:
+        """Have an empty database filled by a function that is given what to count on from, and returns what to count
+        on from then. False: it returned the same, and nothing is done.
+        """
+
+        def do(connection: Connection) -> tuple[Counters, Counters]:
+            return self._counters, load(connection, self._counters)
+
+        def count_on(result: tuple[Counters, Counters]) -> None:
+            self._counters = result[1]
+
+        before, after = await self._writer.write(
+            Work(do, lambda connection, _: is_there(connection), count_on, pages=MOST_PAGES)
+        )
+        return after is not before
+
     async def close(self) -> None:
         """Finish what was handed in, and let go of the files."""
-        for part in (self._readers, self._log_readers, self._writer, self._log_writer):
+        for part in (self.blobs, self._readers, self._log_readers, self._writer, self._log_writer):
             await part.close()
 
     async def boot(self, now: int) -> Boot:
@@ -103,6 +130,10 @@ class SqlStore:
         start_number = await self._writer.write(Work(_raise_start_number, _is_start_number))
         hit("server.boot.counted")
         return await self._readers.read(partial(_boot, start_number))
+
+    async def look_again(self) -> Boot:
+        """What a server goes on from whose database holds other tasks than before."""
+        return await self._readers.read(_boot_again)
 
     async def apply(self, batch: Batch) -> Receipt:
         """Make a batch durable in one commit."""
@@ -351,7 +382,14 @@ def _boot(start_number: int, connection: Connection) -> Boot:
         rates=rates.ahead(connection, row.control_ms),
         lines=queries.lines(connection),
         workspaces=workspaces.all_workspaces(connection),
+        pauses=pauses.all_pauses(connection),
+        loaded=pauses.loaded(connection),
+        planned=queries.planned(connection),
     )
+
+
+def _boot_again(connection: Connection) -> Boot:
+    return _boot(int(connection.execute(select(meta.c.start_number)).scalar_one()), connection)
 
 
 def _pages_of(batch: Batch) -> int:

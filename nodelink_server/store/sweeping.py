@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from nodelink_server.store.records import labels_in
 from nodelink_server.store.tables import (
+    artifacts,
     attempts,
     events,
     holds,
@@ -34,7 +35,7 @@ def portions(keys: Sequence[int]) -> Iterator[Sequence[int]]:
 def forget_tasks(connection: Connection, keys: Sequence[int]) -> int:
     """Delete finished tasks with all that hangs on them."""
     _forget_labels(connection, keys)
-    for table in (task_specs, task_results, attempts, task_remarks, late_results, holds):
+    for table in (task_specs, task_results, attempts, task_remarks, late_results, holds, artifacts):
         connection.execute(delete(table).where(table.c.task_key.in_(keys)))
     return connection.execute(delete(tasks).where(tasks.c.key.in_(keys))).rowcount
 

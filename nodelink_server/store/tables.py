@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, text
 
+from nodelink.plan import DEFAULT_PLAN_LIMIT
+
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -96,6 +98,7 @@ tasks = Table(
     _text("fairness_key"),
     _number("fair_tag"),
     _text("workspace"),
+    _optional_text("plan"),
 )
 
 
@@ -116,6 +119,11 @@ UNCOMPLETED = "status <> 'completed'"
 # The status comes first, though it is the same in all: so counting needs no look at the table, and planning no luck.
 # The priority is there to be counted.
 _partial("ix_tasks_waiting", "status", "pool", "type", "needs", "rank", "key", "priority", where="status = 'pending'")
+# The same of those that wait to apply a plan. They are few, and a queue of their own.
+_partial("ix_tasks_applying", "status", "pool", "type", "needs", "rank", "key", where="status = 'apply_pending'")
+# The tasks that have a plan, the newest first; and of those that have not ended, which may wait for so long only.
+_partial("ix_tasks_planned", "key", where="plan IS NOT NULL")
+_partial("ix_tasks_planned_expiring", "queue_deadline", "key", where="plan IS NOT NULL AND finished_at IS NULL")
 # What needs a lock, to find the first of each shape when the lock is free. Most tasks need none.
 _partial("ix_tasks_lock", "lock", "pool", "type", "needs", "rank", "key", where="status = 'pending' AND lock <> ''")
 # How far the waiting tasks of each fairness key reach, to go on from there when the server starts.
@@ -206,7 +214,8 @@ task_results = Table(
 )
 
 # Attempts that their task has left behind, each with the stop that was asked for while it was the current one.
-# `ready_at`: since when the task had waited that was given to it. `failure`: how it failed, as JSON text.
+# `ready_at`: since when the task had waited that was given to it. `failure`: how it failed, as JSON text; `plan`: what
+# it has made, or was to apply, likewise.
 attempts = Table(
     "attempts",
     tasks_metadata,
@@ -231,6 +240,7 @@ attempts = Table(
     _number("ready_at"),
     _number("ready_revision", default=0),
     _optional_text("failure"),
+    _optional_text("plan"),
     sqlite_with_rowid=False,
 )
 
@@ -303,6 +313,71 @@ answers = Table(
     Column("answer", String, nullable=False),
     Column("answered_at", BigInteger, nullable=False),
     Index("ix_answers_answered_at", "answered_at"),
+    sqlite_with_rowid=False,
+)
+
+# Which workspace has which bytes. They are in files, named by their digests (`blob_files.py`).
+blobs = Table(
+    "blobs",
+    tasks_metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("workspace", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger, nullable=False),
+    Index("ix_blobs_workspace", "workspace", "sha256", "size"),
+    Index("ix_blobs_used_at", "used_at"),
+    sqlite_with_rowid=False,
+)
+
+# Which of them are parts of tasks: given by a caller (attempt 0), or made by an attempt.
+artifacts = Table(
+    "artifacts",
+    tasks_metadata,
+    Column("task_key", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String, primary_key=True),
+    Column("attempt", BigInteger, primary_key=True, autoincrement=False),
+    Column("workspace", String, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_artifacts_blob", "sha256", "workspace"),
+    sqlite_with_rowid=False,
+)
+
+# Which of them are, or were lately, the states of workspaces.
+workspace_states = Table(
+    "workspace_states",
+    tasks_metadata,
+    Column("workspace", String, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    _text("task_id"),
+    sqlite_with_rowid=False,
+)
+
+# Where nothing starts: everything (`scheduler`), `pool:NAME`, `type:NAME`.
+pauses = Table(
+    "pauses",
+    tasks_metadata,
+    Column("scope", String, primary_key=True),
+    Column("since", BigInteger, nullable=False),
+    _text("by"),
+    _text("reason"),
+    sqlite_with_rowid=False,
+)
+
+# With which checkpoint of another database this one was begun. `is_revived`: what ran when it was taken is dealt with.
+loaded_checkpoints = Table(
+    "loaded_checkpoints",
+    tasks_metadata,
+    Column("id", String, primary_key=True),
+    Column("start_number", BigInteger, nullable=False),
+    Column("loaded_at", BigInteger, nullable=False),
+    Column("as_waiting", Boolean, nullable=False),
+    Column("is_revived", Boolean, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -384,6 +459,7 @@ agents = Table(
     _number("drain_deadline"),
     _text("drain_note"),
     Column("features", String, nullable=False, server_default=text("'[]'")),
+    _number("plan_limit", default=DEFAULT_PLAN_LIMIT),
 )
 
 # Each connection of an agent, up to a number for each.

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from nodelink.task import Execution
 from nodelink_server.core.ports import Workspace, WorkspaceMode
-from nodelink_server.store.tables import tasks, workspaces
+from nodelink_server.store.tables import tasks, workspace_states, workspaces
 
 
 def all_workspaces(connection: Connection) -> Sequence[Workspace]:
@@ -43,6 +43,7 @@ def remove(connection: Connection, name: str) -> bool:
     """Let there be no workspace of this name. False: a live task names it."""
     # That it is none without a name is said for the index.
     at_work = exists().where(tasks.c.workspace == name, tasks.c.workspace != "", tasks.c.finished_at.is_(None))
+    connection.execute(delete(workspace_states).where(workspace_states.c.workspace == name, ~at_work))
     connection.execute(delete(workspaces).where(workspaces.c.name == name, ~at_work))
     return not connection.execute(select(at_work)).scalar_one()
 

@@ -12,17 +12,21 @@ from nodelink_server.metrics import Exposition
 from nodelink_server.profile import Profiler
 from nodelink_server.web import (
     agents,
+    artifacts,
     bulk,
+    checkpoints,
     events,
     health,
     limits,
     logs,
     pages,
+    plans,
     scheduler,
     stats,
     submissions,
     tasks,
     websocket,
+    workspace_states,
     workspaces,
 )
 from nodelink_server.web.errors import add_error_handlers
@@ -35,7 +39,12 @@ from nodelink_server.web.target import PlaceTable, TargetGate
 from nodelink_server.web.unbuilt import unbuilt_pages, unbuilt_routes
 
 PREFIX = "/api/v1"
-_NOUNS = (submissions, tasks, bulk, logs, events, websocket, agents, scheduler, stats, workspaces, limits)
+_NOUNS_OF_BLOBS = (artifacts, workspace_states)
+_RAW = {("PUT", PREFIX + path) for noun in _NOUNS_OF_BLOBS for path in noun.RAW_PATHS}
+_NOUNS = (
+    *(submissions, tasks, plans, bulk, logs, events, websocket),
+    *(agents, scheduler, checkpoints, stats, workspaces, limits),
+)
 
 
 def create_app(
@@ -67,7 +76,7 @@ def create_app(
     app.state.insecure = insecure
     places = _add_routes(app)
     add_error_handlers(app)
-    app.add_middleware(BodyGate)  # the last one added sees a request first
+    app.add_middleware(BodyGate, raw=_RAW)  # the last one added sees a request first
     app.add_middleware(TargetGate, places=places)
     app.add_middleware(AddressGate, allowed_hosts=tuple(allowed_hosts), any_address=any_address)
     app.add_middleware(Frame, insecure=insecure)
@@ -78,7 +87,7 @@ def create_app(
 def _add_routes(app: FastAPI) -> PlaceTable:
     """Add every route, and know where they are."""
     places = PlaceTable()
-    routers = [(PREFIX, noun.router) for noun in _NOUNS]
+    routers = [(PREFIX, noun.router) for noun in (*_NOUNS, *_NOUNS_OF_BLOBS)]
     routers += [(PREFIX, unbuilt_routes()), ("", health.router), ("", pages.router), ("", unbuilt_pages())]
     routers += [("", profile_pages(Profiler()))]
     for prefix, router in routers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, WithJsonSchema
 from pydantic.config import JsonDict
 
 from nodelink.task import BY_RULE, DEFAULT_GRACE_MS, DEFAULT_POOL, RetryPolicy, Submission, TaskSpec
@@ -80,6 +80,17 @@ class RetryFields(BaseModel):
         )
 
 
+class ApprovalFields(BaseModel):
+    """What is asked of the approval of a plan."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    timeout: Duration = Field(
+        default=None, description="how long the plan may wait for it, 1s to 30d; as the server has it if not given"
+    )
+    by_other: StrictBool = Field(default=False, description="somebody else than the submitter has to approve it")
+
+
 class TaskFields(PlacingFields):
     """What every task may say, whatever its type."""
 
@@ -111,6 +122,9 @@ class TaskFields(PlacingFields):
         default=None, description="when it is tried again by itself after a failure; null: it has one attempt"
     )
     metadata: Metadata = Field(default_factory=dict, description="the submitter's own labels")
+    approval: ApprovalFields | None = Field(
+        default=None, description="of a plan_and_apply: what is asked of the approval of its plan"
+    )
 
     def spec(self, task_type: str) -> TaskSpec:
         """What is asked, as the core has it."""
@@ -129,6 +143,8 @@ class TaskFields(PlacingFields):
             lock=self.lock,
             retry=self.retry.policy() if self.retry else None,
             metadata=self.metadata,
+            approval_timeout_ms=self.approval.timeout if self.approval else None,
+            approval_by_other=self.approval.by_other if self.approval else False,
             **self.placing(),
         )
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from nodelink.errors import ErrorCode
 from nodelink_server.core.limit_views import RIGHT_NAME
-from nodelink_server.web import examples
+from nodelink_server.web import examples, examples_blobs
 
 
 class Refusal(NamedTuple):
@@ -86,7 +86,24 @@ NOT_WITH_AGENT = Refusal(
     409, ErrorCode.CANNOT_EXTEND, "only a task that is with an agent can be extended; this one is pending"
 )
 EXTENDING = Refusal(409, ErrorCode.CONFLICT, "the task changes faster than it can be extended; try again")
+NO_PLAN = Refusal(404, ErrorCode.NOT_FOUND, "the task has made no plan; it is in_progress")
+NOT_PLANNED = Refusal(409, ErrorCode.PLAN_NOT_WAITING, "the task has no plan that could be approved; it is in_progress")
+OTHER_PLAN = Refusal(
+    409,
+    ErrorCode.PLAN_CHANGED,
+    f"the plan that waits has the SHA-256 '{examples.PLAN_SHA256}', and not '{examples.OLD_PLAN_SHA256}'",
+)
+NO_APPROVER = Refusal(
+    403, ErrorCode.FORBIDDEN, "'local' has submitted the task, and somebody else has to approve its plan"
+)
+NO_DIGEST = Refusal(422, ErrorCode.INVALID, "String should match pattern '^[0-9a-f]{64}$'", field="plan_sha256")
 NO_REASON = Refusal(422, ErrorCode.INVALID, "is needed, and has at most 1,000 characters", field="reason")
+NO_CHECKPOINT = Refusal(404, ErrorCode.NOT_FOUND, f"there is no checkpoint '{examples.CHECKPOINT_ID}'")
+NOT_EMPTY = Refusal(409, ErrorCode.CONFLICT, "a checkpoint can only be loaded by a server that has never had a task")
+TRUNCATED = Refusal(422, ErrorCode.INVALID, "truncated: it has 2,000 bytes of 5,018", field="checkpoint")
+TWO_SCOPES = Refusal(
+    422, ErrorCode.INVALID, "give a pool or a type, not both: pause the one and then the other", field="type"
+)
 NO_RESOLUTION = Refusal(422, ErrorCode.INVALID, "must be one of 'completed', 'failed' or 'rerun'", field="as")
 NOT_BUILT = Refusal(422, ErrorCode.NOT_BUILT, "not available in this version: workflows", field="depends_on")
 BAD_FIELD = Refusal(
@@ -120,8 +137,43 @@ NO_CLUSTER = Refusal(
 )
 NO_LIMIT = Refusal(422, ErrorCode.INVALID, f"'queue:x' is no limit; write {RIGHT_NAME}", field="name")
 
+NO_BLOB = Refusal(404, ErrorCode.NOT_FOUND, f"there is no blob with the digest {examples_blobs.SHA256}")
+NO_STATE = Refusal(404, ErrorCode.NOT_FOUND, "workspace 'site' has no state")
+OUT_OF_PLACE = Refusal(409, ErrorCode.CONFLICT, "the upload goes on at offset 3, not at 0")
+OTHER_ARTIFACT = Refusal(409, ErrorCode.CONFLICT, "the name 'plan.out' stands for other bytes already")
+OTHER_BYTES = Refusal(
+    422,
+    ErrorCode.DIGEST_MISMATCH,
+    "The bytes are not those that were announced; what had come of them is removed.",
+)
+OVER_QUOTA = Refusal(
+    429,
+    ErrorCode.QUOTA_EXCEEDED,
+    "workspace 'site' has 1,000 bytes of the 1,000 that are allowed: there is no room for 5",
+)
+WRONG_DIGEST = Refusal(
+    422,
+    ErrorCode.INVALID,
+    "must be a SHA-256: 64 digits from 0 to 9 and a to f, in small letters",
+    field="sha256",
+)
+NO_BYTES = Refusal(416, "RANGE_NOT_SATISFIABLE", "there are 5 bytes")
+OTHER_STATE = Refusal(
+    412, ErrorCode.PRECONDITION_FAILED, f"the newest state of workspace 'site' is 4-{examples_blobs.SHA256[:16]}"
+)
+UNGUARDED = Refusal(428, ErrorCode.PRECONDITION_REQUIRED, "It must be said which state is replaced.")
+HELD_WORKSPACE = Refusal(409, ErrorCode.CONFLICT, "a task works in workspace 'site': only it saves the state")
+
+SAVING = (
+    *(NO_WORKSPACE, NO_BLOB, HELD_WORKSPACE, OTHER_STATE, UNGUARDED),
+    *(WRONG_DIGEST, OTHER_BYTES, OVER_QUOTA, OVERLOADED),
+)
 SUBMITTING = (BAD_FIELD, NOT_BUILT, BIG_PAYLOAD, OTHER_BODY, NOT_UNIQUE, OVERLOADED, NO_AGENT)
 PLACED = ("Location", "Idempotency-Replayed")
+BYTES = {
+    200: Forms("The bytes", {"application/octet-stream": "hello"}),
+    206: Forms("The bytes of a range", {"application/octet-stream": "llo"}),
+}
 READING = ("X-Next-Offset", "X-Log-Complete", "Accept-Ranges")
 
 OPERATIONS: Mapping[str, Entry] = {
@@ -161,6 +213,20 @@ OPERATIONS: Mapping[str, Entry] = {
         answers={200: examples.RESOLVED},
         refusals=(NO_TASK, FINISHED, NOT_IN_DOUBT, NO_RESOLUTION, OVERLOADED),
     ),
+    "list_plans": Entry(
+        answers={200: {"plans": [examples.PLAN], "next_page_token": examples.TOKEN}}, refusals=(BAD_TOKEN,)
+    ),
+    "get_plan": Entry(answers={200: examples.PLAN}, refusals=(NO_TASK, NO_PLAN)),
+    "approve_task": Entry(
+        body={"plan_sha256": examples.PLAN_SHA256, "message": "as discussed"},
+        answers={200: examples.APPROVED},
+        refusals=(NO_TASK, FINISHED, NOT_PLANNED, OTHER_PLAN, NO_APPROVER, NO_DIGEST, UNDECIDED, OVERLOADED),
+    ),
+    "reject_task": Entry(
+        body={"message": "too much at a time"},
+        answers={200: examples.REJECTED},
+        refusals=(NO_TASK, FINISHED, NOT_PLANNED, OTHER_PLAN, UNDECIDED, OVERLOADED),
+    ),
     "bulk_tasks": Entry(
         body={"filter": {"pool": "gpu", "label": ["release=7"]}, "action": "cancel", "reason": "release 8 is out"},
         answers={200: examples.BULK},
@@ -189,6 +255,24 @@ OPERATIONS: Mapping[str, Entry] = {
     ),
     "list_agent_sessions": Entry(answers={200: examples.SESSIONS}, refusals=(NO_AGENT_KNOWN, BAD_TOKEN)),
     "get_scheduler_status": Entry(answers={200: examples.SCHEDULER}),
+    "pause_scheduler": Entry(
+        body={"pool": "gpu", "reason": "a new driver"},
+        answers={200: examples.PAUSED},
+        refusals=(TWO_SCOPES, OVERLOADED),
+    ),
+    "resume_scheduler": Entry(
+        body={"checkpoint_id": examples.CHECKPOINT_ID},
+        answers={200: {"was_paused": True, "loaded": True}},
+        refusals=(NO_CHECKPOINT, NOT_EMPTY, TRUNCATED, OVERLOADED),
+    ),
+    "list_checkpoints": Entry(answers={200: {"checkpoints": [examples.CHECKPOINT]}}),
+    "take_checkpoint": Entry(answers={201: examples.CHECKPOINT}, headers=("Location",)),
+    "get_checkpoint": Entry(answers={200: examples.CHECKPOINT}, refusals=(NO_CHECKPOINT,)),
+    "verify_checkpoint": Entry(answers={200: examples.CHECKPOINT}, refusals=(NO_CHECKPOINT, TRUNCATED)),
+    "read_checkpoint": Entry(
+        answers={200: Forms("The file", {"application/octet-stream": '{"format":"nodelink-checkpoint",…}'})},
+        refusals=(NO_CHECKPOINT,),
+    ),
     "get_stats": Entry(answers={200: examples.STATS}, refusals=(BAD_STEP,)),
     "watch_events": Entry(
         answers={200: Forms("Events as they come", {"text/event-stream": examples.EVENTS})}, refusals=(LISTENERS,)
@@ -211,6 +295,38 @@ OPERATIONS: Mapping[str, Entry] = {
         refusals=(NO_WORKSPACE, NO_CLUSTER, OVERLOADED),
     ),
     "remove_workspace": Entry(answers={200: examples.WORKSPACE}, refusals=(NO_WORKSPACE, USED_WORKSPACE, OVERLOADED)),
+    "announce_artifact": Entry(
+        body=examples_blobs.NEW_ARTIFACT,
+        answers={200: examples_blobs.UPLOAD},
+        refusals=(NO_WORKSPACE, WRONG_DIGEST, OTHER_BYTES, OVER_QUOTA, OVERLOADED),
+        headers=("Location",),
+    ),
+    "list_artifacts": Entry(answers={200: examples_blobs.ARTIFACTS}, refusals=(NO_WORKSPACE, BAD_TOKEN)),
+    "put_artifact": Entry(
+        answers={200: examples_blobs.UPLOADED},
+        refusals=(NO_BLOB, OUT_OF_PLACE, WRONG_DIGEST, OTHER_BYTES, OVER_QUOTA, OVERLOADED),
+    ),
+    "get_artifact": Entry(
+        answers=BYTES, refusals=(NO_BLOB, NO_BYTES, WRONG_DIGEST, OVERLOADED), headers=("ETag", "Accept-Ranges")
+    ),
+    "list_task_artifacts": Entry(answers={200: {"artifacts": [examples_blobs.ARTIFACT]}}, refusals=(NO_TASK,)),
+    "attach_artifact": Entry(
+        body={"sha256": examples_blobs.SHA256},
+        answers={200: examples_blobs.ARTIFACT},
+        refusals=(NO_TASK, NO_BLOB, OTHER_ARTIFACT, WRONG_DIGEST, OVER_QUOTA, OVERLOADED),
+    ),
+    "get_task_artifact": Entry(
+        answers=BYTES, refusals=(NO_TASK, NO_BLOB, NO_BYTES, OVERLOADED), headers=("ETag", "Accept-Ranges")
+    ),
+    "get_state": Entry(
+        answers=BYTES, refusals=(NO_WORKSPACE, NO_STATE, NO_BYTES, OVERLOADED), headers=("ETag", "Accept-Ranges")
+    ),
+    "save_state": Entry(
+        answers={200: examples_blobs.STATE},
+        refusals=SAVING,
+        headers=("ETag",),
+    ),
+    "list_states": Entry(answers={200: {"states": [examples_blobs.STATE]}}, refusals=(NO_WORKSPACE,)),
     "list_limits": Entry(answers={200: {"limits": [examples.LIMIT], "total": 1}}, refusals=(NO_LIMIT,)),
     "set_limit": Entry(body={"most": 20}, answers={200: examples.LIMIT}, refusals=(NO_LIMIT, OVERLOADED)),
     "remove_limit": Entry(answers={200: examples.NO_LIMIT}, refusals=(NO_LIMIT, OVERLOADED)),

@@ -45,6 +45,8 @@ _EMPTY: Json = {
     "on_conflict": "fail",
     "fairness_key": None,
     "fairness_weight": 1,
+    "approval": None,
+    "plan_sha256": None,
     "assignment": None,
     "in_force": [],
 }
@@ -177,6 +179,61 @@ _DOUBTED: Json = {
         }
     ],
 }
+PLAN_SHA256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+OLD_PLAN_SHA256 = "5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"
+PLAN: Json = {
+    "task_id": TASK_ID,
+    "status": "plan_completed",
+    "attempt": 1,
+    "sha256": PLAN_SHA256,
+    "size": 18_432,
+    "inputs_sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
+    "target": "site",
+    "summary": "1 to add, 2 to change, 0 to destroy",
+    "planned_at": "2026-01-31T09:30:02.000Z",
+    "expires_at": "2026-02-01T09:30:02.000Z",
+    "approved_by": None,
+    "approved_at": None,
+}
+_CHANGE: Json = {
+    **PENDING,
+    "type": "plan_and_apply",
+    "execution": "exclusive",
+    "lock": f"task:{TASK_ID}",
+    "payload": {"tool": "ansible", "source": "site.yml"},
+    "message": "",
+    "workspace": "site",
+    "plan_sha256": PLAN_SHA256,
+    "updated_at": "2026-01-31T09:35:00.000Z",
+    "revision": 47,
+}
+APPROVED: Json = {
+    **_CHANGE,
+    "status": "apply_pending",
+    "remarks": [
+        {
+            "kind": "approved",
+            "at": "2026-01-31T09:35:00.000Z",
+            "by": "local",
+            "message": f"plan {PLAN_SHA256}: as discussed",
+        }
+    ],
+}
+REJECTED: Json = {
+    **_CHANGE,
+    "status": "cancelled",
+    "reason": "approval_denied",
+    "message": "too much at a time",
+    "finished_at": "2026-01-31T09:35:00.000Z",
+    "remarks": [
+        {
+            "kind": "rejected",
+            "at": "2026-01-31T09:35:00.000Z",
+            "by": "local",
+            "message": f"plan {PLAN_SHA256}: too much at a time",
+        }
+    ],
+}
 ABANDONED: Json = {
     **_DOUBTED,
     "status": "failed",
@@ -277,9 +334,9 @@ AGENT: Json = {
         "memory": {"total": 8_589_934_592, "used": 536_870_912},
     },
     "type_limits": {"shell": 2},
-    "plan_limit": None,
-    "plan_running": None,
-    "apply_running": None,
+    "plan_limit": 3,
+    "plan_running": 0,
+    "apply_running": 0,
 }
 BULK: Json = {
     "matched": 12,
@@ -365,6 +422,30 @@ SCHEDULER: Json = {
     "available_slots": 0,
     "queue_by_priority": {"CRITICAL": 1, "HIGH": 2, "NORMAL": 9, "LOW": 0},
     "last_checkpoint_at": None,
+    "pauses": [],
+}
+CHECKPOINT_ID = "019c1393-7f80-7b2e-9c1d-2f6a0e4b8d13"
+CHECKPOINT: Json = {
+    "id": CHECKPOINT_ID,
+    "url": f"/api/v1/checkpoints/{CHECKPOINT_ID}/content",
+    "taken_at": "2026-01-31T09:30:00.000Z",
+    "why": "pause",
+    "complete": True,
+    "waiting": 12,
+    "running": 0,
+    "bytes": 5018,
+    "sha256": "5f2b0a6f3c1d9e7a4b8c6d2e0f1a3b5c7d9e1f3a5b7c9d1e3f5a7b9c1d3e5f70",
+    "version": 1,
+    "cluster_id": "019c1393-0000-7a5e-8b3c-1d2e3f4a5b6c",
+    "ended_left_out": 0,
+}
+PAUSED: Json = {
+    "scope": "pool:gpu",
+    "since": "2026-01-31T09:30:00.000Z",
+    "by": "local",
+    "reason": "a new driver",
+    "checkpoint": CHECKPOINT,
+    "content": None,
 }
 NEW_WORKSPACE: Json = {"name": "site", "pool": "web", "mode": "agent", "execution": "exclusive"}
 WORKSPACE: Json = {**NEW_WORKSPACE, "created_at": "2026-01-31T09:00:00.000Z"}

@@ -8,7 +8,7 @@ it is JSON (which a form cannot).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers
@@ -72,10 +72,14 @@ class AddressGate:
 
 
 class BodyGate:
-    """Takes a body in whole, within its limit, and lets it through only if it is JSON that says one thing."""
+    """Takes a body in whole, within its limit, and lets it through only if it is JSON that says one thing.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Where `raw` has a method and a path as routes write it, a body is bytes that mean nothing, and says so.
+    """
+
+    def __init__(self, app: ASGIApp, *, raw: Collection[tuple[str, str]] = ()) -> None:
         self._app = app
+        self._raw = frozenset(raw)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on. Raises `TooLarge`, `Malformed`, or 415."""
@@ -84,7 +88,9 @@ class BodyGate:
             return
         headers = Headers(scope=scope)
         body = await _read_body(headers, receive)
-        if body:
+        if body and (scope["method"], scope["state"].get("path", "")) in self._raw:
+            _check_raw(headers)
+        elif body:
             _check_media_type(headers)
             try:
                 read_json(body)
@@ -125,6 +131,17 @@ def _check_media_type(headers: Headers) -> None:
     charset = parameters.strip().lower().replace('"', "")
     if charset not in {"", "charset=utf-8"}:
         raise HTTPException(415, "a body must be written in UTF-8")
+    _check_encoding(headers)
+
+
+def _check_raw(headers: Headers) -> None:
+    """No form can say this either."""
+    if headers.get("content-type", "").strip().lower() != "application/octet-stream":
+        raise HTTPException(415, "the body must have the Content-Type application/octet-stream")
+    _check_encoding(headers)
+
+
+def _check_encoding(headers: Headers) -> None:
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "a body must not be compressed")
 

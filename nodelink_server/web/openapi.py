@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from nodelink_server.web.bodies import BatchItem
 from nodelink_server.web.catalogue import EVERYWHERE, OPERATIONS, Entry, Forms, Refusal
 from nodelink_server.web.errors import PROBLEM_TYPE, phrase
-from nodelink_server.web.examples import AGENT_ID, LIMIT, TASK_ID, WORKSPACE
+from nodelink_server.web.examples import AGENT_ID, CHECKPOINT_ID, LIMIT, TASK_ID, WORKSPACE
+from nodelink_server.web.examples_blobs import ARTIFACT_NAME, SHA256
 from nodelink_server.web.shapes import ProblemJson
 
 Json = dict[str, Any]
@@ -34,9 +35,12 @@ TAGS: Mapping[str, str] = {
     "tasks": "What is to be done, and what became of it.",
     "events": "What happens, as it happens. `GET /api/v1/ws` tells the same over a WebSocket, as docs/events.md says.",
     "agents": "Who does it.",
-    "scheduler": "What waits, and what runs.",
+    "scheduler": "What waits, what runs, and what is paused.",
+    "checkpoints": "Snapshots of what waits and runs, with which another server can go on.",
     "stats": "What was done, how fast and how well.",
+    "plans": "What changes would do, and who has approved them.",
     "workspaces": "Where tasks run that belong together, one at a time.",
+    "artifacts": "Bytes by their digest, and which of them are parts of tasks.",
     "limits": "How many tasks may be with agents at a time.",
     "health": "Whether the server can do its work.",
 }
@@ -49,6 +53,7 @@ HEADERS: Mapping[str, Json] = {
     },
     "X-Next-Offset": {"description": "The offset to go on from", "schema": {"type": "integer", "minimum": 0}},
     "X-Log-Complete": {"description": "Nothing more will come", "schema": {"type": "boolean"}},
+    "ETag": {"description": "Names what was read or saved, in quotes", "schema": {"type": "string"}},
     "Accept-Ranges": {"description": "Ranges of bytes may be asked for", "schema": {"const": "bytes"}},
     "Content-Range": {"description": "Which bytes, of how many", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds until it may help to try again", "schema": {"type": "integer"}},
@@ -59,6 +64,9 @@ _PATH_EXAMPLES: Mapping[str, str] = {
     "agent_id": AGENT_ID,
     "name": WORKSPACE["name"],
     "limit_name": LIMIT["name"],
+    "sha256": SHA256,
+    "artifact_name": ARTIFACT_NAME,
+    "checkpoint_id": CHECKPOINT_ID,
 }
 
 

@@ -83,6 +83,13 @@ class InForceJson(BaseModel):
     taken: int = Field(description="how many are taken")
 
 
+class ApprovalJson(BaseModel):
+    """What is asked of the approval of a plan."""
+
+    timeout: str | None = Field(description="how long the plan may wait for it; null: as the server has it")
+    by_other: bool = Field(description="somebody else than the submitter has to approve it")
+
+
 class TaskJson(BaseModel):
     """A task as it stands now."""
 
@@ -144,6 +151,8 @@ class TaskJson(BaseModel):
     on_conflict: OnConflict
     fairness_key: str | None
     fairness_weight: int
+    approval: ApprovalJson | None = Field(description="what is asked of the approval of its plan; null: nothing")
+    plan_sha256: str | None = Field(description="the digest of its latest plan")
     assignment: AssignmentJson | None = Field(
         description="how the tries to give it to an agent stand; null: it waits for none, or was submitted this moment"
     )
@@ -257,9 +266,9 @@ class AgentJson(BaseModel):
     software_version: str
     resources: dict[str, AgentResourceJson]
     type_limits: dict[str, int] = Field(description="how many tasks of a type it runs at a time at most")
-    plan_limit: None = None
-    plan_running: None = None
-    apply_running: None = None
+    plan_limit: int = Field(description="how many plans it makes at a time at most")
+    plan_running: int = Field(description="how many it makes now")
+    apply_running: int = Field(description="how many changes it applies now: one at most, and nothing else beside it")
 
 
 class AgentPage(BaseModel):

@@ -9,26 +9,17 @@ from nodelink.errors import FieldError, NotBuilt
 
 UNBUILT_PATHS: tuple[str, ...] = (
     "/tasks/docker",
-    "/tasks/{task_id}/approve",
-    "/tasks/{task_id}/reject",
-    "/tasks/{task_id}/artifacts",
-    "/tasks/{task_id}/artifacts/{name}",
     "/agents/{agent_id}/schedule",
     "/agents/{agent_id}/schedule/run",
-    "/scheduler/pause",
-    "/scheduler/resume",
-    "/workspaces/{name}/state",
 )
 """Below the prefix."""
 
 UNBUILT_TREES: tuple[str, ...] = (
-    "artifacts",
     "pools",
     "schedules",
     "workflows",
     "fanouts",
     "dead-letters",
-    "checkpoints",
     "tokens",
     "audit",
 )

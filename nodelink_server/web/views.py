@@ -20,6 +20,7 @@ from nodelink_server.core.task_record import LateResult, Remark, TaskRecord
 from nodelink_server.web.shapes import (
     AgentJson,
     AgentResourceJson,
+    ApprovalJson,
     AssignmentJson,
     AttemptJson,
     ErrorJson,
@@ -82,9 +83,17 @@ def _task_json(record: TaskRecord, *, progress: Progress | None = None, contact:
         metadata=dict(task.spec.metadata),
         revision=task.revision,
         **_placing(task.spec),
+        approval=_approval(task.spec),
+        plan_sha256=task.plan.plan.sha256 if task.plan else None,
         assignment=_assignment(record.assignment) if record.assignment else None,
         in_force=[InForceJson(**limit._asdict()) for limit in record.in_force],
     )
+
+
+def _approval(spec: TaskSpec) -> ApprovalJson | None:
+    if spec.approval_timeout_ms is None and not spec.approval_by_other:
+        return None
+    return ApprovalJson(timeout=duration_or_none(spec.approval_timeout_ms), by_other=spec.approval_by_other)
 
 
 def _placing(spec: TaskSpec) -> dict[str, Any]:
@@ -243,6 +252,9 @@ def agent_json(agent: AgentView) -> AgentJson:
         software_version=agent.software_version,
         resources={name: _agent_resource(agent, name) for name in agent.resources},
         type_limits=dict(agent.type_limits),
+        plan_limit=agent.plan_limit,
+        plan_running=agent.used.plans,
+        apply_running=agent.used.applies,
     )
 
 

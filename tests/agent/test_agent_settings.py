@@ -106,3 +106,14 @@ def test_labels_at_their_bounds_are_allowed() -> None:
     longest = {"z" * 200: "a" * 200, "empty": "", "example.com/a_b-c": "v1.2:x@y+z/w"}
     assert read("--labels", ",".join(f"{name}={value}" for name, value in longest.items())).labels == longest
     assert len(read("--labels", ",".join(f"l{number}=1" for number in range(64))).labels) == 64
+
+
+def test_tools_are_off_unless_they_are_named_and_there(tmp_path: Path) -> None:
+    program = tmp_path / "ansible-playbook"
+    program.touch(mode=0o700)
+    assert read().tools == ()
+    assert read("--tools", "ansible, ansible", PATH=str(tmp_path)).tools == ("ansible",)
+    with pytest.raises(SettingError, match=re.escape("'puppet' is not a tool; these are: ansible")):
+        read("--tools=puppet", PATH=str(tmp_path))
+    with pytest.raises(SettingError, match=re.escape("'ansible-playbook' is not in the PATH")):
+        read("--tools=ansible", PATH=str(tmp_path / "empty"))

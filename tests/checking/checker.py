@@ -7,7 +7,19 @@ statuses.
 
 from __future__ import annotations
 
-from tests.checking import arrivals, asking, losses, placing, retries, starts, statuses, telling, timeouts
+from tests.checking import (
+    arrivals,
+    asking,
+    losses,
+    pausing,
+    placing,
+    plans,
+    retries,
+    starts,
+    statuses,
+    telling,
+    timeouts,
+)
 from tests.checking.history import History
 from tests.checking.rule import Rule, Skipped, Violation
 
@@ -20,6 +32,8 @@ RULES: tuple[Rule, ...] = (
     *retries.RULES,
     *timeouts.RULES,
     *placing.RULES,
+    *pausing.RULES,
+    *plans.RULES,
     *telling.RULES,
 )
 

@@ -30,6 +30,8 @@ class Known(StrEnum):
     """`Run.reason`, `Run.limits`: why work was stopped, and which extensions it knew of."""
     DEEDS = "deeds"
     """`deeds`: what people decided."""
+    PLANS = "plans"
+    """`approvals`, `plan_limits`, `Run.phase`, `Run.plan`: what was approved, and what was planned and applied."""
     EVENTS = "events"
     """`commits`: every kept event, in order of revision."""
     EVENT_TIMES = "event times"
@@ -65,6 +67,7 @@ class Request:
     `is_watched`: it may not be silent for as long as it likes.
     `machines`: where it may run; None: anywhere. `alone`: it takes all of a resource of its machine. `rate`: a key, how
     many starts there may be, and in how many seconds. `skips`: it does not wait for its lock. `unique`: its unique key.
+    `workspace`: where it works, one task at a time.
     """
 
     token: str
@@ -84,6 +87,7 @@ class Request:
     rate: tuple[str, int, float] | None = None
     skips: bool = False
     unique: str = ""
+    workspace: str = ""
 
 
 class Sight(NamedTuple):
@@ -101,6 +105,18 @@ class Deed(NamedTuple):
     at: float
     verb: str
     task_id: str
+    done: bool | None
+
+
+class Approval(NamedTuple):
+    """What a person said of a plan: `verb` is approve or reject, `sha256` what they named. `done` None: there was no
+    answer.
+    """
+
+    at: float
+    verb: str
+    task_id: str
+    sha256: str
     done: bool | None
 
 
@@ -155,7 +171,8 @@ class Run:
     still runs, or nobody saw how it ended. `kept`: its end was in something that lived on (a record that was durable
     and never lost, or the memory of a process that did not die). `lapsed`: it was stopped because its own lease had
     run out. `killed_agent`: the agent's own process died while the work ran in it. `reason`: why it was stopped, if it
-    was. `limits`: when it learned of which extension.
+    was. `limits`: when it learned of which extension. `phase`: plan, apply or neither; `plan`: the digest of the
+    plan that it has made, or was given to apply.
     """
 
     ref: AttemptRef
@@ -171,6 +188,8 @@ class Run:
     killed_agent: bool = False
     reason: str = ""
     limits: list[tuple[float, int]] = field(default_factory=list)
+    phase: str = ""
+    plan: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -275,6 +294,7 @@ class History:
     requests: list[Request] = field(default_factory=list)
     sights: list[Sight] = field(default_factory=list)
     deeds: list[Deed] = field(default_factory=list)
+    approvals: list[Approval] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
@@ -286,6 +306,8 @@ class History:
     patience: Patience | None = None
     slots: Mapping[str, int] = field(default_factory=dict)
     """How many slots each machine has."""
+    plan_limits: Mapping[str, int] = field(default_factory=dict)
+    """How many plans each machine makes at a time."""
     listenings: list[Listening] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from nodelink.task import Execution, Outcome, TaskStatus
 from tests.checking.history import History, Kept, Known, Patience, Run
-from tests.checking.past import OFFER_SECONDS, Grant, grants_of
+from tests.checking.past import OFFER_SECONDS, Grant, classes_of, grants_of, planning_attempts
 from tests.checking.rule import Rule, needs
 
 RATE = 0.03
@@ -18,20 +18,26 @@ TICK_SECONDS = 2.0
 """How coarse the server counts."""
 
 
+_STOPPED = frozenset({TaskStatus.CANCELLED, TaskStatus.TIMEOUT})
+
+
 def finished_work_is_kept(history: History) -> Iterator[str]:
     """The end of a run, if something that lived on saw it, is what its task became, or is kept beside it.
 
     Unless a person had it run again elsewhere: then its agent cuts it short, and nobody asks how that went.
     """
-    kept, grants = {task.id: task for task in history.kept}, grants_of(history)
+    kept, grants, planning = {task.id: task for task in history.kept}, grants_of(history), planning_attempts(history)
     for run in history.runs:
-        task, grant = kept.get(run.ref.task_id), grants.get((run.ref.task_id, run.ref.attempt))
+        name = (run.ref.task_id, run.ref.attempt)
+        task, grant = kept.get(run.ref.task_id), grants.get(name)
         if run.outcome is None or not run.kept or task is None:
             continue
         if run.outcome is Outcome.CANCELLED and grant is not None and grant.is_decided_by_people:
             continue
-        is_final = task.ref == run.ref and task.status in _statuses_of(run)
-        is_final = is_final or any((failed.ref, failed.state) == (run.ref, str(run.outcome)) for failed in task.failed)
+        statuses = _statuses_of(run) | (_STOPPED if name in planning else set())  # what is to stop applies no plan
+        is_final = task.ref == run.ref and task.status in statuses
+        left = {"planned"} if run.outcome is Outcome.COMPLETED else {str(run.outcome)}
+        is_final = is_final or any(failed.ref == run.ref and failed.state in left for failed in task.failed)
         if not is_final and not _is_beside(run, task):
             yield f"{run.ref} was {run.outcome} on {run.machine}; its task is {task.status} by {task.ref}"
 
@@ -66,9 +72,9 @@ def loss_is_admitted(history: History) -> Iterator[str]:
 
 def classes_are_kept(history: History) -> Iterator[str]:
     """What becomes of a lost attempt is what the class of its task says."""
-    classes = {task.id: task.execution for task in history.kept}
+    class_of = classes_of(history)
     for grant in grants_of(history).values():
-        execution = classes.get(grant.task_id)
+        execution = class_of(grant.task_id, grant.attempt)
         if execution is None:
             continue
         if grant.doubts and execution is not Execution.EXCLUSIVE:
@@ -105,10 +111,10 @@ class Loss(NamedTuple):
 
 def nothing_is_given_up_early(history: History) -> Iterator[str]:
     """Work is given up only if what held it is no more, or its agent was not heard of for as long as is promised."""
-    classes = {task.id: task.execution for task in history.kept}
+    class_of = classes_of(history)
     heard = _heard(history)
     for loss in _losses(history):
-        execution = classes.get(loss.grant.task_id)
+        execution = class_of(loss.grant.task_id, loss.grant.attempt)
         if loss.died or execution is None:
             continue
         silent_since = max(loss.grant.since, _last(heard[loss.machine], loss.decided_at))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from nodelink.plan import PLAN_AND_APPLY
+from nodelink.task import Execution
 from tests.checking.history import Commit, History
 
 ENDS = frozenset({"task.completed", "task.failed", "task.timeout", "task.cancelled", "task.lost", "task.skipped"})
-GIVEN_BACK = frozenset({"task.pending", "task.retrying"})
+LET_GO = frozenset({"task.pending", "task.retrying"})
+"""After these a task has nothing that others may wait for."""
+GIVEN_BACK = LET_GO | {"task.plan_completed", "task.apply_pending"}
 """After these a task has no attempt, and may have another one."""
 OFFER_SECONDS = 35.0
 """A machine may have died after it had accepted what was granted to it so much later."""
@@ -79,6 +83,29 @@ def _grants(task_id: str, commits: Sequence[Commit]) -> Sequence[Grant]:
             current = None
         before = event.status
     return grants if current is None else [*grants, current]
+
+
+def planning_attempts(history: History) -> frozenset[tuple[str, int]]:
+    """The attempts at the plans of tasks that are to apply them: they start and recover like what is replayable."""
+    found = set()
+    for task_id, commits in commits_by_task(history).items():
+        before = ""
+        for _, event in commits:
+            if event.name == "task.sent" and event.type == PLAN_AND_APPLY and before != "apply_pending":
+                found.add((task_id, event.attempt))
+            before = event.status
+    return frozenset(found)
+
+
+def classes_of(history: History) -> Callable[[str, int], Execution | None]:
+    """By which class an attempt of a task starts and recovers; None: there is no such task."""
+    classes = {task.id: task.execution for task in history.kept}
+    planning = planning_attempts(history)
+
+    def class_of(task_id: str, attempt: int) -> Execution | None:
+        return Execution.REPLAYABLE if (task_id, attempt) in planning else classes.get(task_id)
+
+    return class_of
 
 
 def ends_of(history: History) -> Mapping[str, Commit]:

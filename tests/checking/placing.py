@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from tests.checking.history import History, Known, Request
-from tests.checking.past import ENDS, GIVEN_BACK, Grant, commits_by_task, grants_of
+from tests.checking.past import ENDS, LET_GO, Grant, commits_by_task, grants_of
 from tests.checking.rule import Rule, needs
 
 COPY = " copy "
@@ -74,17 +74,24 @@ def a_limit_is_never_exceeded(history: History) -> Iterator[str]:
                 if len(others) >= most:
                     yield f"{event.task_id} was granted at {at:.3f}, with {len(others)} others under {key}: {most}"
                 holders[key].add(event.task_id)
-            elif event.name in ENDS | GIVEN_BACK:
+            elif event.name in ENDS | LET_GO:
                 holders[key].discard(event.task_id)
 
 
 def a_rate_is_never_exceeded(history: History) -> Iterator[str]:
-    """In no stretch of its time are more tasks granted that name a rate than it allows."""
+    """In no stretch of its time are more tasks granted that name a rate than it allows. An apply goes on with what its
+    plan was begun under: a task between the two waits for nothing but an approval and an agent.
+    """
     wanted = _requests(history)
     starts: defaultdict[str, list[float]] = defaultdict(list)
+    applying: set[str] = set()
     for at, event in history.commits:
         request = wanted.get(event.task_id)
-        if event.name != "task.sent" or request is None or request.rate is None:
+        if event.name == "task.apply_pending":
+            applying.add(event.task_id)
+        elif event.name in LET_GO:
+            applying.discard(event.task_id)
+        if event.name != "task.sent" or event.task_id in applying or request is None or request.rate is None:
             continue
         key, most, seconds = request.rate
         starts[key].append(at)
@@ -94,8 +101,11 @@ def a_rate_is_never_exceeded(history: History) -> Iterator[str]:
 
 
 def only_what_does_not_wait_is_skipped(history: History) -> Iterator[str]:
-    """A task is skipped only if it was to be, before it was given to anybody, and while another wanted its lock."""
+    """A task is skipped only if it was to be, before it was given to anybody, and while another wanted its lock or its
+    workspace.
+    """
     wanted, locks = _requests(history), {task.id: task.lock for task in history.kept}
+    workspaces = {task_id: request.workspace for task_id, request in wanted.items() if request.workspace}
     repeated = {request.lock for request in history.requests if request.key is not None or request.unique}
     lives = {task_id: (commits[0].at, commits[-1].at) for task_id, commits in commits_by_task(history).items()}
     for task_id, commits in commits_by_task(history).items():
@@ -107,11 +117,12 @@ def only_what_does_not_wait_is_skipped(history: History) -> Iterator[str]:
             yield f"{task_id} was skipped at {at:.3f}, which it was not to be"
         elif not (request.limits or request.rate):  # else it may have been for want of those
             rivals = [other for other, lock in locks.items() if lock == locks[task_id] and other != task_id]
+            rivals += [other for other, one in workspaces.items() if one == request.workspace and other != task_id]
             begun = [lives[other] for other in rivals if lives[other][0] <= at + history.slack]
             if locks[task_id] in repeated:  # who was refused, or asked again, may have had it for a moment
                 continue
             if not any(last >= at - HAND_OVER_SECONDS for _, last in begun):
-                yield f"{task_id} was skipped at {at:.3f}, when nobody else wanted its lock"
+                yield f"{task_id} was skipped at {at:.3f}, when nobody else wanted its lock or workspace"
 
 
 def a_unique_key_has_one_task(history: History) -> Iterator[str]:

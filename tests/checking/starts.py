@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from nodelink.task import Execution, Outcome, TaskStatus
 from tests.checking.history import History, Known, Run
-from tests.checking.past import BY_PEOPLE, ENDS, GIVEN_BACK, Grant, ends_of, grants_of
+from tests.checking.past import BY_PEOPLE, ENDS, GIVEN_BACK, LET_GO, Grant, ends_of, grants_of, planning_attempts
 from tests.checking.rule import Rule, needs
 
 LINKS = frozenset({"agent.connected", "agent.disconnected"})
@@ -45,7 +45,9 @@ def what_may_start_once_starts_once(history: History) -> Iterator[str]:
     classes = {request.token: request.execution for request in history.requests}
     reruns = Counter(deed.task_id for deed in history.deeds if deed.verb == "rerun" and deed.done is not False)
     retries = Counter(event.task_id for _, event in history.commits if event.name == "task.retrying")
-    counts = Counter((run.token, run.ref.task_id) for run in history.runs)
+    planning = planning_attempts(history)
+    runs = (run for run in history.runs if (run.ref.task_id, run.ref.attempt) not in planning)
+    counts = Counter((run.token, run.ref.task_id) for run in runs)
     for (token, task_id), count in counts.items():
         if (
             classes.get(token, Execution.ONCE) is not Execution.REPLAYABLE
@@ -204,7 +206,7 @@ def a_lock_has_one_holder(history: History) -> Iterator[str]:
             if holder.get(lock, event.task_id) != event.task_id:
                 yield f"{event.task_id} was granted at {at:.3f}; {holder[lock]} has {lock}"
             holder[lock] = event.task_id
-        elif event.name in ENDS | GIVEN_BACK and holder.get(lock) == event.task_id:
+        elif event.name in ENDS | LET_GO and holder.get(lock) == event.task_id:
             del holder[lock]
 
 

@@ -10,7 +10,8 @@ from tests.checking.history import History, Known
 from tests.checking.past import ENDS, commits_by_task
 from tests.checking.rule import Rule, needs
 
-_LIVE = ("created", "scheduled", "pending", "sent", "in_progress", "cancelling", "unknown")
+_PLANNED = ("plan_completed", "apply_pending")
+_LIVE = ("created", "scheduled", "pending", "sent", "in_progress", "cancelling", "unknown", *_PLANNED)
 
 
 def _into(status: str, *before: str) -> Mapping[str, frozenset[str]]:
@@ -22,7 +23,9 @@ MOVES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "task.scheduled": _into("scheduled", "created"),
     "task.retrying": _into("scheduled", "sent", "in_progress"),
     "task.pending": _into("pending", "created", "scheduled", "sent", "in_progress", "unknown"),
-    "task.sent": _into("sent", "created", "pending"),
+    "task.sent": _into("sent", "created", "pending", "apply_pending"),
+    "task.plan_completed": _into("plan_completed", "in_progress"),
+    "task.apply_pending": _into("apply_pending", "plan_completed", "sent"),
     "task.started": {
         **_into("in_progress", "sent", "in_progress"),
         **_into("cancelling", "cancelling"),
@@ -33,8 +36,8 @@ MOVES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "task.recovered": {"unknown": frozenset({"in_progress", "cancelling"})},
     "task.completed": _into("completed", "in_progress", "cancelling", "unknown"),
     "task.failed": _into("failed", *_LIVE),
-    "task.timeout": _into("timeout", "scheduled", "pending", "in_progress", "cancelling", "unknown"),
-    "task.cancelled": _into("cancelled", "scheduled", "pending", "cancelling", "unknown"),
+    "task.timeout": _into("timeout", "scheduled", "pending", "in_progress", "cancelling", "unknown", *_PLANNED),
+    "task.cancelled": _into("cancelled", "scheduled", "pending", "cancelling", "unknown", *_PLANNED),
     "task.lost": _into("lost", "sent", "in_progress", "cancelling"),
     "task.skipped": _into("skipped", "created", "scheduled"),
 }

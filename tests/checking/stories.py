@@ -191,6 +191,14 @@ class Story:
         self.history.contacts.append(Contact(self.now, machine, number))
         return self
 
+    def pause(self, scope: str, state: str = "paused") -> Story:
+        """Somebody pauses something, or (state `running`) resumes it."""
+        self.now += 1
+        told = {"scope": scope, "state": state}
+        event = TaskEvent(len(self.history.commits) + 1, "scheduler.status", 0, data=told)
+        self.history.commits.append(Commit(self.now, event))
+        return self
+
     def event_of_agent(self, name: str, machine: str = "a1") -> Story:
         """Something is committed about an agent."""
         self.now += 1

@@ -309,10 +309,22 @@ TOLD: dict[str, tuple[str, Tell]] = {
     ),
     "two tasks that take more slots than there are": ("a_machine_is_never_overfull", lambda s: _two(s, slots=2)),
     "two tasks of which each takes all of something": ("a_machine_is_never_overfull", lambda s: _two(s, alone=True)),
+    "a task was granted while everything was paused": (
+        "nothing_starts_under_a_pause",
+        lambda s: s.submit().pause("scheduler").work().complete(),
+    ),
+    "a task was granted when another pause was over": (
+        "nothing_starts_under_a_pause",
+        lambda s: s.pause("type:shell").pause("scheduler").pause("type:shell", "running").submit().work().complete(),
+    ),
     "two tasks under a limit of one": ("a_limit_is_never_exceeded", lambda s: _two(s, limits={"db": 1})),
     "two starts under a rate of one": ("a_rate_is_never_exceeded", lambda s: _two(s, rate=("mail", 1, 60.0))),
     "two live tasks with one unique key": ("a_unique_key_has_one_task", lambda s: _two(s, unique="deploy")),
     "a task that is skipped for nothing": ("only_what_does_not_wait_is_skipped", lambda s: _skipped(s, skips=True)),
+    "a task that is skipped while its workspace is free": (
+        "only_what_does_not_wait_is_skipped",
+        lambda s: _skipped(s, skips=True, workspace="site"),
+    ),
     "a task that is skipped and was to wait": (
         "only_what_does_not_wait_is_skipped",
         lambda s: s.submit(lock="k").work().submit("t2", lock="k").event("task.skipped", "t2").complete(),

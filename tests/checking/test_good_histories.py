@@ -263,6 +263,15 @@ GOOD: dict[str, Tell] = {
     "a task on a copy of its machine": lambda s: (
         s.submit().asks(machines=frozenset({"a1"})).work(machine="a1 copy 1").complete()
     ),
+    "a task that is skipped while another has its workspace": lambda s: (
+        s.submit()
+        .asks(workspace="site")
+        .work()
+        .submit("t2", lock="k")
+        .asks(skips=True, workspace="site")
+        .event("task.skipped", "t2")
+        .complete()
+    ),
     "a task that is skipped while another has its lock": lambda s: (
         s.submit(lock="k").work().submit("t2", lock="k").asks(skips=True).event("task.skipped", "t2").complete()
     ),
@@ -282,6 +291,15 @@ GOOD: dict[str, Tell] = {
     "a listener who never came through": _unconnected,
     "a caller who is told how it stands": lambda s: (
         s.submit().work().show(TaskStatus.IN_PROGRESS).complete().show(TaskStatus.COMPLETED)
+    ),
+    "a pause that is over, and one of another type": lambda s: (
+        s.pause("type:render")
+        .pause("scheduler")
+        .submit()
+        .pause("scheduler", "running")
+        .work()
+        .pause("scheduler")
+        .complete()
     ),
     "a machine that died in an outage": lambda s: (
         s.submit(execution=ONCE).work().spare(100).end(None).die().event("task.lost")

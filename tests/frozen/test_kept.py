@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
-from nodelink.v1 import admin_pb2, agent_pb2, task_pb2
+from nodelink.v1 import admin_pb2, agent_pb2, data_pb2, task_pb2
 from tests.support.frozen import PACKAGE, Protocol, frozen_numbers
 
-TODAY = (admin_pb2, agent_pb2, task_pb2)
+TODAY = (admin_pb2, agent_pb2, data_pb2, task_pb2)
 OPTIONAL = FieldDescriptorProto.LABEL_OPTIONAL
 
 

@@ -91,7 +91,7 @@ def typist(door: GrpcDoor, tmp_path: Path) -> Typist:
         (("submit", "echo", "--execution", ""), {"replayable", "once", "exclusive"}),
         (("submit", "echo", "--when-taken", ""), {"wait", "skip", "replace"}),
         (("submit", "echo", "--on-conflict", "u"), {"use-existing"}),
-        (("tasks", "a"), {"abandon"}),
+        (("tasks", "a"), {"abandon", "approve"}),
         (("tasks", "e"), {"events", "extend"}),
         (("tasks", "extend", "--t"), {"--timeout", "--total-timeout"}),
         (("tasks", "resolve", "x", "--as", ""), {"completed", "failed", "rerun"}),
@@ -109,7 +109,7 @@ async def test_words_that_are_known_are_offered_and_nothing_that_is_not_there(
     offered = set(await typist.offered(*words))
 
     assert some <= offered
-    assert not {"pools", "approve", "--token"} & offered
+    assert not {"pools", "checkpoint", "--token"} & offered
 
 
 async def test_what_the_server_knows_is_offered(door: GrpcDoor, typist: Typist) -> None:

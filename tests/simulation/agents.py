@@ -58,6 +58,8 @@ class AgentHost:
         self.labels = labels
         self.resources = resources
         self.features = features
+        self.plan_limit = random.Random(f"{machine.name}/{slots}/{len(features)}").choice((1, 1, 2, 3))
+        """How many plans it makes at a time. A copy of it makes as many."""
         self.dial = dial
         self.make_core = make_core
         self.history = history
@@ -286,4 +288,5 @@ class AgentLife:
             labels=host.labels,
             resources=host.resources,
             features=host.features,
+            plan_limit=host.plan_limit,
         )

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from nodelink.errors import CallerError, NodelinkError, StoreError, TaskAlreadyFinished, TaskNotFound
+from nodelink.plan import APPLY, PLAN, PLAN_AND_APPLY, PLANNED
 from nodelink.task import TERMINAL, Execution, RetryPolicy, Submission, TaskSpec, TaskStatus
 from nodelink_server.core.extensions import NewLimits
 from nodelink_server.core.manager import TaskManager
@@ -27,13 +28,27 @@ HANDLERS = {
     "echo": Execution.REPLAYABLE,
     "render": Execution.REPLAYABLE,
     "shell": Execution.ONCE,
-    "apply": Execution.EXCLUSIVE,
+    "deploy": Execution.EXCLUSIVE,
     "fussy": Execution.ONCE,
+    PLAN: Execution.REPLAYABLE,
+    APPLY: Execution.EXCLUSIVE,
+    PLAN_AND_APPLY: Execution.EXCLUSIVE,
 }
 """The types that the agents of a run declare: every other one has `render`, and all but the first decline `fussy`."""
-PLACES = {"render": "", "shell": "spawner", "apply": "spawner", "fussy": ""}
+PLACES = {
+    "render": "",
+    "shell": "spawner",
+    "deploy": "spawner",
+    "fussy": "",
+    PLAN: "",
+    APPLY: "spawner",
+    PLAN_AND_APPLY: "spawner",
+}
 """Where they are done: in the agent's own process, or by its spawner. Echo is done inline."""
-TYPES = ("echo", "echo", "render", "render", "shell", "shell", "shell", "apply", "apply", "fussy")
+TYPES = (
+    *("echo", "echo", "render", "render", "shell", "shell", "shell", "deploy", "deploy", "fussy"),
+    *(PLAN, APPLY, PLAN_AND_APPLY),
+)
 CLASSES = (None, Execution.ONCE, Execution.REPLAYABLE, Execution.REPLAYABLE, Execution.EXCLUSIVE)
 LOCKS = ("", "", "", "the one", "the other")
 PRIORITIES = (1, 25, 50, 50, 50, 75, 100)
@@ -110,6 +125,7 @@ class Caller:
         token = f"{self._name}-{self._count}"
         key = f"key of {token}" if chance.random() < 0.6 else None
         type, execution, lock = chance.choice(TYPES), chance.choice(CLASSES), chance.choice(LOCKS)
+        execution = None if type in PLANNED else execution
         drawn = chance.random()
         fate = random.Random(f"{drawn}/retry")
         retry = draw_retry(fate)
@@ -141,6 +157,8 @@ class Caller:
             **place,  # type: ignore[arg-type]  # names of fields
         )
         plan = draw_plan(token, type, chance, longest=self._longest_work)
+        if type in PLANNED:  # of several in one place each has to wait for all before it
+            plan = replace(plan, seconds=min(plan.seconds, LONGEST_TRY))
         if retry is not None:
             plan = replace(plan, fails=fate.choice((0, 1, 1, 2, 5)), seconds=min(plan.seconds, LONGEST_TRY))
         return request, Submission(spec=spec, payload=plan.payload, idempotency_key=key)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 from typing import Protocol
 
+from nodelink.plan import PLAN, Plan
 from nodelink.task import AttemptRef, Finished, LogChunk, LogStream, Outcome, Progress, Reason, TaskRequest
 from nodelink_agent.core.logs import LogRead
 from nodelink_agent.core.work import Stop
@@ -193,13 +195,21 @@ class Doing:
         if not run.lapsed and reason is not Reason.SUPERSEDED:  # else it counts no more
             run.outcome = outcome
         run.tree_gone = self.plan.tree_gone or not stopped
+        if run.phase == PLAN and outcome is Outcome.COMPLETED:
+            run.plan = digest_of(self.ref)
         return Finished(
+            plan=Plan(run.plan, len(run.plan), digest_of("inputs"), "site") if run.phase == PLAN and run.plan else None,
             outcome=outcome,
             reason=reason,
             run_seconds=run.ended_at - run.began_at,
             log_totals={stream: size for stream, size in self.printed.items() if size},
             tree_gone=run.tree_gone,
         )
+
+
+def digest_of(made: object) -> str:
+    """A digest for a thing, another one for another."""
+    return hashlib.sha256(repr(made).encode()).hexdigest()
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -42,6 +42,7 @@ class Introduction:
     labels: Mapping[str, str]
     resources: Mapping[str, int]
     features: Collection[str]
+    plan_limit: int
 
 
 class AgentLink:
@@ -137,6 +138,7 @@ class AgentLink:
             labels=who.labels,
             resources=who.resources,
             features=who.features,
+            plan_limit=who.plan_limit,
             held=life.core.hello_held(now=self._machine.now()),
         )
 

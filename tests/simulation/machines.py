@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from nodelink.plan import APPLY, PLAN, is_applying, is_planning
 from nodelink.task import AttemptRef, Finished, TaskRequest
 from nodelink_agent.core.records import EndRecord, ForgetRecord, Record, StartRecord
 from tests.checking.history import History, Life, Run
@@ -154,6 +155,8 @@ class Machine:
             began_at=self._loop.time(),
             granted=self._is_granted(request),
             kept=False,
+            phase=_phase_of(request),
+            plan=request.plan.sha256 if request.plan is not None else "",
         )
         self.history.runs.append(run)
         self.begun.set()
@@ -184,3 +187,10 @@ class Machine:
         if doing is not None:
             return [doing.run]
         return [run for run in self.history.runs if run.ref == ref and run.machine == self.name]
+
+
+def _phase_of(request: TaskRequest) -> str:
+    has_plan = request.plan is not None
+    if is_planning(request.spec.type, has_plan=has_plan):
+        return PLAN
+    return APPLY if is_applying(request.spec.type, has_plan=has_plan) else ""

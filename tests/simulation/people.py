@@ -57,7 +57,7 @@ class Person:
 
     def lets_it_be(self, task: Task) -> bool:
         """Whether a task may stay in doubt for ever: nobody waits for its lock or its places, and nobody cares."""
-        is_alone = task.lock.startswith("task:") and not task.spec.limits
+        is_alone = task.lock.startswith("task:") and not (task.spec.limits or task.spec.workspace)
         return is_alone and hash_of(task.id) % 2 == 0
 
     async def undrain(self, agent_id: str) -> None:

@@ -16,6 +16,7 @@ LIMITS: Sequence[Mapping[str, int]] = ({"db": 1}, {"db": 1, "api": 1}, {"db": 2}
 RATE = Rate(2, 6_000)
 FAIR = ("red", "red", "blue")
 UNIQUE = ("deploy", "backup")
+WORKSPACES = ("site", "network")
 CONFLICTS = (OnConflict.FAIL, OnConflict.REPLACE)
 """Not `use_existing`: its answers name tasks of others, which a caller of the simulation takes for a mistake."""
 
@@ -52,4 +53,6 @@ def draw_placing(
     if chance.random() < 0.1:
         request.unique = chance.choice(UNIQUE)
         fields["unique_key"], fields["on_conflict"] = request.unique, chance.choice(CONFLICTS)
+    if chance.random() < 0.08:
+        request.workspace = fields["workspace"] = chance.choice(WORKSPACES)
     return fields

@@ -67,7 +67,7 @@ class _Found:
         """What the core is told of it."""
         request = self._request
         one = Remembered(request.ref, request.execution, request.lease_ms, self._response, self._is_recorded)
-        return one._replace(takes=taken_by(request.spec))
+        return one._replace(takes=taken_by(request.spec, has_plan=request.plan is not None))
 
     def take_up(self, running: Running) -> None:
         """Watch over it, if it runs on; tell of its output, if it does not."""

@@ -20,6 +20,7 @@ from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
 from tests.checking.history import Commit, History, Listening, Patience
 from tests.simulation.agents import AgentHost
+from tests.simulation.approvers import Approver, workspace
 from tests.simulation.callers import HANDLERS, PLACES, Caller
 from tests.simulation.census import kept_tasks, leftovers
 from tests.simulation.frames import Frame
@@ -28,9 +29,10 @@ from tests.simulation.loop import run_virtually
 from tests.simulation.machines import Machine
 from tests.simulation.mishaps import Mishaps
 from tests.simulation.outages import Outages
+from tests.simulation.pausing import Pauser
 from tests.simulation.people import Person
 from tests.simulation.pipes import Wire
-from tests.simulation.placing import SIDES, draw_crowd
+from tests.simulation.placing import SIDES, WORKSPACES, draw_crowd
 from tests.simulation.plans import LONGEST_WORK
 from tests.simulation.servers import ServerHost
 from tests.simulation.weather import Weather, draw_faults
@@ -77,6 +79,7 @@ def draw_scale(chance: random.Random) -> Scale:
             window=chance.choice((1, 2, 5, 1_000)),
             heartbeat=chance.choice((2.0, 5.0)),
             patience=draw_patience(chance),
+            approval_timeout=random.Random(f"{chance.random()}/approval").choice((6.0, 15.0, 30.0)),
         ),
         longest_work=chance.choice((*[LONGEST_WORK] * 3, 2 * LONGEST_WORK)),
     )
@@ -117,7 +120,7 @@ class World:
                 unknown_after=patience.unknown_after / 1000,
             )
         )
-        self.disk = Disk()
+        self.disk = Disk(workspaces={name: workspace(name) for name in WORKSPACES})
         self._clock = LoopClock(start=1_000.0, rate=draw_rate(self._chance("clock")))
         self._weather = Weather(lag=self.scale.lag, clock=self._clock, chance=self._chance("weather"))
         self._ids = count(1)
@@ -134,10 +137,15 @@ class World:
         )
         self.agents = [self._agent(number) for number in range(self.scale.agents)]
         self.history.slots = {agent.name: agent.slots for agent in self.agents}
+        self.history.plan_limits = {agent.name: agent.plan_limit for agent in self.agents}
+        self._approver = Approver(
+            disk=self.disk, server=self.server, history=self.history, chance=self._chance("approver")
+        )
         self._copies: list[AgentHost] = []
         self._mishaps = Mishaps(self.agents, copy=self._copy, chance=self._chance("mishaps"))
         self._outages = Outages(self.server, self._weather, history=self.history, options=self.scale.options)
         self._person = Person(disk=self.disk, server=self.server, history=self.history, chance=self._chance("person"))
+        self._pauser = Pauser(disk=self.disk, server=self.server, chance=self._chance("pauser"))
 
     async def run(self) -> History:
         """Live through it, from the first request to quiescence."""
@@ -178,6 +186,8 @@ class World:
                 )
                 group.create_task(caller.run(seconds=scale.seconds, rounds=scale.rounds))
             group.create_task(self._person.meddle(seconds=scale.seconds))
+            group.create_task(self._pauser.meddle(seconds=scale.seconds))
+            group.create_task(self._approver.look(seconds=scale.seconds))
             group.create_task(
                 self._weather.rage(self.server, self.agents, self._mishaps, seconds=scale.seconds, faults=scale.faults)
             )
@@ -190,6 +200,8 @@ class World:
                 return
             await asyncio.sleep(1.0)
             await self._person.settle(fair_since=fair_since)
+            await self._pauser.settle()
+            await self._approver.settle()
             await self._lift_cordons()
         await asyncio.sleep(12.0)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from nodelink.address import Address
 from nodelink.task import AttemptRef, Execution, Finished, Outcome, Reason
+from nodelink_agent.blobs import OpenBlobs
 from nodelink_agent.boottime import boottime
 from nodelink_agent.context import BeginTrace
 from nodelink_agent.handlers.echo import ECHO
@@ -83,6 +84,7 @@ async def open_pool(
     begin_trace: BeginTrace | None = None,
     file: JournalFile | None = None,
     elsewhere: Elsewhere | None = None,
+    open_blobs: OpenBlobs | None = None,
     clock: Callable[[], float] = boottime,
 ) -> AsyncIterator[Pool]:
     """A pool that runs `echo` and the given handlers, and knows what its journal does.
@@ -107,6 +109,7 @@ async def open_pool(
         least_patience=patience,
         stop_margin=margin,
         begin_trace=begin_trace,
+        open_blobs=open_blobs,
         clock=clock,
     )
     async with journal.open(), pool.open():

@@ -14,8 +14,11 @@ from nodelink_agent.core import agent as agent_core
 from nodelink_server import priority_rules, series
 from nodelink_server.core import (
     accounts,
+    blob_ports,
+    blobs,
     bulk,
     characters,
+    checkpoints,
     cleanup,
     events,
     extensions,
@@ -25,6 +28,7 @@ from nodelink_server.core import (
     limit_views,
     logbook,
     losses,
+    pauses,
     placing_checks,
     scheduler,
     session,
@@ -36,7 +40,7 @@ from nodelink_server.core import (
 )
 from nodelink_server.rpc import messages, reading, requests, submit_stream
 from nodelink_server.rpc import server as rpc_server
-from nodelink_server.store import sessions
+from nodelink_server.store import checkpoint_taking, sessions
 from nodelink_server.web import filters, gate, logs, protocol, target, values, websocket
 from nodelink_server.web import server as web_server
 from tests.support.doc_parts import Part, table
@@ -50,7 +54,7 @@ OVERLOADED = "429 `OVERLOADED`, `RESOURCE_EXHAUSTED`"
 
 def size(count: int) -> str:
     """Bytes as people say them."""
-    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if count >= 1 << shift and count % (1 << shift) == 0:
             return f"{count >> shift} {unit}"
     return f"{count:,} bytes"
@@ -119,6 +123,14 @@ def placing() -> Iterator[Row]:
     shown = f"{waiters.MOST_WAITERS} shown, {waiters.MOST_COUNTED} more counted"
     yield "tasks that wait for a limit", shown, "not counted"
     yield "workspaces", f"{workspaces.MOST_WORKSPACES:,}", "422 `INVALID`"
+    yield "what is paused at a time", f"{pauses.MOST_PAUSES:,} pools and types", "422 `INVALID`"
+    yield "a checkpoint in the answer to a pause", size(checkpoints.MOST_IN_ANSWER), "it is left out, and can be read"
+    ended = f"{checkpoint_taking.MOST_ENDED:,}, the newest"
+    yield (
+        "tasks that have ended in a checkpoint, for their idempotency keys",
+        ended,
+        "the others are left out, and counted",
+    )
     yield "`[priority_rules]`", f"{priority_rules.MOST_RULES:,}", "the server does not start"
 
 
@@ -130,6 +142,20 @@ def results() -> Iterator[Row]:
     yield "what a command prints, of each stream", kept, "a gap that says how much is missing"
     yield "output in one answer", size(logs.MOST_BYTES), "read on at `X-Next-Offset`"
     yield "a line of `stream_lines` in Python", size(lines.LONGEST_LINE), "given in pieces"
+
+
+def data() -> Iterator[Row]:
+    """Bytes, artifacts and states."""
+    yield "bytes of a piece", size(blob_ports.MAX_CHUNK_BYTES), "413 `TOO_LARGE`"
+    yield "bytes of one upload", size(blobs.MAX_BLOB_BYTES), "413 `TOO_LARGE`"
+    yield "bytes of a workspace", "`blob_quota`", "429 `QUOTA_EXCEEDED`, `RESOURCE_EXHAUSTED`"
+    yield "bytes on the disk", "all but `blob_reserve`", "503 `UNAVAILABLE`"
+    yield "uploads under way", f"{blobs.MOST_UPLOADS:,}", OVERLOADED
+    yield "pieces written, and blobs read, at a time", f"{blobs.MOST_TRANSFERS} each", OVERLOADED
+    yield "an upload that does not go on", ms(blobs.UPLOAD_KEPT_MS), "forgotten"
+    yield "artifacts of a task", f"{blob_ports.MOST_ARTIFACTS}", "422 `INVALID`"
+    yield "name of an artifact", "63 letters, digits, `.`, `_`, `-`", "422 `INVALID`"
+    yield "states of a workspace that are kept", f"{blob_ports.MOST_STATES}", "the oldest is forgotten"
 
 
 def http() -> Iterator[Row]:
@@ -227,6 +253,7 @@ ROWS: Mapping[str, Callable[[], Iterable[Row]]] = {
     "tasks": tasks,
     "placing": placing,
     "results": results,
+    "data": data,
     "http": http,
     "grpc": grpc,
     "listeners": listeners,

@@ -106,6 +106,7 @@ class GrpcDoor:
         features: Collection[str] = (EXTEND,),
         resources: Mapping[str, int] | None = None,
         type_limits: Mapping[str, int] | None = None,
+        handlers: Mapping[str, Execution] | None = None,
     ) -> AsyncIterator[ManualAgent]:
         """An agent that is connected while open. `running`: what it has from an earlier session."""
         hello = Hello(
@@ -117,7 +118,7 @@ class GrpcDoor:
             name=f"agent {agent_id}",
             pool=pool,
             slots=slots,
-            handlers={"echo": Execution.REPLAYABLE, "shell": Execution.ONCE},
+            handlers=handlers or {"echo": Execution.REPLAYABLE, "shell": Execution.ONCE},
             labels=labels or {},
             features=features,
             resources=resources or {},

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nodelink.plan import Plan
 from nodelink.task import AttemptRef, Execution, Finished, LogStream, Progress, TaskRequest, TaskSpec
+from nodelink_agent.blobs import OpenBlobs
 from nodelink_agent.boottime import boottime
 from nodelink_agent.context import AttemptContext
 from nodelink_agent.deadlines import Deadlines
@@ -30,6 +32,9 @@ class Attempt:
         task_id: str = "",
         timeout_ms: int | None = None,
         heartbeat_timeout_ms: int | None = None,
+        type: str = "shell",
+        plan: Plan | None = None,
+        open_blobs: OpenBlobs | None = None,
     ) -> None:
         self._entry = entry
         self._folder = folder
@@ -38,8 +43,12 @@ class Attempt:
         self._lease_until: float | None = None
         self.task_id = task_id or str(uuid.uuid4())  # unlike any in another test run: trees are found by it
         self.containment: str | None = None
-        limits = {"timeout_ms": timeout_ms, "heartbeat_timeout_ms": heartbeat_timeout_ms}
-        self.context = self._context(execution, limits)
+        self.context = self._context(
+            TaskSpec(type=type, timeout_ms=timeout_ms, heartbeat_timeout_ms=heartbeat_timeout_ms),
+            execution,
+            plan,
+            open_blobs,
+        )
 
     async def run(self, **payload: Any) -> Finished:
         """Run it to its end, which is to be one."""
@@ -95,9 +104,11 @@ class Attempt:
         """Give it a lease from now on. To be called before it runs."""
         self._lease_until = boottime() + seconds
 
-    def _context(self, execution: Execution, limits: Mapping[str, int | None]) -> AttemptContext:
-        spec = TaskSpec(type="shell", **limits)  # type: ignore[arg-type]  # names of fields
-        request = TaskRequest(ref=AttemptRef(self.task_id, 2, 33), spec=spec, payload=b"", execution=execution)
+    def _context(
+        self, spec: TaskSpec, execution: Execution, plan: Plan | None, open_blobs: OpenBlobs | None
+    ) -> AttemptContext:
+        ref = AttemptRef(self.task_id, 2, 33)
+        request = TaskRequest(ref=ref, spec=spec, payload=b"", execution=execution, plan=plan)
         return AttemptContext(
             request,
             deadlines=Deadlines(lambda _: None),
@@ -105,4 +116,5 @@ class Attempt:
             open_output=lambda ref: Output(self._folder / ref.task_id, self._grown.set),
             clock=boottime,
             moved=self._moved.set,
+            open_blobs=open_blobs,
         )

@@ -152,7 +152,7 @@ async def test_a_server_that_listens_everywhere_warns_in_its_log(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "name, value",
-    [("NODELINK_SCHEDULER_START", "paused"), ("NODELINK_CHECKPOINT_INTERVAL", "300s")],
+    [("NODELINK_SCHEDULE_MAX_RUNNING", "5"), ("NODELINK_CLEANUP_AGE", "30m")],
 )
 async def test_a_setting_that_is_not_built_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
     code, words = await server_refusal(tmp_path / "data", **{name: value})
@@ -204,3 +204,15 @@ async def test_a_second_agent_on_a_directory_is_refused(services: Services, tmp_
     assert code == IN_USE
     assert "another agent uses the directory" in words
     assert [shown["status"] for shown in agents] == ["online"]
+
+
+async def test_a_checkpoint_that_is_not_whole_is_refused_by_its_defect(tmp_path: Path) -> None:
+    file = tmp_path / "queue.checkpoint"
+    file.write_bytes(b"something else")
+    code, words = await server_refusal(tmp_path / "data", "--load-checkpoint", str(file))
+    assert code == NOT_RIGHT
+    assert "checkpoint: not a checkpoint: it does not begin like one" in words
+
+    code, words = await server_refusal(tmp_path / "data", "--load-checkpoint", str(tmp_path / "nothing"))
+    assert code == NOT_RIGHT
+    assert "there is no checkpoint" in words

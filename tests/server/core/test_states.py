@@ -47,6 +47,7 @@ LEGAL: dict[TaskStatus, dict[Verb, TaskStatus]] = {
         V.PRIORITIZE: S.PENDING,
     },
     S.SENT: {
+        V.REVIVE: S.PENDING,
         V.START: S.IN_PROGRESS,
         V.EXTEND: S.SENT,
         V.GIVE_BACK: S.PENDING,
@@ -63,6 +64,7 @@ LEGAL: dict[TaskStatus, dict[Verb, TaskStatus]] = {
         V.ABANDON: S.FAILED,
     },
     S.IN_PROGRESS: {
+        V.REVIVE: S.PENDING,
         V.EXTEND: S.IN_PROGRESS,
         V.COMPLETE: S.COMPLETED,
         V.FAIL: S.FAILED,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nodelink.taken import Taken
 from nodelink.task import (
     AttemptRef,
     Declined,
@@ -264,7 +265,7 @@ async def test_so_it_does_after_a_restart_of_the_server() -> None:
         await core.submit(with_gpu(slots=3), with_gpu(slots=3))
         ref = (await agent.task()).ref
     async with running_core(database) as core:
-        assert core.manager.agents.view("a1").used == (3, {"gpu": 1_000})
+        assert core.manager.agents.view("a1").used == Taken(3, {"gpu": 1_000})
         again = FakeAgent(core, slots=5)
         again.number = agent.number
         await again.connect(held=[HeldAttempt(ref, HeldState.RUNNING)], credit=4, **OFFERED)

@@ -96,10 +96,10 @@ async def test_its_lock_is_held(execution: Execution) -> None:
 async def test_the_scheduler_is_paused() -> None:
     async with running_core() as core:
         await _agent(core)
-        core.manager.scheduler.paused = True
+        await core.manager.pause("scheduler", reason="an upgrade")
         why = await _why(core)
-        assert why.summary == "waits: the scheduler is paused"
-        assert why.remedies == ("resume the scheduler",)
+        assert why.summary == "waits: the scheduler is paused (an upgrade)"
+        assert why.remedies == ("nodelink scheduler resume",)
         assert why.task.reason is Reason.PAUSED
 
 

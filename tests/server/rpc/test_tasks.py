@@ -327,13 +327,6 @@ async def test_a_negative_duration_is_refused(door: GrpcDoor) -> None:
     assert detail(status, error_details_pb2.BadRequest).field_violations[0].field == "grace"
 
 
-@pytest.mark.parametrize("name", ["ApproveTask"])
-async def test_what_is_not_built_says_so(door: GrpcDoor, name: str) -> None:
-    code, status = await refusal(getattr(door.tasks, name)(getattr(task_pb2, f"{name}Request")(task_id=UNKNOWN_ID)))
-
-    assert (code, reason_of(status)) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT")
-
-
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 

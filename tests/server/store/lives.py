@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from nodelink.plan import Plan
 from nodelink.task import DEFAULT_PRIORITY, Execution, Finished, LogStream, Outcome, Reason, TaskSpec
+from nodelink_server.core import plans
 from nodelink_server.core import task as moves
-from nodelink_server.core.attempt import Extension, Failure, Hold, Stop, Superseded
+from nodelink_server.core.attempt import PLANNED, Extension, Failure, Hold, Planned, Stop, Superseded
 from nodelink_server.core.ports import (
     AgentRecord,
     AgentSessionRecord,
@@ -26,6 +28,7 @@ from nodelink_server.core.task_record import Remark, RemarkKind
 E = EventName
 NOW = 1_700_000_000_000
 AGENT = "agent-a"
+PLAN = Plan("ab" * 32, 123, "cd" * 32, "site", "one to add")
 COMPLETED = Finished(outcome=Outcome.COMPLETED, output=b'"done"')
 EXIT_7 = Finished(
     outcome=Outcome.FAILED,
@@ -111,8 +114,32 @@ def start(task: Task, *, at: int = NOW + 2) -> Change:
 def give_back(task: Task, *, now: int = NOW + 2) -> Change:
     """It never began, and waits again."""
     assert task.attempt is not None
-    superseded = Superseded(attempt=task.attempt, state="void", ended_at=now)
-    return after(task, moves.given_back(task), E.TASK_PENDING, superseded=superseded)
+    superseded = Superseded(attempt=task.attempt, state="void", ended_at=now, plan=task.plan)
+    event = E.TASK_APPLY_PENDING if task.has_plan else E.TASK_PENDING
+    return after(task, moves.given_back(task), event, superseded=superseded)
+
+
+def plan(task: Task, *, now: int = NOW + 4, deadline: int = 500, begun: bool = True) -> Change:
+    """Its plan is made, and waits for an approval. It keeps its first place."""
+    assert task.attempt is not None
+    if not begun:
+        task = replace(moves.started(task, at=now - 1), revision=task.revision)
+    assert task.attempt is not None
+    record = Planned(PLAN, task.attempt.number, now, task.attempt.holds[:1])
+    end = Failure("", "", now, 0, None, "", 4, 0)
+    superseded = Superseded(
+        attempt=task.attempt, state=PLANNED, ended_at=now, failure=end, plan=record._replace(holds=())
+    )
+    events = [E.TASK_PLAN_COMPLETED] if begun else [E.TASK_STARTED, E.TASK_PLAN_COMPLETED]
+    to = plans.planned(task, record, deadline=deadline)
+    return after(task, to, *events, finished=COMPLETED, superseded=superseded)
+
+
+def approve(task: Task, *, now: int = NOW + 5, queue_deadline: int | None = None) -> Change:
+    """A person lets it apply its plan."""
+    to = plans.approved(task, by="anna", now=now, queue_deadline=queue_deadline)
+    told = Remark(RemarkKind.APPROVED, now, f"plan {PLAN.sha256}", "anna")
+    return after(task, to, E.TASK_APPLY_PENDING, remark=told)
 
 
 def lose(task: Task, *, now: int = NOW + 3) -> Change:
@@ -158,7 +185,7 @@ def fail(task: Task, finished: Finished = EXIT_7, *, now: int = NOW + 4, wait: i
     settled = moves.settled(task, finished, now=now)
     assert settled.attempt is not None
     failure = Failure("exit_code", "it failed", now + wait, finished.exit_code, None, "exit_code", 4, 0)
-    superseded = Superseded(attempt=settled.attempt, state="failed", ended_at=now, failure=failure)
+    superseded = Superseded(attempt=settled.attempt, state="failed", ended_at=now, failure=failure, plan=task.plan)
     to = moves.retried(task, retry_at=now - NOW + wait, message="try 1 of 9 failed")
     return after(task, to, *events, finished=finished, superseded=superseded)
 
@@ -192,7 +219,7 @@ def recover(task: Task, *, at: int = NOW + 4) -> Change:
 def run_again(task: Task, *, now: int = NOW + 5) -> Change:
     """A person wants a task in doubt to run again."""
     assert task.attempt is not None
-    superseded = Superseded(attempt=task.attempt, state="lost", ended_at=now)
+    superseded = Superseded(attempt=task.attempt, state="lost", ended_at=now, plan=task.plan)
     to = moves.rerun(task, queue_deadline=None)
     told = remark(RemarkKind.RERUN, task, at=now, text="nothing was changed", by="anna")
     return after(task, to, E.TASK_PENDING, superseded=superseded, remark=told)

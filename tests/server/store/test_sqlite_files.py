@@ -70,6 +70,7 @@ async def test_the_files_are_made_and_nobody_else_may_read_them(tmp_path: Path) 
         files = {name: mode(directory / name) for name in names(directory)}
 
     assert mode(directory) == 0o700
+    assert files.pop("blobs") == 0o700
     assert {"nodelink.db", "nodelink.db-wal", "logs.db", "nodelink.db.lock"} <= files.keys()
     assert set(files.values()) == {0o600}
 

@@ -59,6 +59,8 @@ FIELDS = {
     "on_conflict": st.sampled_from(OnConflict),
     "fairness_key": st.text(max_size=10),
     "fairness_weight": AMOUNTS,
+    "approval_timeout_ms": OPTIONAL,
+    "approval_by_other": st.booleans(),
 }
 FEW = st.lists(st.sampled_from(sorted(FIELDS)), max_size=3).flatmap(
     lambda names: st.fixed_dictionaries({name: FIELDS[name] for name in {"type", *names}})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nodelink.plan import PLAN_AND_APPLY
 from nodelink.task import Rate, TaskStatus
 from nodelink.values import evolve
 from nodelink_server.core import task as moves
@@ -26,8 +27,8 @@ from nodelink_server.core.ports import (
     Receipt,
     Shape,
     Store,
+    TaskQuery,
 )
-from nodelink_server.core.states import HOLDING
 from nodelink_server.core.task import Task, rate_key, workspace_key
 from nodelink_server.core.task_record import LateResult
 from nodelink_server.store.disk import Disk
@@ -93,6 +94,7 @@ class Chance:
         fair = choice(FAIR)
         spec = lives.new(
             name,
+            type=choice(["echo", PLAN_AND_APPLY]),
             lock=choice(LOCKS),
             limits=choice(LIMITS),
             rates=choice(RATES),
@@ -117,6 +119,13 @@ class Chance:
             for key, rate in task.spec.rates.items()
         ]
         return lives.grant(task, fence=self._fence, now=now, takes=self._places(task), uses=uses)
+
+    def _grant_kept(self, task: Task, now: int) -> Change:
+        """It is granted with what it has kept, and some more."""
+        return lives.grant(task, fence=self._fence, now=now, takes=(*task.holds, *self._some_places()))
+
+    def _is_to_plan(self, task: Task) -> bool:
+        return task.spec.type == PLAN_AND_APPLY and not task.has_plan
 
     def _moved(self, task: Task) -> Change:
         """It gets another place in its queue and in its line."""
@@ -160,8 +169,16 @@ class Chance:
                     lambda: lives.settle(task, now=now),
                     lambda: lives.doubt(task, at=now),
                     lambda: lives.fail(task, now=now),
-                    lambda: lives.drain(task, now=now),
+                    *([lambda: lives.drain(task, now=now)] if not task.has_plan else []),
+                    *([lambda: lives.plan(task, now=now)] * 4 if self._is_to_plan(task) else []),
                 ]
+            case S.PLAN_COMPLETED:
+                deadline = self._random.choice([None, self._random.randrange(500)])
+                approve = lives.approve(task, now=now, queue_deadline=deadline)
+                moves = [lambda: approve, lambda: approve, lambda: lives.cancel(task, now=now)]
+            case S.APPLY_PENDING:
+                grant = self._grant_kept(task, now)
+                moves = [lambda: grant, lambda: grant, lambda: self._moved(task), lambda: lives.cancel(task, now=now)]
             case S.CANCELLING:
                 moves = [lambda: lives.settle(task, now=now), lambda: lives.doubt(task, at=now)]
             case S.UNKNOWN:
@@ -178,8 +195,9 @@ class Chance:
         """As the core would have it, or now and then not."""
         if self._random.random() < 0.1:
             return replace(change, takes=self._some_places(), frees=self._some_places())
-        held, holds = _holds_of(before), _holds_of(change.task)
-        return replace(change, takes=holds if not held else (), frees=held if not holds else ())
+        held, holds = before.holds, change.task.holds
+        takes = tuple(hold for hold in holds if hold not in held)
+        return replace(change, takes=takes, frees=tuple(hold for hold in held if hold not in holds))
 
     def _some_places(self) -> tuple[Hold, ...]:
         return tuple(self._random.sample(PLACES, self._random.randrange(3)))
@@ -187,10 +205,6 @@ class Chance:
     def _evidence(self) -> Evidence:
         late = LateResult(self._random.randint(1, 2), self._random.randint(1, 3), "a", NOW, "gone")
         return Evidence(self._random.randint(1, 8), late)
-
-
-def _holds_of(task: Task) -> tuple[Hold, ...]:
-    return task.attempt.holds if task.attempt is not None and task.status in HOLDING else ()
 
 
 def told(receipt: Receipt) -> dict[str, object]:
@@ -219,6 +233,10 @@ async def kept(store: Store) -> dict[str, object]:
         "records": [await store.read(name) for name in TASKS],
         "histories": [await store.history(name) for name in TASKS],
         "before": [await store.count_before(Shape("default", "echo"), Place(7, key), 5) for key in (0, 9, 1_000)],
+        "to apply": [await store.count_before(Shape("default", PLAN_AND_APPLY, "", True), Place(7, 1_000), 5)],
+        "expiring": await store.expiring(None, 100),
+        "planned": list(boot.planned),
+        "plans": list((await store.list(TaskQuery(page_size=9, has_plan=True))).records),
         "limited": await store.limited(None, 100),
         "retrying": await store.retrying(None, 100),
         "first": [list(await store.waiting_on(key, {}, most)) for key in KEYS for most in (1, 2, 9)],
@@ -267,3 +285,4 @@ async def test_whatever_happens_histories_are_what_was_told() -> None:
             assert await store.history(name) == [event for event in events if event.task_id == name], (seed, name)
 
     assert told >= {"task.unknown", "task.recovered", "task.cancelling", "task.retrying", "task.skipped"}
+    assert told >= {"task.plan_completed", "task.apply_pending"}

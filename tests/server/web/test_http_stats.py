@@ -40,6 +40,7 @@ async def test_the_scheduler_tells_what_waits_by_priority_and_what_runs() -> Non
             "available_slots": 0,
             "queue_by_priority": {"CRITICAL": 1, "HIGH": 2, "NORMAL": 0, "LOW": 1},
             "last_checkpoint_at": None,
+            "pauses": [],
         }
 
 
