@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypedDict
@@ -16,6 +17,9 @@ from nodelink.wire import put_ms
 
 MOST_IDS = 1_000
 """So many ids of tasks are told of."""
+
+MOST_KEY_CHARS = 255
+"""The longest idempotency key that a server takes."""
 
 ACTIONS: Mapping[str, task_pb2.BulkAction] = {
     "cancel": task_pb2.BULK_ACTION_CANCEL,
@@ -87,8 +91,11 @@ class Bulk:
         return answer.more
 
     def _name_call(self) -> None:
-        """Each call is a request of its own, and has a key of its own."""
-        self.request.idempotency_key = f"{self._key}#{self._calls}" if self._calls else self._key
+        """Each call is a request of its own, and has a key of its own: `KEY#N`, by a digest where that is too long."""
+        key = f"{self._key}#{self._calls}" if self._calls else self._key
+        if self._calls and len(key) > MOST_KEY_CHARS:
+            key = f"{hashlib.sha256(self._key.encode()).hexdigest()}#{self._calls}"
+        self.request.idempotency_key = key
         self._calls += 1
 
 

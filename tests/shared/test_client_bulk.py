@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from nodelink.client import AsyncClient, BulkResult, TaskFilter
-from nodelink.client.bulk import ACTIONS, MOST_IDS
+from nodelink.client.bulk import ACTIONS, MOST_IDS, MOST_KEY_CHARS
 from nodelink.errors import IdempotencyConflict, InvalidTask, TooLarge
 from nodelink.task import TaskStatus
 from nodelink.v1 import task_pb2
@@ -70,6 +70,18 @@ async def test_it_goes_on_until_there_is_no_more(
     await client.cancel(ids[0])
     result = await client.bulk("cancel", TaskFilter(type="echo", statuses=["pending", "cancelled"]))
     assert result == BulkResult(matched=5, done=4, skipped={"already finished": 1}, ids=tuple(ids[:0:-1]))
+
+
+async def test_the_longest_key_is_good_for_every_page(
+    door: GrpcDoor, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "MOST_TASKS", 1)
+    monkeypatch.setattr(bulk, "MOST_PER_COMMIT", 1)
+    ids = [await door.submit() for _ in range(3)]
+    longest = "k" * MOST_KEY_CHARS
+    result = await client.bulk("cancel", TaskFilter(type="echo"), idempotency_key=longest)
+    assert result == await client.bulk("cancel", TaskFilter(type="echo"), idempotency_key=longest)
+    assert result.ids == tuple(ids[::-1])
 
 
 @pytest.mark.parametrize(
