@@ -19,7 +19,7 @@ import pytest
 from nodelink.task import Execution
 from tests.support.http_door import Door, ManualAgent, http_door
 
-EXAMPLES = 6
+EXAMPLES = 4
 BEAT_SECONDS = 1.0
 SECONDS = 480
 """A backstop: it takes a fraction of this."""
