@@ -44,7 +44,7 @@ async def typed(text: str, server: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *("bash", "--norc", "-c", text), env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         said, _ = await process.communicate()
     return said.decode()
 

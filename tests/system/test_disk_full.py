@@ -99,5 +99,5 @@ async def _submit(rest: Rest) -> httpx.Response:
 
 async def _run(*command: str) -> None:
     process = await asyncio.create_subprocess_exec(*command)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await process.wait() == 0

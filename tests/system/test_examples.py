@@ -16,7 +16,7 @@ async def run(house: House, example: str, *arguments: str, given: bytes = b"") -
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         printed, _ = await process.communicate(given)
     return process.returncode, printed.decode()
 

@@ -45,7 +45,7 @@ async def test_the_room_of_a_task_tells_its_whole_life_in_order(rest: Rest) -> N
     task_id = await rest.shell("echo one; echo two >&2; exit 3")
     await rest.result(task_id)
     told = []
-    async with asyncio.timeout(20), rest.events(f"/tasks/{task_id}/events") as events:
+    async with asyncio.timeout(60), rest.events(f"/tasks/{task_id}/events") as events:
         async for event in events:
             told.append(event)
             if event.name == "task.failed":

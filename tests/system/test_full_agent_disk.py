@@ -146,7 +146,7 @@ def _fill(path: Path) -> None:
 
 async def _run(*command: str) -> None:
     process = await asyncio.create_subprocess_exec(*command)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await process.wait() == 0
 
 

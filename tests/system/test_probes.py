@@ -21,7 +21,7 @@ async def probe(module: str, data_dir: Path) -> str:
         env=environment(),
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         _, words = await process.communicate()
     assert (process.returncode == 0) == (not words), words
     return words.decode()

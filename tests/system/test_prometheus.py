@@ -109,7 +109,7 @@ async def test_promtool_has_nothing_to_say_about_the_metrics(services: Services)
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         said, _ = await process.communicate(text)
 
     assert (process.returncode, said.decode()) == (0, "")

@@ -99,7 +99,7 @@ async def test_a_listener_from_the_future_is_told_to_begin_again(services: Servi
 
 async def _take(events: Events, count: int) -> list[SentEvent]:
     """The next events of a stream."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [await anext(events) for _ in range(count)]
 
 
@@ -112,7 +112,7 @@ async def _listen(rest: Rest, heard: Sequence[SentEvent], count: int) -> list[Se
 async def _listen_until(rest: Rest, heard: Sequence[SentEvent], task_id: str) -> list[SentEvent]:
     """As `_listen`, until a task is cancelled."""
     more = []
-    async with asyncio.timeout(20), rest.events(after=_last(heard)) as events:
+    async with asyncio.timeout(60), rest.events(after=_last(heard)) as events:
         async for event in events:
             more.append(event)
             if event.name == "task.cancelled" and event.data["task_id"] == task_id:

@@ -59,7 +59,7 @@ async def agent_process(address: Address) -> AsyncIterator[asyncio.subprocess.Pr
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await process.stdout.readline() == b"ready\n"
         yield process
     finally:
@@ -139,7 +139,7 @@ async def test_a_connection_that_says_nothing_is_closed() -> None:
     hurried = [(name, 100 if name == "grpc.server_handshake_timeout_ms" else value) for name, value in OPTIONS]
     async with agent_door(options=hurried) as door, door.agent() as agent:
         reader, writer = await asyncio.open_connection(*door.address)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await reader.read()
         writer.close()
         await agent.beat(1)

@@ -262,7 +262,7 @@ async def test_a_commit_goes_on_when_nobody_waits_for_it_any_longer(tmp_path: Pa
 async def test_the_writer_finishes_what_was_handed_in_before_it_ends(notes: Notes) -> None:
     writer = Writer("notes", notes.engine)
     writer.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         handed_in = [asyncio.ensure_future(writer.write(note(f"w{number:02}"))) for number in range(30)]
         await asyncio.sleep(0)
         await writer.close()

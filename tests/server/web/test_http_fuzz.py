@@ -23,7 +23,7 @@ from nodelink_server.web.server import http_server
 from tests.support.checkpointed import checkpointed_core
 from tests.support.http_door import WAIT_SECONDS, Door, ManualAgent
 
-EXAMPLES = 6
+EXAMPLES = 4
 BEAT_SECONDS = 1.0
 SECONDS = 480
 """A backstop: it takes a fraction of this."""
