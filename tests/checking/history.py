@@ -67,7 +67,7 @@ class Request:
     `is_watched`: it may not be silent for as long as it likes.
     `machines`: where it may run; None: anywhere. `alone`: it takes all of a resource of its machine. `rate`: a key, how
     many starts there may be, and in how many seconds. `skips`: it does not wait for its lock. `unique`: its unique key.
-    `workspace`: where it works, one task at a time.
+    `workspace`: where it works, one task at a time. `joined`: answers that named a live task of its unique key.
     """
 
     token: str
@@ -88,6 +88,7 @@ class Request:
     skips: bool = False
     unique: str = ""
     workspace: str = ""
+    joined: list[str] = field(default_factory=list)
 
 
 class Sight(NamedTuple):
@@ -117,6 +118,22 @@ class Approval(NamedTuple):
     verb: str
     task_id: str
     sha256: str
+    done: bool | None
+
+
+class Drain(NamedTuple):
+    """A person had an agent become empty, knew it at `since`, and let it work again at `until`, or never."""
+
+    agent_id: str
+    since: float
+    until: float = float("inf")
+
+
+class Reprioritized(NamedTuple):
+    """Another priority that a caller asked for, one after the other. `done` None: there was no answer."""
+
+    task_id: str
+    priority: int
     done: bool | None
 
 
@@ -285,6 +302,7 @@ class Kept:
     log_totals: tuple[tuple[LogStream, int], ...] | None = None
     output: Sequence[LogRow] = ()
     failed: Sequence[FailedAttempt] = ()
+    priority: int = 50
 
 
 @dataclass(slots=True, kw_only=True)
@@ -296,6 +314,8 @@ class History:
     deeds: list[Deed] = field(default_factory=list)
     approvals: list[Approval] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
+    drains: list[Drain] = field(default_factory=list)
+    priorities: list[Reprioritized] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)

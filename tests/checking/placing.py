@@ -145,6 +145,40 @@ def a_unique_key_has_one_task(history: History) -> Iterator[str]:
                 yield f"{', '.join(sorted(holders[key]))} live at {at:.3f} with unique key {key}"
 
 
+def nothing_is_given_to_a_drained_agent(history: History) -> Iterator[str]:
+    """From the answer to a drain until it is taken back, no task is given to that agent, over restarts too."""
+    for at, event in history.commits if history.drains else ():
+        if event.name != "task.sent":
+            continue
+        decided = history.decided.get(at, at)
+        for drain in history.drains:
+            if drain.agent_id == event.agent_id and drain.since + history.slack < decided and at < drain.until:
+                yield f"{event.task_id} was given to {event.agent_id} at {at:.3f}, drained since {drain.since:.3f}"
+
+
+def a_priority_stays_as_it_was_set(history: History) -> Iterator[str]:
+    """The last priority that was set is the one that a task has."""
+    last: dict[str, int | None] = {}
+    for task_id, priority, done in history.priorities:
+        if done is None:
+            last[task_id] = None  # nobody knows
+        elif done:
+            last[task_id] = priority
+    for task in history.kept:
+        wanted = last.get(task.id)
+        if wanted is not None and task.priority != wanted:
+            yield f"{task.id} has priority {task.priority}; {wanted} was set last"
+
+
+def what_is_joined_has_the_key(history: History) -> Iterator[str]:
+    """Who is told of a live task instead is told of one with the same unique key."""
+    wanted = _requests(history)
+    for request in history.requests:
+        for task_id in request.joined:
+            if task_id in wanted and wanted[task_id].unique != request.unique:
+                yield f"{request.token} was told of {task_id}, whose unique key is {wanted[task_id].unique!r}"
+
+
 HAND_OVER_SECONDS = 30.0
 """So long after its end, in a slow database, a lock may still be about to be handed on."""
 
@@ -162,5 +196,8 @@ RULES: tuple[Rule, ...] = (
     needs(a_limit_is_never_exceeded, *_TOLD, Known.EVENTS),
     needs(a_rate_is_never_exceeded, *_TOLD, Known.EVENTS, Known.EVENT_TIMES),
     needs(a_unique_key_has_one_task, *_TOLD, Known.EVENTS, Known.EVENT_TIMES),
+    needs(nothing_is_given_to_a_drained_agent, Known.EVENTS, Known.EVENT_TIMES),
+    needs(a_priority_stays_as_it_was_set, Known.ROWS),
+    needs(what_is_joined_has_the_key, *_TOLD),
     needs(only_what_does_not_wait_is_skipped, *_TOLD, Known.EVENTS, Known.EVENT_TIMES),
 )

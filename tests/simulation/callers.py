@@ -9,12 +9,14 @@ from dataclasses import replace
 
 from nodelink.errors import CallerError, NodelinkError, StoreError, TaskAlreadyFinished, TaskNotFound
 from nodelink.plan import APPLY, PLAN, PLAN_AND_APPLY, PLANNED
-from nodelink.task import TERMINAL, Execution, RetryPolicy, Submission, TaskSpec, TaskStatus
+from nodelink.task import TERMINAL, Execution, OnConflict, RetryPolicy, Submission, TaskSpec, TaskStatus
+from nodelink_server.core.bulk import BulkAction, BulkOrder
 from nodelink_server.core.extensions import NewLimits
 from nodelink_server.core.manager import TaskManager
+from nodelink_server.core.ports import TaskQuery
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task_record import TaskRecord
-from tests.checking.history import Extension, History, Request, Sight
+from tests.checking.history import Extension, History, Reprioritized, Request, Sight
 from tests.simulation.agents import AgentHost
 from tests.simulation.placing import draw_placing
 from tests.simulation.plans import draw_plan
@@ -73,6 +75,11 @@ def draw_limits(chance: random.Random) -> NewLimits:
     silence_ms = chance.choice((1_000, 30_000)) if chance.random() < 0.3 else None
     is_run = total_ms is silence_ms is None or chance.random() < 0.6
     return NewLimits(chance.choice((500, 10_000, 40_000)) if is_run else None, total_ms, silence_ms)
+
+
+def joins(spec: TaskSpec) -> bool:
+    """Whether a live task with the same unique key is as good."""
+    return spec.on_conflict is OnConflict.USE_EXISTING and bool(spec.unique_key)
 
 
 class Caller:
@@ -183,8 +190,10 @@ class Caller:
             for request, _ in asked:
                 request.unknown += 1
             return
-        for (request, _), outcome in zip(asked, outcomes, strict=True):
-            if isinstance(outcome, Accepted):
+        for (request, submission), outcome in zip(asked, outcomes, strict=True):
+            if isinstance(outcome, Accepted) and outcome.replayed and joins(submission.spec):
+                request.joined.append(outcome.task.id)  # or its own, if an earlier answer was lost
+            elif isinstance(outcome, Accepted):
                 request.accepted.append(outcome.task.id)
             else:
                 request.refused.append(type(outcome).__name__)
@@ -209,8 +218,33 @@ class Caller:
             await self._cancel(task_id)
         elif luck < 0.5:
             await self._wait(task_id)
+        elif luck < 0.6:
+            await self._reprioritize(task_id, random.Random(f"{luck}/priority"))
         else:
             await self._extend(task_id, random.Random(f"{luck}/extend"))
+
+    async def _reprioritize(self, task_id: str, chance: random.Random) -> None:
+        """Give it another priority, once or several times."""
+        for _ in range(chance.choice((1, 1, 3))):
+            await asyncio.sleep(chance.choice((0.0, 0.5, 5.0)) * chance.random())
+            priority = chance.choice(PRIORITIES)
+            order = BulkOrder(
+                query=TaskQuery(ids=frozenset([task_id])), action=BulkAction.SET_PRIORITY, priority=priority
+            )
+            key = f"priority {chance.random()}" if chance.random() < 0.5 else None
+            done = await self._reprioritized(order, key)
+            if done is None and key is not None:  # what the first call has done, the second one need not do
+                await asyncio.sleep(1.0)
+                done = await self._reprioritized(order, key) or None
+            self._history.priorities.append(Reprioritized(task_id, priority, done))
+
+    async def _reprioritized(self, order: BulkOrder, key: str | None) -> bool | None:
+        try:
+            return (await self._server.call(lambda manager: manager.bulk(order, idempotency_key=key))).done == 1
+        except CallerError:
+            return False
+        except (Unanswered, NodelinkError):
+            return None
 
     async def _extend(self, task_id: str, chance: random.Random) -> None:
         """Give it other limits, once or several times; while nothing runs that could have them, ask again."""

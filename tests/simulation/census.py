@@ -32,6 +32,7 @@ def _kept(disk: Disk, row: Row, key: str | None) -> Kept:
         ref=task.ref if attempt is not None else None,
         reason=task.reason,
         lock=task.lock,
+        priority=task.spec.priority,
         may_have_run=task.may_have_run,
         remarks=tuple(note.remark for note in row.notes),
         late_results=tuple(row.late.values()),

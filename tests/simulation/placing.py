@@ -17,8 +17,7 @@ RATE = Rate(2, 6_000)
 FAIR = ("red", "red", "blue")
 UNIQUE = ("deploy", "backup")
 WORKSPACES = ("site", "network")
-CONFLICTS = (OnConflict.FAIL, OnConflict.REPLACE)
-"""Not `use_existing`: its answers name tasks of others, which a caller of the simulation takes for a mistake."""
+CONFLICTS = (OnConflict.FAIL, OnConflict.REPLACE, OnConflict.USE_EXISTING)
 
 
 def draw_crowd(chance: random.Random) -> float:

@@ -23,6 +23,7 @@ from tests.simulation.agents import AgentHost
 from tests.simulation.approvers import Approver, workspace
 from tests.simulation.callers import HANDLERS, PLACES, Caller
 from tests.simulation.census import kept_tasks, leftovers
+from tests.simulation.drainer import Drainer
 from tests.simulation.frames import Frame
 from tests.simulation.listeners import Listener
 from tests.simulation.loop import run_virtually
@@ -144,6 +145,7 @@ class World:
         self._copies: list[AgentHost] = []
         self._mishaps = Mishaps(self.agents, copy=self._copy, chance=self._chance("mishaps"))
         self._outages = Outages(self.server, self._weather, history=self.history, options=self.scale.options)
+        self._drainer = Drainer(server=self.server, history=self.history, chance=self._chance("drainer"))
         self._person = Person(disk=self.disk, server=self.server, history=self.history, chance=self._chance("person"))
         self._pauser = Pauser(disk=self.disk, server=self.server, chance=self._chance("pauser"))
 
@@ -186,6 +188,7 @@ class World:
                 )
                 group.create_task(caller.run(seconds=scale.seconds, rounds=scale.rounds))
             group.create_task(self._person.meddle(seconds=scale.seconds))
+            group.create_task(self._drainer.drain([one.name for one in self.agents], seconds=scale.seconds))
             group.create_task(self._pauser.meddle(seconds=scale.seconds))
             group.create_task(self._approver.look(seconds=scale.seconds))
             group.create_task(
