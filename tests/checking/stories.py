@@ -10,6 +10,7 @@ from tests.checking.history import (
     Commit,
     Contact,
     Deed,
+    Drain,
     Extension,
     FailedAttempt,
     Heard,
@@ -18,6 +19,7 @@ from tests.checking.history import (
     Life,
     Listening,
     Patience,
+    Reprioritized,
     Request,
     Run,
     Sight,
@@ -73,6 +75,18 @@ class Story:
             written = self.rows[task_id].setdefault("remarks", [])
             assert isinstance(written, list)
             written.append(Remark(_REMARKS[verb], int(self.now), "because", "a person"))
+        return self
+
+    def drain(self, machine: str = "a1", *, seconds: float = float("inf")) -> Story:
+        """A person has an agent become empty, for so long."""
+        self.history.drains.append(Drain(machine, self.now, self.now + seconds))
+        return self
+
+    def prioritize(self, priority: int, task_id: str = "t1", *, done: bool | None = True) -> Story:
+        """A caller gives a task another priority, which the database holds if it was done."""
+        self.history.priorities.append(Reprioritized(task_id, priority, done))
+        if done:
+            self.rows[task_id]["priority"] = priority
         return self
 
     def extend(self, task_id: str = "t1", *, number: int = 1, done: bool | None = True, **limits: float) -> Story:
@@ -144,6 +158,11 @@ class Story:
         """What else the latest request says (`Request`)."""
         for name, value in fields.items():
             setattr(self.history.requests[-1], name, value)
+        return self
+
+    def has(self, task_id: str, **fields: object) -> Story:
+        """What the database holds of a task in the end, whatever was told."""
+        self.rows[task_id].update(fields)
         return self
 
     def has_slots(self, slots: int, machine: str = "a1") -> Story:

@@ -320,6 +320,18 @@ TOLD: dict[str, tuple[str, Tell]] = {
     "two tasks under a limit of one": ("a_limit_is_never_exceeded", lambda s: _two(s, limits={"db": 1})),
     "two starts under a rate of one": ("a_rate_is_never_exceeded", lambda s: _two(s, rate=("mail", 1, 60.0))),
     "two live tasks with one unique key": ("a_unique_key_has_one_task", lambda s: _two(s, unique="deploy")),
+    "a drained agent is given a task": (
+        "nothing_is_given_to_a_drained_agent",
+        lambda s: s.submit().drain().work().complete(),
+    ),
+    "a priority was told and not kept": (
+        "a_priority_stays_as_it_was_set",
+        lambda s: s.submit().prioritize(75).has("t1", priority=50).work().complete(),
+    ),
+    "an answer named a task with another unique key": (
+        "what_is_joined_has_the_key",
+        lambda s: s.submit().asks(unique="deploy").submit("t2").asks(unique="backup", joined=["t1"]).work().complete(),
+    ),
     "a task that is skipped for nothing": ("only_what_does_not_wait_is_skipped", lambda s: _skipped(s, skips=True)),
     "a task that is skipped while its workspace is free": (
         "only_what_does_not_wait_is_skipped",

@@ -150,6 +150,12 @@ def _two_in_turn(story: Story, **fields: object) -> Story:
     return story.submit("t2").asks(**fields).work("t2").complete("t2")
 
 
+def _joined(story: Story) -> Story:
+    story.submit().asks(unique="deploy")
+    story.history.requests.append(Request(token="another", unique="deploy", joined=["t1"]))
+    return story.work().complete()
+
+
 GOOD: dict[str, Tell] = {
     "nothing at all": lambda s: s,
     "a task that runs": lambda s: s.submit().work().complete(),
@@ -256,6 +262,21 @@ GOOD: dict[str, Tell] = {
         )
     ),
     "two tasks that take all slots": lambda s: _two(s, slots=2),
+    "a drained agent that works again": lambda s: s.submit().drain(seconds=5).pass_by(6).work().complete(),
+    "another agent than the drained one": lambda s: s.submit().drain("a2").work().complete(),
+    "a priority that was refused, and one that nobody knows of": lambda s: (
+        s.submit()
+        .prioritize(75)
+        .prioritize(25, done=False)
+        .work()
+        .complete()
+        .submit("t2")
+        .prioritize(75, "t2")
+        .prioritize(25, "t2", done=None)
+        .work("t2")
+        .complete("t2")
+    ),
+    "a caller that is told of the live task with its unique key": _joined,
     "two tasks under a limit of two": lambda s: _two(s, limits={"db": 2}),
     "one after the other with a unique key": lambda s: _two_in_turn(s, unique="deploy"),
     "one after the other under a limit of one": lambda s: _two_in_turn(s, limits={"db": 1}),

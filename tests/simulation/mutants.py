@@ -94,6 +94,8 @@ SERVERS: tuple[Spoil, ...] = (
     timeout_mutants.stops_what_has_longer,
     timeout_mutants.forgets_extensions_of_the_time_in_all,
     placing_mutants.gives_to_whoever_has_room,
+    placing_mutants.forgets_drains_when_an_agent_comes_back,
+    placing_mutants.sets_priorities_until_the_next_restart,
     placing_mutants.counts_every_task_as_one_slot,
     placing_mutants.forgets_what_an_agent_ran_before_it_came_back,
     placing_mutants.never_lets_go_of_resources,

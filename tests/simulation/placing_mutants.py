@@ -21,6 +21,30 @@ def gives_to_whoever_has_room(manager: Any) -> None:
     manager.agents._open = careless
 
 
+def forgets_drains_when_an_agent_comes_back(manager: Any) -> None:
+    """An agent that was drained is given work in its next session."""
+    open_session = manager.agents._open
+
+    def forgetful(hello: Any, record: Any) -> Any:
+        session = open_session(hello, record)
+        session.cordoned = session.drained = False
+        return session
+
+    manager.agents._open = forgetful
+
+
+def sets_priorities_until_the_next_restart(manager: Any) -> None:
+    """Another priority is told, and not written down."""
+    bulk = manager.rooms.bulk
+    prioritized = bulk._prioritized
+
+    def in_memory(order: Any, task: Task, by: str) -> Any:
+        change = prioritized(order, task, by)
+        return change if isinstance(change, str) else evolve(change, task=evolve(change.task, spec=task.spec))
+
+    bulk._prioritized = in_memory
+
+
 def counts_every_task_as_one_slot(manager: Any) -> None:
     """A task that takes several slots leaves the others to be taken."""
     open_session = manager.agents._open
