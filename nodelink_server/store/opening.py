@@ -13,8 +13,9 @@ from nodelink_server.store.connections import translated, writing_engine
 from nodelink_server.store.errors import DatabaseDamaged, DatabaseMixed, SchemaTooNew
 from nodelink_server.store.files import Files
 from nodelink_server.store.numbering import Counters
-from nodelink_server.store.schema import LOGS, TASKS, bring_up
+from nodelink_server.store.schema import LOGS, TASKS
 from nodelink_server.store.tables import audit, log_chunks, meta, origin
+from nodelink_server.store.upgrade import bring_up
 
 CHECKED_BYTES = 16 * 1024 * 1024
 """Databases up to this size are read through at each start; larger ones would take too long."""

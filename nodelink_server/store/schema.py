@@ -1,17 +1,12 @@
-"""Brings a database to the schema of this version, step by step, with Alembic. A newer schema is refused."""
+"""The schemas of this version: their tables, the steps that lead there, and what all steps together come to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, inspect
+from sqlalchemy import MetaData
 
-from nodelink_server.store.errors import DatabaseDamaged, SchemaTooNew
 from nodelink_server.store.tables import logs_metadata, tasks_metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -24,32 +19,22 @@ class Schema:
     name: str
     metadata: MetaData
 
+    @property
+    def steps(self) -> Path:
+        """The folder of the steps."""
+        return MIGRATIONS / "versions" / self.name
+
+    @property
+    def whole(self) -> Path:
+        """The statements that make at once what the steps lead to; `migrations.whole` writes them."""
+        return MIGRATIONS / f"{self.name}.sql"
+
+    @property
+    def newest(self) -> str:
+        """The last step, as its file's name tells it: `tasks_0007`, known without Alembic."""
+        number = max(path.name.partition("_")[0] for path in self.steps.glob("[0-9]*.py"))
+        return f"{self.name}_{number}"
+
 
 TASKS = Schema("tasks", tasks_metadata)
 LOGS = Schema("logs", logs_metadata)
-
-
-def bring_up(connection: Connection, schema: Schema) -> None:
-    """Take each missing step, in the transaction of the connection. Raises `SchemaTooNew`, `DatabaseDamaged`."""
-    configuration = alembic_config(connection, schema)
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current is None and inspect(connection).get_table_names():
-        raise DatabaseDamaged("the file holds the tables of something else than NodeLink")
-    known = {script.revision for script in ScriptDirectory.from_config(configuration).walk_revisions()}
-    if current is not None and current not in known:
-        raise SchemaTooNew(f"the database has the schema {current}, which only a newer version of NodeLink knows")
-    command.upgrade(configuration, "head")
-
-
-def alembic_config(connection: Connection, schema: Schema) -> Config:
-    """The settings that Alembic works with."""
-    configuration = Config(attributes={"connection": connection, "metadata": schema.metadata})
-    configuration.set_main_option("path_separator", "newline")
-    configuration.set_main_option("script_location", _escaped(MIGRATIONS))
-    configuration.set_main_option("version_locations", _escaped(MIGRATIONS / "versions" / schema.name))
-    return configuration
-
-
-def _escaped(path: Path) -> str:
-    """A path as the value of a setting, in which a percent sign would begin a reference."""
-    return str(path).replace("%", "%%")

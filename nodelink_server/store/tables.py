@@ -104,14 +104,8 @@ tasks = Table(
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False, table: Table = tasks) -> Index:
     """An index on the tasks (or other rows) for which a condition holds: the others do not pay for it."""
-    condition = text(where)
-    return Index(
-        name,
-        *(table.c[column] for column in columns),
-        unique=unique,
-        sqlite_where=condition,
-        postgresql_where=condition,
-    )
+    # The steps name PostgreSQL's condition too. Here it would load PostgreSQL's dialect at every start.
+    return Index(name, *(table.c[column] for column in columns), unique=unique, sqlite_where=text(where))
 
 
 UNCOMPLETED = "status <> 'completed'"

@@ -32,8 +32,9 @@ from nodelink_server.store import (
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import writing_engine
 from nodelink_server.store.numbering import Counters
-from nodelink_server.store.schema import LOGS, TASKS, bring_up
+from nodelink_server.store.schema import LOGS, TASKS
 from nodelink_server.store.tables import meta
+from nodelink_server.store.upgrade import bring_up
 from tests.server.store.lives import NOW, accept, asking, doubt, exclusive, grant, run_again, settle, start, waiting
 
 SHAPE = Shape("default", "echo")

@@ -13,8 +13,9 @@ from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.statistics import HOUR_MS, MINUTE_MS, Grouping, StatsKey, StatsQuery, StatsRange
 from nodelink_server.store import statistics
 from nodelink_server.store.connections import writing_engine
-from nodelink_server.store.schema import TASKS, bring_up
+from nodelink_server.store.schema import TASKS
 from nodelink_server.store.sql import open_store
+from nodelink_server.store.upgrade import bring_up
 from tests.server.store.test_sqlite_plans import Watched
 from tests.support.clock import LoopClock
 from tests.support.core_parts import eventually, make_submission

@@ -16,8 +16,9 @@ from nodelink.task import Execution, TaskSpec, TaskStatus
 from nodelink_server.core.attempt import Hold
 from nodelink_server.core.ports import Boot, Shape, TaskQuery, Workspace, WorkspaceMode
 from nodelink_server.store.connections import writing_engine
-from nodelink_server.store.schema import LOGS, TASKS, alembic_config
+from nodelink_server.store.schema import LOGS, TASKS
 from nodelink_server.store.sql import open_store
+from nodelink_server.store.steps import alembic_config
 from tests.server.store.lives import (
     AGENT,
     NOW,
