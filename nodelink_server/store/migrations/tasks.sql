@@ -15,7 +15,7 @@ CREATE TABLE agents (
 	software_version VARCHAR NOT NULL, 
 	first_seen_at BIGINT NOT NULL, 
 	last_seen_at BIGINT NOT NULL, 
-	"left" BOOLEAN NOT NULL, cordon VARCHAR DEFAULT '' NOT NULL, host_since BIGINT DEFAULT 0 NOT NULL, resources VARCHAR DEFAULT '{}' NOT NULL, type_limits VARCHAR DEFAULT '{}' NOT NULL, drained_at BIGINT, drain_deadline BIGINT, drain_note VARCHAR DEFAULT '' NOT NULL, features VARCHAR DEFAULT '[]' NOT NULL, 
+	"left" BOOLEAN NOT NULL, cordon VARCHAR DEFAULT '' NOT NULL, host_since BIGINT DEFAULT 0 NOT NULL, resources VARCHAR DEFAULT '{}' NOT NULL, type_limits VARCHAR DEFAULT '{}' NOT NULL, drained_at BIGINT, drain_deadline BIGINT, drain_note VARCHAR DEFAULT '' NOT NULL, features VARCHAR DEFAULT '[]' NOT NULL, plan_limit BIGINT DEFAULT 3 NOT NULL, 
 	CONSTRAINT pk_agents PRIMARY KEY (id)
 );
 CREATE TABLE attempts (
@@ -31,7 +31,7 @@ CREATE TABLE attempts (
 	ended_at BIGINT NOT NULL, 
 	sent_revision BIGINT DEFAULT 0 NOT NULL, 
 	started_revision BIGINT DEFAULT 0 NOT NULL, 
-	ended_revision BIGINT DEFAULT 0 NOT NULL, lease_ms BIGINT, stop_reason VARCHAR, stop_message VARCHAR DEFAULT '' NOT NULL, stop_asked_at BIGINT, cancelling_revision BIGINT DEFAULT 0 NOT NULL, ready_at BIGINT, ready_revision BIGINT DEFAULT 0 NOT NULL, failure VARCHAR, 
+	ended_revision BIGINT DEFAULT 0 NOT NULL, lease_ms BIGINT, stop_reason VARCHAR, stop_message VARCHAR DEFAULT '' NOT NULL, stop_asked_at BIGINT, cancelling_revision BIGINT DEFAULT 0 NOT NULL, ready_at BIGINT, ready_revision BIGINT DEFAULT 0 NOT NULL, failure VARCHAR, "plan" VARCHAR, 
 	CONSTRAINT pk_attempts PRIMARY KEY (task_key, number)
 )
  WITHOUT ROWID
@@ -130,7 +130,7 @@ CREATE TABLE tasks (
 	started_revision BIGINT DEFAULT 0 NOT NULL, 
 	cancelling_revision BIGINT DEFAULT 0 NOT NULL, 
 	idempotency_key VARCHAR, 
-	idempotency_digest BLOB, lease_ms BIGINT, deaths BIGINT DEFAULT 0 NOT NULL, lock VARCHAR DEFAULT '' NOT NULL, failures BIGINT DEFAULT 0 NOT NULL, retry_at BIGINT, total_deadline BIGINT, needs VARCHAR DEFAULT '' NOT NULL, holds VARCHAR, extension VARCHAR, unique_key VARCHAR, fairness_key VARCHAR DEFAULT '' NOT NULL, fair_tag BIGINT, workspace VARCHAR DEFAULT '' NOT NULL, 
+	idempotency_digest BLOB, lease_ms BIGINT, deaths BIGINT DEFAULT 0 NOT NULL, lock VARCHAR DEFAULT '' NOT NULL, failures BIGINT DEFAULT 0 NOT NULL, retry_at BIGINT, total_deadline BIGINT, needs VARCHAR DEFAULT '' NOT NULL, holds VARCHAR, extension VARCHAR, unique_key VARCHAR, fairness_key VARCHAR DEFAULT '' NOT NULL, fair_tag BIGINT, workspace VARCHAR DEFAULT '' NOT NULL, "plan" VARCHAR, 
 	CONSTRAINT pk_tasks PRIMARY KEY ("key"), 
 	CONSTRAINT uq_tasks_id UNIQUE (id)
 );
@@ -289,4 +289,67 @@ CREATE TABLE answers (
 
 ;
 CREATE INDEX ix_answers_answered_at ON answers (answered_at);
-INSERT INTO alembic_version (version_num) VALUES ('tasks_0007');
+CREATE TABLE blobs (
+	sha256 VARCHAR(64) NOT NULL, 
+	workspace VARCHAR NOT NULL, 
+	size BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	used_at BIGINT NOT NULL, 
+	CONSTRAINT pk_blobs PRIMARY KEY (sha256, workspace)
+)
+ WITHOUT ROWID
+
+;
+CREATE INDEX ix_blobs_workspace ON blobs (workspace, sha256, size);
+CREATE INDEX ix_blobs_used_at ON blobs (used_at);
+CREATE TABLE artifacts (
+	task_key BIGINT NOT NULL, 
+	name VARCHAR NOT NULL, 
+	attempt BIGINT NOT NULL, 
+	workspace VARCHAR NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	size BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	CONSTRAINT pk_artifacts PRIMARY KEY (task_key, name, attempt)
+)
+ WITHOUT ROWID
+
+;
+CREATE INDEX ix_artifacts_blob ON artifacts (sha256, workspace);
+CREATE TABLE workspace_states (
+	workspace VARCHAR NOT NULL, 
+	version BIGINT NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	size BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	task_id VARCHAR DEFAULT '' NOT NULL, 
+	CONSTRAINT pk_workspace_states PRIMARY KEY (workspace, version)
+)
+ WITHOUT ROWID
+
+;
+CREATE INDEX ix_tasks_applying ON tasks (status, pool, type, needs, rank, "key") WHERE status = 'apply_pending';
+CREATE INDEX ix_tasks_planned ON tasks ("key") WHERE plan IS NOT NULL;
+CREATE INDEX ix_tasks_planned_expiring ON tasks (queue_deadline, "key") WHERE plan IS NOT NULL AND finished_at IS NULL;
+CREATE TABLE pauses (
+	scope VARCHAR NOT NULL, 
+	since BIGINT NOT NULL, 
+	"by" VARCHAR DEFAULT '' NOT NULL, 
+	reason VARCHAR DEFAULT '' NOT NULL, 
+	CONSTRAINT pk_pauses PRIMARY KEY (scope)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE loaded_checkpoints (
+	id VARCHAR NOT NULL, 
+	start_number BIGINT NOT NULL, 
+	loaded_at BIGINT NOT NULL, 
+	as_waiting BOOLEAN NOT NULL, 
+	is_revived BOOLEAN NOT NULL, 
+	CONSTRAINT pk_loaded_checkpoints PRIMARY KEY (id)
+)
+ WITHOUT ROWID
+
+;
+INSERT INTO alembic_version (version_num) VALUES ('tasks_0010');
