@@ -80,7 +80,7 @@ class Stage:
 
     def attempt(self, commands: Commands, type: str, plan: Plan | None = None, task_id: str = "") -> Attempt:
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        entries = plan_handlers(commands, ["ansible"], environment={"PATH": path}, server="127.0.0.1:1")
+        entries = plan_handlers(commands, ["ansible"], environment={"PATH": path}, server="127.0.0.1:1", unsaved=self.folder / "unsaved")
         [entry] = [entry for entry in entries if entry.type == type]
         return Attempt(
             *(entry, self.folder / "attempts"),
@@ -110,13 +110,13 @@ def told(finished: Finished) -> str:
 
 
 def test_without_a_tool_there_are_no_handlers() -> None:
-    handlers: Sequence[HandlerEntry] = plan_handlers(None, [], environment={}, server="")  # type: ignore[arg-type]
+    handlers: Sequence[HandlerEntry] = plan_handlers(None, [], environment={}, server="", unsaved=Path())  # type: ignore[arg-type]
     assert list(handlers) == []
 
 
 async def test_each_type_has_its_class(stage: Stage, tmp_path: Path) -> None:
     async with open_commands(tmp_path) as commands:
-        handlers = plan_handlers(commands, ["ansible"], environment={}, server="")
+        handlers = plan_handlers(commands, ["ansible"], environment={}, server="", unsaved=tmp_path)
     assert {entry.type: entry.execution for entry in handlers} == {
         PLAN: Execution.REPLAYABLE,
         APPLY: Execution.EXCLUSIVE,
