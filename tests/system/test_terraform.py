@@ -126,14 +126,14 @@ async def test_what_an_apply_has_made_before_it_failed_is_in_the_state(services:
         await workspace(rest, services, server)
         task_id, plan = await planned(rest, site.payload(last="exit 3"), workspace="site")
         await approve(rest, task_id, plan["sha256"])
-        failed = await having(rest, task_id, "failed")
+        failed = await rest.result(task_id)
         half = await made(rest)
         mended, plan = await planned(rest, site.payload(), workspace="site")
         await approve(rest, mended, plan["sha256"])
         await having(rest, mended, "completed")
         whole = await made(rest)
 
-    assert failed["error"]["category"] == "exit_code"
+    assert (failed["status"], failed["error"]["category"]) == ("failed", "exit_code")
     assert half == {"greeting": "right", "last": "tainted"}
     assert plan["summary"] == "1 to add, 0 to change, 1 to destroy"
     assert whole == {"greeting": "right", "last": "right"}
@@ -211,7 +211,7 @@ async def test_a_task_without_a_workspace_and_a_source_with_a_backend_are_refuse
         await workspace(rest, services, server)
         homeless = await rest.submit("plan", site.payload())
         foreign = await rest.submit("plan", {"tool": "terraform", "source": backend}, workspace="site")
-        homeless_end, foreign_end = [await having(rest, one, "failed") for one in (homeless, foreign)]
+        homeless_end, foreign_end = await rest.results([homeless, foreign])
 
     assert homeless_end["error"]["message"] == "workspace: must be named: terraform has its state there"
     assert "names a backend of its own" in foreign_end["error"]["message"]
