@@ -5,9 +5,11 @@ The configurations need no provider but the one that is built in, so nothing is 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import shutil
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import pytest
 
 from tests.support.approvals import PATIENCE, approve, having, planned
 from tests.support.latch import Latch
-from tests.support.processes import Server, Services, until
+from tests.support.pages import blocks_of
+from tests.support.processes import ROOT, Server, Services, environment, until
 from tests.support.rest import Json, Rest
 
 pytestmark = [
@@ -215,3 +218,26 @@ async def test_a_task_without_a_workspace_and_a_source_with_a_backend_are_refuse
 
     assert homeless_end["error"]["message"] == "workspace: must be named: terraform has its state there"
     assert "names a backend of its own" in foreign_end["error"]["message"]
+
+
+async def test_what_the_page_says_to_type_works(services: Services, tmp_path: Path) -> None:
+    server = await services.server()
+    await services.agent(server, "--tools", "terraform")
+    here = f"elsewhere={Path(__file__).relative_to(ROOT)}"
+    words = [block.text for block in blocks_of(ROOT / "docs/plans.md") if here in block.words]
+    programs = Path(sys.executable).parent
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-e", "-c", "".join(words)),
+        cwd=tmp_path,
+        env=environment() | {"NODELINK_SERVER": server.grpc, "PATH": f"{programs}:{environment()['PATH']}"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(PATIENCE):
+        said, _ = await process.communicate()
+
+    assert words
+    assert process.returncode == 0, said.decode()
+    assert "terraform_data.net will be created" in said.decode()
+    assert json.loads((tmp_path / "state.json").read_text())["resources"][0]["name"] == "net"
