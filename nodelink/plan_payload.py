@@ -108,7 +108,7 @@ def read_plan_payload(payload: bytes, *, type: str, tools: Collection[str]) -> P
         source=source,
         inventory=inventory,
         limit=_limit(fields.get("limit", "")),
-        variables=_variables(fields.get("variables", {})),
+        variables=_variables(fields.get("variables", {}), also="-" if tool in STATEFUL else ""),
         plan=_plan(fields.get("plan"), type),
     )
 
@@ -172,11 +172,13 @@ def _limit(value: object) -> str:
     return limit
 
 
-def _variables(variables: object) -> Mapping[str, Any]:
+def _variables(variables: object, *, also: str) -> Mapping[str, Any]:
+    """Values by their names. `also`: what may be in a name, beside what every tool allows."""
     if not isinstance(variables, dict):
         _refuse("variables", "must be an object: values by the names of variables")
     for name in variables:
-        if not name.isidentifier() or not name.isascii():
+        plain = name[:1] + name[1:].replace(also or "_", "_")
+        if not plain.isidentifier() or not name.isascii():
             _refuse("variables", f"has a name that no variable can have: {name[:64]!r}")
     return variables
 

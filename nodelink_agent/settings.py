@@ -115,7 +115,7 @@ class AgentSettings:
         default=DEFAULT_PLAN_LIMIT,
     )
     tools: Sequence[str] = setting(
-        "what plans and applies: ansible, terraform, tofu; only with one does it run plans, and each runs what it is given",
+        "what plans and applies: ansible, terraform, tofu; it runs plans with one only, and each runs what it is given",
         env="NODELINK_TOOLS",
         flag="--tools",
         parse=_tools,

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from nodelink.errors import BlobNotFound, InvalidTask, NodelinkError
@@ -101,13 +102,17 @@ class PlanHandler:
             await _fetch_plan(directory, payload, base, context)
         if isinstance(payload.source, Archive):
             await context.blobs.get(payload.source.sha256, directory / ARCHIVE)
-        files = await asyncio.to_thread(
-            *(prepare, directory, runner, payload),
+        laying_out = partial(
+            prepare,
+            directory,
+            runner,
+            payload,
             program=program,
             inputs=payload.inputs(context.spec.workspace),
             applies=applies,
             base=base,
         )
+        files = await asyncio.to_thread(laying_out)
         return ShellPayload(
             argv=step_command(directory),
             env=runner.environment(files),

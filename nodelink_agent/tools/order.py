@@ -22,9 +22,9 @@ class Refusal(Exception):
 class Order:
     """What one step is to do. `check`, `apply`: whole commands; apply empty: a plan is to be made.
 
-    `secrets`: files that are removed at the end. The rest is for a tool that keeps a plan in a `file` of its own: `init`
-    makes it ready, `show` tells people what is in the file, `target` is what is changed, `state` the SHA-256 of the
-    state that a plan is made from.
+    `secrets`: files that are removed at the end. The rest is for a tool that keeps a plan in a `file` of its own:
+    `init` makes it ready, `show` tells people what is in the file, `target` is what is changed, `state` the SHA-256 of
+    the state that a plan is made from.
     """
 
     tool: str

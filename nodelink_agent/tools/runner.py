@@ -11,7 +11,6 @@ from pathlib import Path
 
 from nodelink.plan_payload import PlanPayload
 
-
 STATE_NAME = "terraform.tfstate"
 """The file, where it runs, in which a tool that has a state keeps it."""
 

@@ -26,9 +26,8 @@ def make_saved(order: Order, calls: Calls) -> tuple[int, PlanFile | None]:
     if code != 0:
         return code, None
     code, errors = calls.read_errors(order.check)
-    if _FOREIGN_BACKEND.search(errors):
-        raise Refusal("the source names a backend of its own: leave that out, for the state is that of the workspace")
     if code not in {NO_CHANGES, CHANGES}:
+        _look_for_backend(errors)
         return code, None
     shown, said = calls.read(order.show, quietly=True)
     if shown != 0:
@@ -48,6 +47,12 @@ def apply_saved(order: Order, approved: PlanFile, calls: Calls) -> int:
     if code != 0:
         raise Refusal(f"the tool could not be made ready: it ended with exit code {code}")
     return calls.run(order.apply)
+
+
+def _look_for_backend(errors: bytes) -> None:
+    """`Refusal`, in clearer words than the tool's own."""
+    if _FOREIGN_BACKEND.search(errors):
+        raise Refusal("the source names a backend of its own: leave that out, for the state is that of the workspace")
 
 
 def _plan(order: Order, output: str, *, changes: bool) -> PlanFile:

@@ -40,7 +40,9 @@ class Stage:
 
     def attempt(self, commands: Commands, type: str, plan: Plan | None = None, task_id: str = "") -> Attempt:
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        entries = plan_handlers(commands, ["ansible"], environment={"PATH": path}, server="127.0.0.1:1", unsaved=self.folder / "unsaved")
+        entries = plan_handlers(
+            commands, ["ansible"], environment={"PATH": path}, server="127.0.0.1:1", unsaved=self.folder / "unsaved"
+        )
         [entry] = [entry for entry in entries if entry.type == type]
         return Attempt(
             *(entry, self.folder / "attempts"),

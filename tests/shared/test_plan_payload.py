@@ -67,6 +67,7 @@ def test_everything_can_be_given() -> None:
         ({"limit": "a" * (MAX_LIMIT_LENGTH + 1)}, "limit"),
         ({"variables": ["a"]}, "variables"),
         ({"variables": {"a b": 1}}, "variables"),
+        ({"variables": {"a-b": 1}}, "variables"),
         ({"plan": DIGEST}, "plan"),
         ({"check": True}, "check"),
     ],
@@ -80,7 +81,7 @@ def test_what_is_wrong_is_named(type: str, fields: dict[str, Any], field: str) -
 
 def test_a_configuration_is_a_text_or_a_directory_of_an_archive() -> None:
     within = {"sha256": DIGEST, "directory": "envs/prod"}
-    assert read_terraform(variables={"a": [1]}).variables == {"a": [1]}
+    assert read_terraform(variables={"a": [1], "b-c": 2}).variables == {"a": [1], "b-c": 2}
     assert read_terraform(source={"sha256": DIGEST}).source == Archive(sha256=DIGEST)
     assert read_terraform(APPLY, source=within, plan=DIGEST).source == Archive(sha256=DIGEST, directory="envs/prod")
 
@@ -97,6 +98,7 @@ def test_a_configuration_is_a_text_or_a_directory_of_an_archive() -> None:
         ({"inventory": "web1\n"}, "inventory"),
         ({"limit": "web1"}, "limit"),
         ({"variables": {"a b": 1}}, "variables"),
+        ({"variables": {"-a": 1}}, "variables"),
         ({"backend": "s3"}, "backend"),
     ],
 )

@@ -45,9 +45,7 @@ class Attempt:
         self.task_id = task_id or str(uuid.uuid4())  # unlike any in another test run: trees are found by it
         self.containment: str | None = None
         self.context = self._context(
-            TaskSpec(
-                type=type, timeout_ms=timeout_ms, heartbeat_timeout_ms=heartbeat_timeout_ms, workspace=workspace
-            ),
+            TaskSpec(type=type, timeout_ms=timeout_ms, heartbeat_timeout_ms=heartbeat_timeout_ms, workspace=workspace),
             execution,
             plan,
             open_blobs,

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.approvals import PATIENCE, approve, having, planned
+from tests.support.command_line import nodelink
 from tests.support.latch import Latch
 from tests.support.pages import blocks_of
 from tests.support.processes import ROOT, Server, Services, environment, until
@@ -153,7 +154,7 @@ async def nothing_said(_rest: Rest, _task_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields, stop, status", [({}, cancelled, "cancelled"), ({"timeout": "15s"}, nothing_said, "timeout")]
+    "fields, stop, status", [({}, cancelled, "cancelled"), ({"timeout": "25s"}, nothing_said, "timeout")]
 )
 async def test_what_an_apply_has_made_before_it_was_stopped_is_in_the_state(
     *,
@@ -202,6 +203,55 @@ async def test_an_agent_that_dies_amid_an_apply_leaves_it_unknown_and_the_next_s
     assert (kept_out["status"], kept_out["reason"]) == ("pending", "lock")
     assert [remark["kind"] for remark in told["remarks"]][:2] == ["approved", "unknown"]
     assert (meanwhile, after) == ({}, {"greeting": "right", "last": "right"})
+    assert site.file.read_text() == "hello world\n"
+
+
+async def test_a_state_that_comes_too_late_is_kept_on_the_machine_of_its_agent(
+    services: Services, site: Site, latch: Latch, tmp_path: Path
+) -> None:
+    quick = ("--heartbeat", "500ms", "--start-lease", "2s", "--unknown-after", "3s")
+    server = await services.server(*quick, "--outage-grace", "0s", "--silence-brake", "0s")
+    agent = await services.agent(server, "--tools", "terraform")
+    unsaved = agent.data_dir / "agent" / "unsaved-states"
+    async with Rest(server) as rest:
+        await rest.online()
+        await rest.post("/workspaces", {"name": "site"})
+        task_id, plan = await planned(rest, site.holding(latch), workspace="site")
+        await approve(rest, task_id, plan["sha256"])
+        await site.begun()
+        await agent.kill()
+        await having(rest, task_id, "unknown")
+        words = ("--as", "failed", "--reason", "I cannot wait", "--yes", "--server", server.grpc)
+        resolved = await nodelink("tasks", "resolve", task_id, *words, cwd=tmp_path)
+        await services.agent(server, "--tools", "terraform")
+        latch.release(1)
+        await until(lambda: (unsaved.exists() and list(unsaved.iterdir())) or None, "the state is kept", PATIENCE)
+        after = await made(rest)
+
+    [kept] = unsaved.iterdir()
+    assert resolved.code == 0, resolved.err
+    assert after == {}
+    assert json.loads(kept.read_text())["resources"]
+
+
+async def test_what_an_apply_has_made_before_its_spawner_died_is_in_the_state(
+    services: Services, site: Site, latch: Latch
+) -> None:
+    server = await services.server()
+    agent = await services.agent(server, "--tools", "terraform")
+    async with Rest(server) as rest:
+        await rest.online()
+        await rest.post("/workspaces", {"name": "site"})
+        task_id, plan = await planned(rest, site.holding(latch), workspace="site")
+        await approve(rest, task_id, plan["sha256"])
+        await site.begun()
+        agent.kill_spawner()
+        await agent.ended()
+        await services.agent(server, "--tools", "terraform")
+        await having(rest, task_id, "unknown")
+        half = await made(rest)
+
+    assert half["greeting"] == "right"
     assert site.file.read_text() == "hello world\n"
 
 

@@ -1,4 +1,4 @@
-"""Plans that a tool keeps in a file of its own: made, and applied from that file, with a small tool of the test's own."""
+"""Plans that a tool keeps in a file of its own: made, and applied from it, with a small tool of the test's own."""
 
 from __future__ import annotations
 
