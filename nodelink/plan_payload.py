@@ -18,28 +18,39 @@ from nodelink.plan import APPLY
 
 FIELDS = ("tool", "source", "inventory", "limit", "variables", "plan")
 SOURCE_FIELDS = ("sha256", "playbook", "inventory")
+STATEFUL = frozenset({"terraform", "tofu"})
+"""Tools that remember what they have made, in the state of the task's workspace."""
+STATEFUL_FIELDS = ("tool", "source", "variables", "plan")
+STATEFUL_SOURCE_FIELDS = ("sha256", "directory")
 MAX_LIMIT_LENGTH = 1_000
 MAX_PATH_LENGTH = 1_000
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_FILE_NAME = re.compile(r"\S+\.(ya?ml|json)", re.ASCII)
+_FILE_NAME = re.compile(r"\S+\.(ya?ml|json|tf)", re.ASCII)
+_ARCHIVES = {
+    False: 'the text of a playbook, or an archive: {"sha256": …, "playbook": "site.yml"}',
+    True: 'the text of a configuration, or an archive: {"sha256": …, "directory": "site"}',
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """A tar, compressed or not, by the SHA-256 of its bytes, and the files in it that matter.
 
-    `inventory` empty: none of its files.
+    `inventory` empty: none of its files. `directory`: where the configuration is, for a tool that has no playbook;
+    empty: at the top.
     """
 
     sha256: str
-    playbook: str
+    playbook: str = ""
     inventory: str = ""
+    directory: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanPayload:
-    """What is to be planned or applied. `source`: a playbook's own text, or an archive with one.
+    """What is to be planned or applied. `source`: the text of a playbook or a configuration, or an archive
+    with one.
 
     `inventory`: its text; empty: the agent's machine alone, or the archive's. `plan`: the SHA-256 of the plan to apply,
     for an `apply`; empty for the others.
@@ -52,18 +63,24 @@ class PlanPayload:
     variables: Mapping[str, Any] = field(default_factory=dict)
     plan: str = ""
 
-    def inputs(self) -> Mapping[str, str]:
-        """The SHA-256 of each thing that decides what is done, by the name of its field."""
+    def inputs(self, workspace: str = "") -> Mapping[str, str]:
+        """The SHA-256 of each thing that decides what is done, by the name of its field.
+
+        `workspace`: that of the task. It is an input of tools that have a state there.
+        """
         source: object = self.source
         if isinstance(self.source, Archive):
-            source = [self.source.sha256, self.source.playbook, self.source.inventory]
-        parts = {
+            directory = [self.source.directory] if self.source.directory else []
+            source = [self.source.sha256, self.source.playbook, self.source.inventory, *directory]
+        parts: dict[str, object] = {
             "tool": self.tool,
             "source": source,
             "inventory": self.inventory,
             "limit": self.limit,
             "variables": self.variables,
         }
+        if self.tool in STATEFUL:
+            parts["workspace"] = workspace
         return {name: _sha256(part) for name, part in parts.items()}
 
 
@@ -78,18 +95,20 @@ def read_plan_payload(payload: bytes, *, type: str, tools: Collection[str]) -> P
     InvalidTask names the field that is wrong, and what would be right.
     """
     fields = _object(payload)
-    for name in sorted(fields.keys() - set(FIELDS)):
-        _refuse(name, f"is not a field of a plan; these are: {', '.join(FIELDS)}")
-    source = _source(fields.get("source"))
+    tool = _tool(fields.get("tool"), tools)
+    known = STATEFUL_FIELDS if tool in STATEFUL else FIELDS
+    for name in sorted(fields.keys() - set(known)):
+        _refuse(name, f"is not a field of a plan of {tool}; these are: {', '.join(known)}")
+    source = _source(fields.get("source"), has_state=tool in STATEFUL)
     inventory = _text("inventory", fields.get("inventory", ""))
     if inventory and isinstance(source, Archive) and source.inventory:
         _refuse("inventory", "is given twice: as text, and as a file of the source")
     return PlanPayload(
-        tool=_tool(fields.get("tool"), tools),
+        tool=tool,
         source=source,
         inventory=inventory,
         limit=_limit(fields.get("limit", "")),
-        variables=_variables(fields.get("variables", {})),
+        variables=_variables(fields.get("variables", {}), also="-" if tool in STATEFUL else ""),
         plan=_plan(fields.get("plan"), type),
     )
 
@@ -112,22 +131,29 @@ def _tool(tool: object, tools: Collection[str]) -> str:
     return tool
 
 
-def _source(source: object) -> str | Archive:
+def _source(source: object, *, has_state: bool) -> str | Archive:
+    wanted = _ARCHIVES[has_state]
     if isinstance(source, str):
         if not source.strip():
             _refuse("source", "must not be empty")
         if _FILE_NAME.fullmatch(source.strip()):
-            _refuse("source", 'names a file; give its text, or an archive: {"sha256": …, "playbook": "site.yml"}')
+            _refuse("source", f"names a file; give {wanted}")
         return _text("source", source)
     if not isinstance(source, dict):
-        _refuse("source", 'must be the text of a playbook, or an archive: {"sha256": …, "playbook": "site.yml"}')
-    for name in sorted(source.keys() - set(SOURCE_FIELDS)):
-        _refuse(f"source.{name}", f"is not a field of an archive; these are: {', '.join(SOURCE_FIELDS)}")
-    return Archive(
-        sha256=_digest("source.sha256", source.get("sha256")),
-        playbook=_path("source.playbook", source.get("playbook")),
-        inventory=_path("source.inventory", source["inventory"]) if "inventory" in source else "",
-    )
+        _refuse("source", f"must be {wanted}")
+    known = STATEFUL_SOURCE_FIELDS if has_state else SOURCE_FIELDS
+    for name in sorted(source.keys() - set(known)):
+        _refuse(f"source.{name}", f"is not a field of an archive; these are: {', '.join(known)}")
+    sha256 = _digest("source.sha256", source.get("sha256"))
+    if has_state:
+        return Archive(sha256=sha256, directory=_within("directory", source))
+    playbook = _path("source.playbook", source.get("playbook"))
+    return Archive(sha256=sha256, playbook=playbook, inventory=_within("inventory", source))
+
+
+def _within(name: str, source: Mapping[str, object]) -> str:
+    """What an archive may name of what it holds; empty: it does not."""
+    return _path(f"source.{name}", source[name]) if name in source else ""
 
 
 def _path(name: str, value: object) -> str:
@@ -146,11 +172,13 @@ def _limit(value: object) -> str:
     return limit
 
 
-def _variables(variables: object) -> Mapping[str, Any]:
+def _variables(variables: object, *, also: str) -> Mapping[str, Any]:
+    """Values by their names. `also`: what may be in a name, beside what every tool allows."""
     if not isinstance(variables, dict):
         _refuse("variables", "must be an object: values by the names of variables")
     for name in variables:
-        if not name.isidentifier() or not name.isascii():
+        plain = name[:1] + name[1:].replace(also or "_", "_")
+        if not plain.isidentifier() or not name.isascii():
             _refuse("variables", f"has a name that no variable can have: {name[:64]!r}")
     return variables
 

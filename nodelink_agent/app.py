@@ -89,12 +89,12 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         _commands(settings, spawner, file.known) as commands,
         journal.open(),
     ):
-        server = str(settings.server)
+        server, unsaved = str(settings.server), settings.directory / "unsaved-states"
         handlers = HandlerRegistry(
             [
                 ECHO,
                 shell(commands, environment=os.environ, server=server),
-                *plan_handlers(commands, settings.tools, environment=os.environ, server=server),
+                *plan_handlers(commands, settings.tools, environment=os.environ, server=server, unsaved=unsaved),
             ]
         )
         pool = Pool(

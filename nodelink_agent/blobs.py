@@ -81,6 +81,10 @@ class State:
         self._etag = "" if state is None else state.etag
         return state
 
+    def take_up(self, etag: str) -> None:
+        """Go on from a state that an earlier process of the agent has loaded. `etag` empty: there was none."""
+        self._etag = etag
+
     async def save(self, given: Given) -> StateRef:
         """Replace the state that was loaded, or saved last. RuntimeError: none was loaded. Raises as `Blobs.put`."""
         if self._etag is None:

@@ -33,7 +33,9 @@ class Running:
         self.aborted = False
 
     def abort(self) -> None:
-        """Break the handler off."""
+        """Break the handler off, unless it has come to what must not be stopped any more."""
+        if not self.context.can_be_stopped:
+            return
         self.aborted = True
         if self.task is not None:
             self.task.cancel()

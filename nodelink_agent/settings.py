@@ -55,7 +55,7 @@ def _type_limits(text: str) -> dict[str, int]:
 
 
 def _tools(text: str) -> tuple[str, ...]:
-    """Names of tools: `ansible`."""
+    """Names of tools: `ansible`, `terraform`, `tofu`."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name not in RUNNERS:
@@ -115,7 +115,7 @@ class AgentSettings:
         default=DEFAULT_PLAN_LIMIT,
     )
     tools: Sequence[str] = setting(
-        "tools that make and apply plans, as ansible; only with one does it run plans, and each runs what it is given",
+        "what plans and applies: ansible, terraform, tofu; it runs plans with one only, and each runs what it is given",
         env="NODELINK_TOOLS",
         flag="--tools",
         parse=_tools,

@@ -21,6 +21,7 @@ NEEDS: Mapping[str, str] = {
     "node": "Node.js and npm packages",
     "shells": "zsh and fish, from Debian",
     "strace": "strace, from Debian",
+    "terraform": "terraform, which no package registry has",
     "tmpfs": "mounting a small file system, as root on Linux",
 }
 """A test with one of these marks needs more than Python: it runs only with --all, and then a missing tool fails it."""

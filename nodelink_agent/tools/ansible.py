@@ -13,7 +13,7 @@ HERE = 'localhost ansible_connection=local ansible_python_interpreter="{{ ansibl
 
 def _words(payload: PlanPayload, files: ToolFiles) -> Sequence[str]:
     limit = [f"--limit={payload.limit}"] if payload.limit else []
-    return [f"--inventory={files.inventory}", f"--extra-vars=@{files.variables}", *limit, str(files.playbook)]
+    return [f"--inventory={files.inventory}", f"--extra-vars=@{files.variables}", *limit, str(files.main)]
 
 
 def _check(payload: PlanPayload, files: ToolFiles) -> Sequence[str]:
@@ -39,6 +39,7 @@ def _environment(files: ToolFiles) -> Mapping[str, str]:
 ANSIBLE = Runner(
     name="ansible",
     program="ansible-playbook",
+    text_name="playbook.yml",
     default_inventory=HERE,
     check=_check,
     apply=_apply,

@@ -1,10 +1,13 @@
 """The bytes of a plan: what a check said, and of what it was made. Standard library only: `step` writes them.
 
-A plan is read by people before they approve it, so it is JSON, and holds digests of what may be secret.
+A plan is read by people before they approve it, so it is JSON, and holds digests of what may be secret. Only a tool's
+own `file` holds whatever the tool has put into it.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -22,17 +25,42 @@ class PlanUnreadable(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFile:
-    """A plan. `inputs`: the SHA-256 of each thing it was made from, by name; `output`: what the check said."""
+    """A plan. `inputs`: the SHA-256 of each thing it was made from, by name; `output`: what the check said.
+
+    `file`: the plan that the tool itself has written, packed; empty: it writes none. `state`: the SHA-256 of the state
+    that it was made from; empty: there was none.
+    """
 
     tool: str
     inputs: Mapping[str, str]
     output: str
     target: str
     summary: str
+    file: str = ""
+    state: str = ""
 
     def to_bytes(self) -> bytes:
         """As they are stored: the same plan, the same bytes."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, indent=1, ensure_ascii=False).encode()
+        words = asdict(self)
+        for name in ("file", "state"):
+            if not words[name]:
+                del words[name]  # as agents have it that know of no files
+        return json.dumps({"format": FORMAT, **words}, sort_keys=True, indent=1, ensure_ascii=False).encode()
+
+    def unpacked(self) -> bytes:
+        """The bytes of the tool's own file. Raises `PlanUnreadable`."""
+        try:
+            found = base64.b64decode(self.file, validate=True)
+        except (binascii.Error, ValueError, TypeError) as error:
+            raise PlanUnreadable("the tool's own plan within these bytes is not whole") from error
+        if not found:
+            raise PlanUnreadable("the tool's own plan is not within these bytes")
+        return found
+
+
+def packed(file: bytes) -> str:
+    """A tool's own file as it is in a plan."""
+    return base64.b64encode(file).decode()
 
 
 def read_plan_file(stored: bytes) -> PlanFile:

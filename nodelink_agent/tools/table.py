@@ -6,5 +6,6 @@ from collections.abc import Mapping
 
 from nodelink_agent.tools.ansible import ANSIBLE
 from nodelink_agent.tools.runner import Runner
+from nodelink_agent.tools.terraform import TERRAFORM, TOFU
 
-RUNNERS: Mapping[str, Runner] = {runner.name: runner for runner in (ANSIBLE,)}
+RUNNERS: Mapping[str, Runner] = {runner.name: runner for runner in (ANSIBLE, TERRAFORM, TOFU)}

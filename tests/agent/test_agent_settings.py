@@ -113,7 +113,9 @@ def test_tools_are_off_unless_they_are_named_and_there(tmp_path: Path) -> None:
     program.touch(mode=0o700)
     assert read().tools == ()
     assert read("--tools", "ansible, ansible", PATH=str(tmp_path)).tools == ("ansible",)
-    with pytest.raises(SettingError, match=re.escape("'puppet' is not a tool; these are: ansible")):
+    with pytest.raises(SettingError, match=re.escape("'puppet' is not a tool; these are: ansible, terraform, tofu")):
         read("--tools=puppet", PATH=str(tmp_path))
     with pytest.raises(SettingError, match=re.escape("'ansible-playbook' is not in the PATH")):
         read("--tools=ansible", PATH=str(tmp_path / "empty"))
+    with pytest.raises(SettingError, match=re.escape("'tofu' is not in the PATH")):
+        read("--tools=ansible,tofu", PATH=str(tmp_path))

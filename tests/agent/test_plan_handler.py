@@ -3,66 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nodelink.blob_files import Given
-from nodelink.errors import BlobNotFound
 from nodelink.plan import APPLY, PLAN, PLAN_AND_APPLY, Plan
-from nodelink.task import AttemptRef, Execution, Finished, Outcome, Reason
-from nodelink_agent.blobs import Blobs, StateRef, TaskInputs
+from nodelink.task import Execution, Finished, Outcome, Reason
 from nodelink_agent.commands import Commands
 from nodelink_agent.handlers.plans import plan_handlers
 from nodelink_agent.handlers.registry import HandlerEntry
 from tests.support.commands import open_commands
+from tests.support.memory_blobs import MemoryBlobs
 from tests.support.shell_attempt import Attempt
 
 TOOL = """#!/bin/sh
 case " $* " in *" --check "*) cat {0}; echo "web1 : ok=1 changed=1";; *) echo applied >> {0};; esac
 """
 ASKED = {"tool": "ansible", "source": "- hosts: all\n"}
-
-
-class MemoryBlobs:
-    """Blobs of all attempts of a test. `names`: the artifacts. `gate`: sending waits for it."""
-
-    def __init__(self) -> None:
-        self.stored: dict[str, bytes] = {}
-        self.names: list[str] = []
-        self.sending = asyncio.Event()
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    def open(self, _ref: AttemptRef, _sign: Callable[[], None]) -> Blobs:
-        return self
-
-    async def load(self) -> TaskInputs:
-        raise NotImplementedError
-
-    async def get(self, sha256: str, path: Path | str) -> Path:
-        if sha256 not in self.stored:
-            raise BlobNotFound
-        path = Path(path)
-        await asyncio.to_thread(path.write_bytes, self.stored[sha256])
-        return path
-
-    async def put(self, given: Given, *, name: str = "") -> str:
-        self.sending.set()
-        await self.gate.wait()
-        assert isinstance(given, Path)
-        stored = await asyncio.to_thread(given.read_bytes)
-        sha256 = hashlib.sha256(stored).hexdigest()
-        self.stored[sha256] = stored
-        self.names.append(name)
-        return sha256
-
-    async def save_state(self, sha256: str, *, if_match: str) -> StateRef:
-        raise NotImplementedError
 
 
 class Stage:
@@ -80,7 +40,9 @@ class Stage:
 
     def attempt(self, commands: Commands, type: str, plan: Plan | None = None, task_id: str = "") -> Attempt:
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        entries = plan_handlers(commands, ["ansible"], environment={"PATH": path}, server="127.0.0.1:1")
+        entries = plan_handlers(
+            commands, ["ansible"], environment={"PATH": path}, server="127.0.0.1:1", unsaved=self.folder / "unsaved"
+        )
         [entry] = [entry for entry in entries if entry.type == type]
         return Attempt(
             *(entry, self.folder / "attempts"),
@@ -110,13 +72,13 @@ def told(finished: Finished) -> str:
 
 
 def test_without_a_tool_there_are_no_handlers() -> None:
-    handlers: Sequence[HandlerEntry] = plan_handlers(None, [], environment={}, server="")  # type: ignore[arg-type]
+    handlers: Sequence[HandlerEntry] = plan_handlers(None, [], environment={}, server="", unsaved=Path())  # type: ignore[arg-type]
     assert list(handlers) == []
 
 
 async def test_each_type_has_its_class(stage: Stage, tmp_path: Path) -> None:
     async with open_commands(tmp_path) as commands:
-        handlers = plan_handlers(commands, ["ansible"], environment={}, server="")
+        handlers = plan_handlers(commands, ["ansible"], environment={}, server="", unsaved=tmp_path)
     assert {entry.type: entry.execution for entry in handlers} == {
         PLAN: Execution.REPLAYABLE,
         APPLY: Execution.EXCLUSIVE,

@@ -204,6 +204,21 @@ async def test_an_attempt_that_cannot_be_stopped_is_only_waited_for(tmp_path: Pa
         assert (await end_of(pool)).outcome is Outcome.COMPLETED
 
 
+async def test_what_cannot_be_stopped_any_more_is_waited_for_after_a_stop(tmp_path: Path) -> None:
+    manual = Manual(obeys=False)
+    async with open_pool(tmp_path, manual.entry, patience=0.0, margin=0.3) as pool:
+        open_session(pool)
+        give(pool, request())
+        context = await manual.begun("a")
+        context.listen()
+        pool.perform(pool.core.cancel([CancelCommand(A, 0)]))
+        await asyncio.sleep(0.02)  # its patience is over, and the margin has begun
+        context.cannot_be_stopped()
+        await asyncio.sleep(0.35)
+        manual.end("a")
+        assert (await end_of(pool)).outcome is Outcome.COMPLETED
+
+
 async def test_what_its_holder_has_lost_does_not_stay(tmp_path: Path) -> None:
     later = Later()
     async with open_pool(tmp_path, later.entry) as pool:

@@ -21,6 +21,11 @@ def read(type: str = PLAN, **fields: Any) -> PlanPayload:
     return read_plan_payload(json.dumps(payload).encode(), type=type, tools=["ansible"])
 
 
+def read_terraform(type: str = PLAN, **fields: Any) -> PlanPayload:
+    payload = {"tool": "terraform", "source": "# nothing\n", **fields}
+    return read_plan_payload(json.dumps(payload).encode(), type=type, tools=["ansible", "terraform"])
+
+
 def test_a_tool_and_a_text_are_enough() -> None:
     assert read() == PlanPayload(tool="ansible", source=PLAY)
 
@@ -62,6 +67,7 @@ def test_everything_can_be_given() -> None:
         ({"limit": "a" * (MAX_LIMIT_LENGTH + 1)}, "limit"),
         ({"variables": ["a"]}, "variables"),
         ({"variables": {"a b": 1}}, "variables"),
+        ({"variables": {"a-b": 1}}, "variables"),
         ({"plan": DIGEST}, "plan"),
         ({"check": True}, "check"),
     ],
@@ -70,6 +76,35 @@ def test_everything_can_be_given() -> None:
 def test_what_is_wrong_is_named(type: str, fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidTask) as refusal:
         read(type, **fields)
+    assert [error.field for error in refusal.value.errors] == [field]
+
+
+def test_a_configuration_is_a_text_or_a_directory_of_an_archive() -> None:
+    within = {"sha256": DIGEST, "directory": "envs/prod"}
+    assert read_terraform(variables={"a": [1], "b-c": 2}).variables == {"a": [1], "b-c": 2}
+    assert read_terraform(source={"sha256": DIGEST}).source == Archive(sha256=DIGEST)
+    assert read_terraform(APPLY, source=within, plan=DIGEST).source == Archive(sha256=DIGEST, directory="envs/prod")
+
+
+@pytest.mark.parametrize(
+    "fields, field",
+    [
+        ({"tool": "tofu"}, "tool"),
+        ({"source": "main.tf"}, "source"),
+        ({"source": {"directory": "envs"}}, "source.sha256"),
+        ({"source": {**ARCHIVE}}, "source.playbook"),
+        ({"source": {"sha256": DIGEST, "directory": "../envs"}}, "source.directory"),
+        ({"source": {"sha256": DIGEST, "directory": "/srv"}}, "source.directory"),
+        ({"inventory": "web1\n"}, "inventory"),
+        ({"limit": "web1"}, "limit"),
+        ({"variables": {"a b": 1}}, "variables"),
+        ({"variables": {"-a": 1}}, "variables"),
+        ({"backend": "s3"}, "backend"),
+    ],
+)
+def test_what_is_wrong_with_a_configuration_is_named(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidTask) as refusal:
+        read_terraform(**fields)
     assert [error.field for error in refusal.value.errors] == [field]
 
 
@@ -105,3 +140,14 @@ def test_each_input_has_a_digest_of_its_own(fields: dict[str, Any], changed: str
 def test_the_plan_and_the_order_of_variables_are_no_inputs() -> None:
     plan, apply = read(variables={"a": 1, "b": 2}), read(APPLY, variables={"b": 2, "a": 1}, plan=DIGEST)
     assert plan.inputs() == apply.inputs()
+
+
+def test_the_directory_and_the_workspace_are_inputs_of_a_configuration() -> None:
+    top = read_terraform(source={"sha256": DIGEST})
+    within = read_terraform(source={"sha256": DIGEST, "directory": "envs"})
+    before, after = top.inputs("site"), within.inputs("lab")
+    assert [name for name in before if before[name] != after[name]] == ["source", "workspace"]
+
+
+def test_the_workspace_is_no_input_of_a_playbook() -> None:
+    assert read().inputs("site") == read().inputs()

@@ -33,6 +33,7 @@ class Attempt:
         timeout_ms: int | None = None,
         heartbeat_timeout_ms: int | None = None,
         type: str = "shell",
+        workspace: str = "",
         plan: Plan | None = None,
         open_blobs: OpenBlobs | None = None,
     ) -> None:
@@ -44,7 +45,7 @@ class Attempt:
         self.task_id = task_id or str(uuid.uuid4())  # unlike any in another test run: trees are found by it
         self.containment: str | None = None
         self.context = self._context(
-            TaskSpec(type=type, timeout_ms=timeout_ms, heartbeat_timeout_ms=heartbeat_timeout_ms),
+            TaskSpec(type=type, timeout_ms=timeout_ms, heartbeat_timeout_ms=heartbeat_timeout_ms, workspace=workspace),
             execution,
             plan,
             open_blobs,

@@ -15,9 +15,10 @@ import pytest
 from nodelink.errors import InvalidTask
 from nodelink.plan_payload import Archive, PlanPayload
 from nodelink_agent.handlers.plans import step_command
+from nodelink_agent.tools.order import APPROVED, PLAN, REFUSED, Order
 from nodelink_agent.tools.plan_file import PlanUnreadable, lasting, plan_of, read_plan_file
 from nodelink_agent.tools.preparing import ARCHIVE, MAX_UNPACKED_BYTES, prepare
-from nodelink_agent.tools.step import APPROVED, EX_REFUSED, PLAN, REFUSED, Order
+from nodelink_agent.tools.step import EX_REFUSED
 from nodelink_agent.tools.table import RUNNERS
 
 INPUTS = {"source": "s", "tool": "t"}
@@ -163,7 +164,7 @@ def test_an_archive_is_unpacked_into_the_attempts_own_directory(tmp_path: Path) 
     archive(tmp_path, "a/site.yml", "hosts")
     payload = PlanPayload(tool="ansible", source=Archive(sha256="", playbook="a/site.yml", inventory="hosts"))
     files = prepare(tmp_path, RUNNERS["ansible"], payload, program="/bin/tool", applies=False)
-    assert files.playbook.read_text() == "[]\n"
+    assert files.main.read_text() == "[]\n"
     assert files.inventory == files.source / "hosts"
 
 
