@@ -224,7 +224,8 @@ class ServerLife:
             return
         except Overloaded:
             return
-        self._host.heard(wire)
+        if self.manager.agents.session(hello.agent_id) is session:  # else another hello has taken its place meanwhile
+            self._host.heard(wire)
         connection = _Connection(self.manager, session, wire, self._host)
         try:
             welcome = Welcome(

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
 from nodelink.address import Address
+from nodelink.errors import StoreError
 from nodelink.task import EXTEND, AttemptRef, Execution, HeldAttempt, HeldState
 from nodelink.v1 import admin_pb2_grpc, task_pb2, task_pb2_grpc
 from nodelink_server.clock import SystemClock
@@ -57,9 +58,9 @@ class Switch:
             self.held.set()
             await self._open.wait()
 
-    def fault(self, _kind: str) -> None:
-        """What the store asks before each deed."""
-        if self.error is not None:
+    def fault(self, kind: str) -> None:
+        """What the store asks before each deed. What no store says only readers hear: loops would end."""
+        if self.error is not None and (kind == "read" or isinstance(self.error, StoreError)):
             raise self.error
 
 
