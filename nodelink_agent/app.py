@@ -90,13 +90,8 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         journal.open(),
     ):
         server, unsaved = str(settings.server), settings.directory / "unsaved-states"
-        handlers = HandlerRegistry(
-            [
-                ECHO,
-                shell(commands, environment=os.environ, server=server),
-                *plan_handlers(commands, settings.tools, environment=os.environ, server=server, unsaved=unsaved),
-            ]
-        )
+        plans = plan_handlers(commands, settings.tools, environment=os.environ, server=server, unsaved=unsaved)
+        handlers = HandlerRegistry([ECHO, shell(commands, environment=os.environ, server=server), *plans])
         pool = Pool(
             slots=settings.slots,
             handlers=handlers,
