@@ -90,8 +90,13 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         journal.open(),
     ):
         server, unsaved = str(settings.server), settings.directory / "unsaved-states"
-        plans = plan_handlers(commands, settings.tools, environment=os.environ, server=server, unsaved=unsaved)
-        handlers = HandlerRegistry([ECHO, shell(commands, environment=os.environ, server=server), *plans])
+        handlers = HandlerRegistry(
+            [
+                ECHO,
+                shell(commands, environment=os.environ, server=server),
+                *plan_handlers(commands, settings.tools, environment=os.environ, server=server, unsaved=unsaved),
+            ]
+        )
         pool = Pool(
             slots=settings.slots,
             handlers=handlers,

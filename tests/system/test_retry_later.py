@@ -39,8 +39,8 @@ def bring(handler: str, tree: Path) -> None:
     (tree / "nodelink_agent/handlers/fetch.py").write_text(handler)
     app = tree / "nodelink_agent/app.py"
     text = app.read_text()
-    assert text.count("HandlerRegistry([ECHO, ") == 1
-    text = text.replace("HandlerRegistry([ECHO, ", "HandlerRegistry([ECHO, FETCH, ")
+    assert text.count(" ECHO,\n") == 1
+    text = text.replace(" ECHO,\n", " ECHO,\n FETCH,\n")
     app.write_text(
         text.replace("\nimport asyncio\n", "\nimport asyncio\nfrom nodelink_agent.handlers.fetch import FETCH\n")
     )
