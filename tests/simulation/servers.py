@@ -73,8 +73,10 @@ class ServerHost:
         """Let it run again."""
         self._loop.go_on(PROCESS)
 
-    def heard(self, wire: Wire[Frame]) -> None:
-        """The server has heard of a machine."""
+    def heard(self, wire: Wire[Frame], session: AgentSession) -> None:
+        """The server has heard of a machine, unless it has closed that session, or opened another one, meanwhile."""
+        if self.manager is None or self.manager.agents.session(session.agent_id) is not session:
+            return
         self.history.contacts.append(Contact(self._loop.time(), wire.machine, wire.life))
 
     def crash(self) -> None:
@@ -224,8 +226,7 @@ class ServerLife:
             return
         except Overloaded:
             return
-        if self.manager.agents.session(hello.agent_id) is session:  # else another hello has taken its place meanwhile
-            self._host.heard(wire)
+        self._host.heard(wire, session)
         connection = _Connection(self.manager, session, wire, self._host)
         try:
             welcome = Welcome(
@@ -289,7 +290,7 @@ class _Connection:
         if frame.chunks:
             manager.logs.receive(session, frame.chunks)
         if frame.heartbeat:
-            self._host.heard(self._wire)
+            self._host.heard(self._wire, session)
             session.heartbeat(
                 frame.heartbeat, load=0.0, draining=frame.draining, running=frame.running, counted=frame.counted
             )
