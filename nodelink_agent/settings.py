@@ -201,4 +201,8 @@ def _find_tools(tools: Sequence[str], environ: Mapping[str, str]) -> None:
     for tool in tools:
         program = RUNNERS[tool].program
         if shutil.which(program, path=environ.get("PATH")) is None:
-            raise SettingError("tools", tool, f"{program!r} is not in the PATH; install it, or leave the tool out")
+            raise SettingError(
+                "tools",
+                "--tools or NODELINK_TOOLS",
+                f"{program!r} is not in the PATH; install it, or leave the tool out",
+            )

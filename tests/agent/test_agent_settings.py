@@ -117,5 +117,5 @@ def test_tools_are_off_unless_they_are_named_and_there(tmp_path: Path) -> None:
         read("--tools=puppet", PATH=str(tmp_path))
     with pytest.raises(SettingError, match=re.escape("'ansible-playbook' is not in the PATH")):
         read("--tools=ansible", PATH=str(tmp_path / "empty"))
-    with pytest.raises(SettingError, match=re.escape("'tofu' is not in the PATH")):
+    with pytest.raises(SettingError, match=re.escape("(from --tools or NODELINK_TOOLS): 'tofu' is not in the PATH")):
         read("--tools=ansible,tofu", PATH=str(tmp_path))
