@@ -26,6 +26,9 @@ WORK_TASKS, WORK_SECONDS = 10, 15.0
 """The others live until so many tasks more are over, or for so long."""
 GOING_SECONDS = 4.0
 """How long an agent whose spawner was killed has, to go or to stay."""
+GOING_BY_ITSELF = (EX_SOFTWARE, -signal.SIGTERM)
+"""How an agent ends that was told to leave while it went because its spawner had died: at the very end of a Python
+process nobody handles signals any more."""
 NEARLY_FULL = (0, 0, 4 * 1024, 64 * 1024)
 """So many bytes are left on a disk that is full."""
 
@@ -189,7 +192,7 @@ class Storm:
     async def _leave(self, station: Station) -> None:
         self._count("leave", station.name)
         code = await self._stage.leave_agent(station)
-        if code != 0 and not (code == EX_SOFTWARE and self._has_no_spawner(station)):
+        if code != 0 and not (code in GOING_BY_ITSELF and self._has_no_spawner(station)):
             self._died_by_itself(station.name, station.agent.pid if station.agent else 0, code)
         await self._pause(self._rules.away)
         await self._stage.start_agent(station)
