@@ -65,6 +65,8 @@ class WriteConnection:
         """About how many pages were written since the log was last copied."""
         self._has_room = False
         """Whether the file of the log may take room that can be given back."""
+        self._cannot_copy = False
+        """Whether the last try to copy the log failed; said when it begins, and not at each try."""
         self._stopping = threading.Event()
 
     def write(self, work: Work[T]) -> T:
@@ -136,10 +138,13 @@ class WriteConnection:
         try:
             [(busy, _pages, _copied)] = driver.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         except sqlite3.Error as error:
-            log.warning("checkpoint_failed", mode=mode, error=str(error))
+            if not self._cannot_copy:
+                log.warning("checkpoint_failed", mode=mode, error=str(error))
+            self._cannot_copy = True
             return False
         finally:
             driver.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+        self._cannot_copy = False
         return not busy
 
     def _drop(self) -> None:

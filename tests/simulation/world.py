@@ -67,12 +67,13 @@ class Scale:
 def draw_scale(chance: random.Random) -> Scale:
     """A small world, mostly with narrow limits, since they are where things go wrong."""
     is_flood = chance.random() < 0.08
+    is_slow = random.Random(f"{chance.random()}/lag").random() < 0.25
     return Scale(
         agents=chance.choice((1, 2, 3, 4)),
         callers=3 if is_flood else chance.choice((1, 2)),
         rounds=8 if is_flood else chance.randrange(2, 9),
         batches=(1, 1, 4, 8) if is_flood else (1, 1, 1, 2, 5),
-        lag=0.2 if is_flood else 0.005,
+        lag=0.2 if is_flood or is_slow else 0.005,
         faults=draw_faults(chance),
         seconds=chance.choice((5.0, 10.0) if is_flood else (10.0, 25.0, 60.0)),
         options=Options(

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from nodelink.errors import StoreUnavailable
 from nodelink_server.core.ports import Store, TaskQuery
@@ -238,6 +239,27 @@ def test_an_idle_writer_waits_for_no_reader_and_gives_the_room_back_once_it_is_g
 
     line.checkpoint_when_idle()
     assert not (tmp_path / "notes.db-wal").stat().st_size
+
+
+@pytest.mark.tmpfs
+def test_that_the_log_cannot_be_copied_is_said_when_it_begins_and_not_at_each_try(small_disk: Path) -> None:
+    with closing(WriteConnection(Notes(small_disk / "notes.db").engine)) as line, capture_logs() as logs:
+        for word in "ab":
+            line.write(note(word * 200_000))
+            fill_up(small_disk / "ballast")
+            for _ in range(3):
+                line.checkpoint_when_idle()
+            (small_disk / "ballast").unlink()
+            line.checkpoint_when_idle()
+
+    assert [entry["event"] for entry in logs] == ["checkpoint_failed"] * 2
+
+
+def fill_up(ballast: Path) -> None:
+    """Take all the room that its disk has."""
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
 
 
 async def test_a_commit_goes_on_when_nobody_waits_for_it_any_longer(tmp_path: Path) -> None:
