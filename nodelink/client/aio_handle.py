@@ -16,6 +16,7 @@ from nodelink.client.awaited import Awaited, AwaitedTask
 from nodelink.client.checks import check_wait, several
 from nodelink.client.nouns import Agent, LogPart, Task, TaskResult
 from nodelink.client.outgoing import Promise
+from nodelink.client.plans import TaskPlan
 from nodelink.client.reaching import Reaching
 from nodelink.errors import TaskNotFinished
 from nodelink.task import LogStream
@@ -86,6 +87,23 @@ class TaskHandle:
     async def resolve(self, *, as_: str, reason: str) -> Task:
         """Say what became of it, if its status is unknown: `completed`, `failed`, or `rerun`, to run it again."""
         return await self._calls.ask(asks.resolve((await self).id, as_=as_, reason=reason))
+
+    async def plan(self) -> TaskPlan:
+        """Its latest plan. Raises `TaskNotFound` if it has made none."""
+        return await self._calls.ask(asks.plan((await self).id))
+
+    async def approve(
+        self, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = ""
+    ) -> Task:
+        """Let it apply its plan: the one with this digest. Raises as the client's own `approve`."""
+        named = asks.approve(
+            (await self).id, plan_sha256=plan_sha256, inputs_sha256=inputs_sha256, target=target, message=message
+        )
+        return await self._calls.ask(named)
+
+    async def reject(self, *, plan_sha256: str = "", message: str = "") -> Task:
+        """End it instead of having its plan applied. Raises as the client's own `approve`."""
+        return await self._calls.ask(asks.reject((await self).id, plan_sha256=plan_sha256, message=message))
 
     async def logs(self, *, stream: LogStream | str | None = None) -> AsyncGenerator[LogPart, None]:
         """What it has printed so far."""

@@ -13,6 +13,7 @@ from nodelink.client.awaited import Awaited, AwaitedTask
 from nodelink.client.checks import check_wait, several
 from nodelink.client.nouns import Agent, LogPart, Task, TaskResult
 from nodelink.client.outgoing import Promise
+from nodelink.client.plans import TaskPlan
 from nodelink.client.reaching import Reaching
 from nodelink.client.sync_calls import Calls
 from nodelink.client.sync_sender import Sender
@@ -81,6 +82,23 @@ class TaskHandle:
     def resolve(self, *, as_: str, reason: str) -> Task:
         """Say what became of it, if its status is unknown: `completed`, `failed`, or `rerun`, to run it again."""
         return self._calls.ask(asks.resolve(self.id, as_=as_, reason=reason))
+
+    def plan(self) -> TaskPlan:
+        """Its latest plan. Raises `TaskNotFound` if it has made none."""
+        return self._calls.ask(asks.plan(self.id))
+
+    def approve(
+        self, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = ""
+    ) -> Task:
+        """Let it apply its plan: the one with this digest. Raises as the client's own `approve`."""
+        named = asks.approve(
+            self.id, plan_sha256=plan_sha256, inputs_sha256=inputs_sha256, target=target, message=message
+        )
+        return self._calls.ask(named)
+
+    def reject(self, *, plan_sha256: str = "", message: str = "") -> Task:
+        """End it instead of having its plan applied. Raises as the client's own `approve`."""
+        return self._calls.ask(asks.reject(self.id, plan_sha256=plan_sha256, message=message))
 
     def logs(self, *, stream: LogStream | str | None = None) -> Generator[LogPart, None, None]:
         """What it has printed so far."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 import grpc
 import pytest
 
-from nodelink.client import TaskPlan, new_task
+from nodelink.client import TaskHandle, TaskPlan, new_task
 from nodelink.errors import InvalidTask, NodelinkError, PlanChanged, PlanNotWaiting
 from nodelink.v1 import task_pb2
 from tests.support.client_stage import WAIT_SECONDS, Stage, a_task, playing, refused
@@ -36,6 +36,42 @@ def test_a_plan_is_rejected(stage: Stage) -> None:
 
     assert (request.task_id, request.plan_sha256, request.message) == ("t1", "", "no")
     assert asked.result(WAIT_SECONDS).id == "t1"
+
+
+def submitted(stage: Stage) -> TaskHandle:
+    handle = stage.client.submit("plan_and_apply")
+    stream = stage.submissions(credit=10)
+    stream.frame()
+    stream.answer(0, "t1")
+    return handle
+
+
+def test_a_handle_approves_the_plan_of_its_task(stage: Stage) -> None:
+    handle = submitted(stage)
+    asked = stage.call(lambda _client: handle.approve(plan_sha256=PLAN_A.sha256, target="site", message="fine"))
+    request = stage.answer("ApproveTask", task_pb2.ApproveTaskResponse(task=a_task()))
+
+    assert (request.task_id, request.plan_sha256) == ("t1", PLAN_A.sha256)
+    assert (request.inputs_sha256, request.target, request.message) == ("", "site", "fine")
+    assert asked.result(WAIT_SECONDS).id == "t1"
+
+
+def test_a_handle_rejects_the_plan_of_its_task(stage: Stage) -> None:
+    handle = submitted(stage)
+    asked = stage.call(lambda _client: handle.reject(plan_sha256=PLAN_A.sha256, message="no"))
+    request = stage.answer("RejectTask", task_pb2.RejectTaskResponse(task=a_task()))
+
+    assert (request.task_id, request.plan_sha256, request.message) == ("t1", PLAN_A.sha256, "no")
+    assert asked.result(WAIT_SECONDS).id == "t1"
+
+
+def test_a_handle_reads_the_plan_of_its_task(stage: Stage) -> None:
+    handle = submitted(stage)
+    asked = stage.call(lambda _client: handle.plan())
+    request = stage.answer("GetPlan", task_pb2.GetPlanResponse(plan=task_pb2.TaskPlan(task_id="t1")))
+
+    assert request.task_id == "t1"
+    assert asked.result(WAIT_SECONDS).task_id == "t1"
 
 
 @pytest.mark.parametrize("code, error", [("PLAN_CHANGED", PlanChanged), ("PLAN_NOT_WAITING", PlanNotWaiting)], ids=str)
