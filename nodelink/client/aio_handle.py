@@ -92,9 +92,7 @@ class TaskHandle:
         """Its latest plan. Raises `TaskNotFound` if it has made none."""
         return await self._calls.ask(asks.plan((await self).id))
 
-    async def approve(
-        self, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = ""
-    ) -> Task:
+    async def approve(self, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = "") -> Task:
         """Let it apply its plan: the one with this digest. Raises as the client's own `approve`."""
         named = asks.approve(
             (await self).id, plan_sha256=plan_sha256, inputs_sha256=inputs_sha256, target=target, message=message

@@ -87,9 +87,7 @@ class TaskHandle:
         """Its latest plan. Raises `TaskNotFound` if it has made none."""
         return self._calls.ask(asks.plan(self.id))
 
-    def approve(
-        self, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = ""
-    ) -> Task:
+    def approve(self, *, plan_sha256: str, inputs_sha256: str = "", target: str = "", message: str = "") -> Task:
         """Let it apply its plan: the one with this digest. Raises as the client's own `approve`."""
         named = asks.approve(
             self.id, plan_sha256=plan_sha256, inputs_sha256=inputs_sha256, target=target, message=message

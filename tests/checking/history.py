@@ -25,7 +25,7 @@ class Known(StrEnum):
     SIGHTS = "sights"
     """`sights`: the statuses that callers were told."""
     EXTENSIONS = "extensions"
-    """`extensions`, `told`, `acks`: every extension that was asked for, and what agents were told of them."""
+    """`extensions`, `wishes`, `told`, `acks`: every extension that was asked for, and what agents were told of them."""
     REASONS = "reasons"
     """`Run.reason`, `Run.limits`: why work was stopped, and which extensions it knew of."""
     DEEDS = "deeds"
@@ -156,6 +156,15 @@ class Extension(NamedTuple):
         return self.timeout is not None or self.heartbeat_timeout is not None
 
 
+class Wished(NamedTuple):
+    """Work has given itself so many seconds from then on."""
+
+    at: float
+    machine: str
+    ref: AttemptRef
+    seconds: float
+
+
 class Told(NamedTuple):
     """An agent was told of an extension."""
 
@@ -189,7 +198,8 @@ class Run:
     and never lost, or the memory of a process that did not die). `lapsed`: it was stopped because its own lease had
     run out. `killed_agent`: the agent's own process died while the work ran in it. `reason`: why it was stopped, if it
     was. `limits`: when it learned of which extension. `phase`: plan, apply or neither; `plan`: the digest of the
-    plan that it has made, or was given to apply.
+    plan that it has made, or was given to apply. `asks`: for how many seconds its failure asks to wait before another
+    attempt.
     """
 
     ref: AttemptRef
@@ -207,6 +217,7 @@ class Run:
     limits: list[tuple[float, int]] = field(default_factory=list)
     phase: str = ""
     plan: str = ""
+    asks: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -316,6 +327,7 @@ class History:
     extensions: list[Extension] = field(default_factory=list)
     drains: list[Drain] = field(default_factory=list)
     priorities: list[Reprioritized] = field(default_factory=list)
+    wishes: list[Wished] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)

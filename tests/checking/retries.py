@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from nodelink.task import AttemptRef, Outcome, TaskStatus
 from tests.checking.history import History, Kept, Known, Run
-from tests.checking.past import commits_by_task
+from tests.checking.past import commits_by_task, grants_of
 from tests.checking.rule import Rule, needs
 
+RATE = 0.05
 _FAILED = frozenset({Outcome.FAILED, Outcome.TIMEOUT})
 
 
@@ -32,6 +33,20 @@ def retries_follow_the_policy(history: History) -> Iterator[str]:
             yield f"{task.id} is {task.status} after {len(again)} retries; {allowed} were allowed"
 
 
+def the_next_try_waits_as_long_as_the_last_one_asked(history: History) -> Iterator[str]:
+    """A failure that asks for time before the next try has it."""
+    grants = grants_of(history)
+    asking = {(run.ref.task_id, run.ref.attempt): run for run in history.runs if run.asks}
+    for at, event in history.commits:
+        run = asking.get((event.task_id, event.attempt)) if event.name == "task.retrying" else None
+        following = grants.get((event.task_id, event.attempt + 1))
+        if run is None or following is None:
+            continue
+        until = history.decided.get(at, at) + run.asks * (1 - RATE)
+        if following.since < until:
+            yield f"{event.task_id} was given out again at {following.since:.3f}; {run.ref} had asked for {run.asks} s"
+
+
 def _has_given_up(history: History, task: Kept, runs: dict[AttemptRef, Run]) -> bool:
     """Whether a task ended by a failure after which it was to be tried again: nobody had wanted it to stop."""
     run = runs.get(task.ref) if task.ref is not None else None
@@ -42,4 +57,9 @@ def _has_given_up(history: History, task: Kept, runs: dict[AttemptRef, Run]) -> 
     return is_told and statuses[-2] in ("sent", "in_progress")
 
 
-RULES: tuple[Rule, ...] = (needs(retries_follow_the_policy, Known.RUNS, Known.RUN_ENDS, Known.EVENTS, Known.ROWS),)
+RULES: tuple[Rule, ...] = (
+    needs(retries_follow_the_policy, Known.RUNS, Known.RUN_ENDS, Known.EVENTS, Known.ROWS),
+    needs(
+        the_next_try_waits_as_long_as_the_last_one_asked, Known.RUNS, Known.RUN_ENDS, Known.EVENTS, Known.EVENT_TIMES
+    ),
+)

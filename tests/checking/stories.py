@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodelink.task import AttemptRef, Execution, LogStream, Outcome, TaskStatus
+from nodelink_server.core.extensions import BY_WORK
 from nodelink_server.core.ports import LogRow, TaskEvent
 from nodelink_server.core.task_record import LateResult, Remark, RemarkKind
 from tests.checking.history import (
@@ -25,6 +26,7 @@ from tests.checking.history import (
     Sight,
     Spared,
     Told,
+    Wished,
 )
 from tests.checking.printed import output_of
 
@@ -194,6 +196,20 @@ class Story:
         self.now += 1
         work = self.history.runs[run]
         work.ended_at, work.outcome, work.kept, work.reason = self.now, outcome, kept, reason
+        return self
+
+    def fail(self, *, asks: float = 0.0) -> Story:
+        """The latest work fails, and its task is tried again. `asks`: only after so many seconds."""
+        self.end(Outcome.FAILED)
+        self.history.runs[-1].asks = asks
+        return self.retry(self.history.runs[-1].ref.task_id)
+
+    def go_on_for(self, seconds: float, *, heard: bool = True) -> Story:
+        """The latest work gives itself so much time, and the server hears of it."""
+        run = self.history.runs[-1]
+        self.history.wishes.append(Wished(self.now, run.machine, run.ref, seconds))
+        if heard:
+            self.rows[run.ref.task_id]["remarks"] = [Remark(RemarkKind.EXTENDED, int(self.now), "timeout", BY_WORK)]
         return self
 
     def die(self, machine: str = "a1", kind: str = "agent") -> Story:

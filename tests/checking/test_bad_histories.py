@@ -265,6 +265,18 @@ TOLD: dict[str, tuple[str, Tell]] = {
         "retries_follow_the_policy",
         lambda s: s.submit().tries(3).work().end(Outcome.FAILED).event("task.failed", reason="exit_code"),
     ),
+    "the next try came sooner than its failure had asked": (
+        "the_next_try_waits_as_long_as_the_last_one_asked",
+        lambda s: s.submit().tries(2).work().fail(asks=30).pass_by(20).work(attempt=2).complete(),
+    ),
+    "the server did not hear what work gave itself": (
+        "the_server_hears_what_work_gives_itself",
+        lambda s: s.submit().work().go_on_for(60, heard=False).beat().beat().complete(),
+    ),
+    "work was stopped before the time that it gave itself": (
+        "what_work_gives_itself_counts",
+        lambda s: s.submit().work().go_on_for(60).pass_by(20).time_out(),
+    ),
     "a task was granted when its time was over": (
         "nothing_is_granted_after_its_time",
         lambda s: s.submit().limit(10).event("task.pending").pass_by(60).work().complete(),

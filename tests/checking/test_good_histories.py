@@ -229,6 +229,17 @@ GOOD: dict[str, Tell] = {
     "poison": _two_dead_agents,
     "a grant that never arrived": _never_arrived,
     "a task that was tried again": _retried,
+    "a try that waited as long as the last one asked": (
+        lambda s: s.submit().tries(2).work().fail(asks=30).pass_by(30).work(attempt=2).complete()
+    ),
+    "work that gave itself more time": lambda s: s.submit().work().go_on_for(60).beat().beat().complete(),
+    "work that gave itself more time, and ended before the server could hear of it": (
+        lambda s: s.submit().work().go_on_for(60, heard=False).beat().complete()
+    ),
+    "work that took longer than it gave itself": lambda s: s.submit().work().go_on_for(60).pass_by(60).time_out(),
+    "work whose caller gave it less than it gave itself": (
+        lambda s: s.submit().work().go_on_for(60).extend(timeout=10.0).tell().beat().pass_by(10).time_out()
+    ),
     "a task whose time an outage did not shorten": (
         lambda s: s.submit().limit(10).event("task.pending").spare(60).pass_by(60).work().complete()
     ),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from nodelink.task import Outcome, Reason, TaskStatus
+from nodelink_server.core.extensions import BY_WORK
 from tests.checking.history import Extension, History, Known, Run
 from tests.checking.past import Grant, commits_by_task, grants_of
 from tests.checking.rule import Rule, needs
@@ -111,6 +112,31 @@ def no_run_is_stopped_before_its_time(history: History) -> Iterator[str]:
             yield f"{run.ref} was stopped at {run.ended_at:.3f}; it had been given until {until:.3f}"
 
 
+def the_server_hears_what_work_gives_itself(history: History) -> Iterator[str]:
+    """Who was heard of twice while work ran that had given itself more time has been heard of that as well."""
+    kept = {task.ref: task for task in history.kept if task.status is TaskStatus.COMPLETED}
+    runs = {run.ref: run for run in history.runs}
+    for at, machine, ref, _ in history.wishes:
+        task, run = kept.get(ref), runs[ref]
+        if task is None or run.outcome is not Outcome.COMPLETED or run.machine != machine:
+            continue
+        heard = _heard(history, machine, _heard(history, machine, at))
+        if heard < _end(run) and not any(remark.by == BY_WORK for remark in task.remarks):
+            yield f"{ref} on {machine} gave itself more time at {at:.3f}; the server did not hear of it by {heard:.3f}"
+
+
+def what_work_gives_itself_counts(history: History) -> Iterator[str]:
+    """Work that has given itself more time has it, if no caller has said otherwise."""
+    extensions = _extensions(history)
+    runs = {run.ref: run for run in history.runs}
+    for at, machine, ref, seconds in history.wishes:
+        run = runs[ref]
+        if any(one.timeout is not None for one in extensions[ref.task_id]) or run.reason != Reason.RUN_TIMEOUT:
+            continue
+        if _end(run) < at + seconds * (1 - RATE):
+            yield f"{ref} on {machine} gave itself {seconds:.0f} s at {at:.3f}, and was stopped at {_end(run):.3f}"
+
+
 def a_timeout_has_the_reason_of_its_work(history: History) -> Iterator[str]:
     """A task timed out because its work did, or was to be stopped, for the same reason; and for silence only if it was
     not to be silent.
@@ -163,5 +189,7 @@ RULES: tuple[Rule, ...] = (
     needs(an_extension_of_the_time_in_all_counts, Known.EVENTS, Known.EVENT_TIMES, Known.EXTENSIONS),
     needs(an_agent_is_told_of_extensions, Known.EVENTS, Known.EVENT_TIMES, Known.RUNS, Known.EXTENSIONS),
     needs(no_run_is_stopped_before_its_time, Known.RUN_ENDS, Known.REASONS, Known.EXTENSIONS),
+    needs(the_server_hears_what_work_gives_itself, Known.RUN_ENDS, Known.EXTENSIONS, Known.ROWS),
+    needs(what_work_gives_itself_counts, Known.RUN_ENDS, Known.REASONS, Known.EXTENSIONS),
     needs(a_timeout_has_the_reason_of_its_work, Known.EVENTS, Known.RUN_ENDS, Known.REASONS, Known.ROWS),
 )

@@ -53,6 +53,8 @@ TYPES = (
 )
 CLASSES = (None, Execution.ONCE, Execution.REPLAYABLE, Execution.REPLAYABLE, Execution.EXCLUSIVE)
 LOCKS = ("", "", "", "the one", "the other")
+MORE_SECONDS = 90.0
+"""How much time work gives itself: more than it needs."""
 PRIORITIES = (1, 25, 50, 50, 50, 75, 100)
 
 
@@ -168,6 +170,9 @@ class Caller:
             plan = replace(plan, seconds=min(plan.seconds, LONGEST_TRY))
         if retry is not None:
             plan = replace(plan, fails=fate.choice((0, 1, 1, 2, 5)), seconds=min(plan.seconds, LONGEST_TRY))
+            plan = replace(plan, asks=fate.choice((0.0, 0.0, 0.5, 8.0, 30.0)))
+        if not PLACES.get(type, "spawner") and fate.random() < 0.5:
+            plan = replace(plan, more=MORE_SECONDS)
         return request, Submission(spec=spec, payload=plan.payload, idempotency_key=key)
 
     async def _submit(self, asked: Sequence[tuple[Request, Submission]]) -> None:

@@ -33,6 +33,9 @@ class Watcher(Protocol):
     def advanced(self, doing: Doing, progress: Progress) -> None:
         """It says how far it is."""
 
+    def wished(self, doing: Doing, seconds: float) -> None:
+        """It has given itself so many seconds from now."""
+
     def ended(self, doing: Doing, finished: Finished) -> None:
         """It is over."""
 
@@ -94,6 +97,10 @@ class Doing:
             self._silence, self._signed = silence, now
         self._is_limited_anew = True
         self._wake.set()
+
+    def go_on_for(self, seconds: float) -> None:
+        """It gives itself so much time, whatever it had before."""
+        self._end_at(self._loop.time() + seconds)
 
     def die(self) -> None:
         """It is no more, and nobody sees how it ended."""
@@ -169,6 +176,8 @@ class Doing:
                     self.watcher.grew(self, stream)
         if step < plan.steps and self.watcher is not None:
             self.watcher.advanced(self, Progress(fraction=step / plan.steps))
+            if step == 1 and plan.more:
+                self.watcher.wished(self, plan.more)
 
     async def _obey(self, stop: Stop) -> Finished:
         """End because of a stop: soon, or when it is killed."""
@@ -195,6 +204,7 @@ class Doing:
         if not run.lapsed and reason is not Reason.SUPERSEDED:  # else it counts no more
             run.outcome = outcome
         run.tree_gone = self.plan.tree_gone or not stopped
+        run.asks = self.plan.asks if outcome is Outcome.FAILED else 0.0
         if run.phase == PLAN and outcome is Outcome.COMPLETED:
             run.plan = digest_of(self.ref)
         return Finished(
@@ -204,6 +214,7 @@ class Doing:
             run_seconds=run.ended_at - run.began_at,
             log_totals={stream: size for stream, size in self.printed.items() if size},
             tree_gone=run.tree_gone,
+            retry_after_ms=round(run.asks * 1000) if run.asks else None,
         )
 
 

@@ -18,8 +18,9 @@ from nodelink.task import (
     TaskResponse,
 )
 from nodelink_agent.core.logs import LogRead
+from nodelink_agent.core.wishes import Wish
 from nodelink_agent.core.work import NewLimits, Stop, Work
-from tests.checking.history import Told
+from tests.checking.history import Told, Wished
 from tests.simulation.doing import Doing
 from tests.simulation.loop import process_context, virtual_loop
 from tests.simulation.spawners import Spawner
@@ -172,6 +173,16 @@ class Execution:
         """Work says how far it is."""
         if not self._life.is_over:
             self._core.progress(doing.ref, progress)
+
+    def wished(self, doing: Doing, seconds: float) -> None:
+        """Work in this process has given itself more time. A command has no way to say so but that of a caller."""
+        if self._life.is_over or doing.ref not in self._own:
+            return
+        machine = self._machine
+        real = machine.clock.real(seconds)
+        doing.go_on_for(real)
+        machine.history.wishes.append(Wished(self._loop.time(), machine.name, doing.ref, real))
+        self._core.extended(doing.ref, Wish(run_until=machine.now() + seconds))
 
     def ended(self, doing: Doing, finished: Finished) -> None:
         """Work is over."""

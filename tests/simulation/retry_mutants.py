@@ -44,6 +44,17 @@ def tries_again_what_has_succeeded(manager: Any) -> None:
     retries.after = blind
 
 
+def ignores_how_long_a_failure_asks_to_wait(manager: Any) -> None:
+    """The next try comes when the policy says, whatever the failure has asked for."""
+    retries = manager.rooms.processor._retries
+    after = retries.after
+
+    def impatient(before: Any, settled: Any, finished: Any, *, now: int) -> Any:
+        return after(before, settled, evolve(finished, retry_after_ms=None), now=now)
+
+    retries.after = impatient
+
+
 def forgets_retries_at_a_restart(manager: Any) -> None:
     """What waited for its next try when the server stopped is not looked for."""
     manager.rooms.timers._retrying = Front(WINDOW)

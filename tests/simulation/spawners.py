@@ -161,6 +161,9 @@ class Spawner:
         if self.line is not None:
             self.line.grew(doing, stream)
 
+    def wished(self, doing: Doing, seconds: float) -> None:
+        """A command has no way to say this but that of a caller."""
+
     def advanced(self, doing: Doing, progress: Progress) -> None:
         """Commands say nothing of their advance."""
 

@@ -35,6 +35,11 @@ def forgets_extensions_of_the_time_in_all(manager: Any) -> None:
     extensions._extended = forgetful
 
 
+def hears_nothing_of_what_work_gives_itself(manager: Any) -> None:
+    """That work has given itself other limits is no news."""
+    manager.rooms.processor._extended = lambda task, update: None
+
+
 def takes_silence_for_a_long_run(core: Any) -> None:
     """Work that was stopped because it was silent is said to have taken too long."""
     outbox = core._outbox
