@@ -15,8 +15,8 @@ class Plan:
 
     `seconds` 0: done at once, inline. `obeys`: ends soon after a stop, else when it is killed. `gap`: a run of its
     standard output, from and to, that its agent could not keep. `poison`: the process dies in which it is done, unless
-    that is one of its own. `fails`: how many of its first attempts fail before it comes to its outcome. `asks`: how many
-    seconds a failure asks to wait before the next attempt. `more`: how many seconds it gives itself after its first step.
+    that is one of its own. `fails`: how many of its first attempts fail before it comes to its outcome. `asks`: for how
+    many seconds a failure asks to wait before the next attempt. `more`: how many it gives itself after its first step.
     """
 
     token: str
