@@ -10,12 +10,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from nodelink.failpoints import VARIABLE
+from tests.support.forked import Fork, forge_of, may_fork
 
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 60.0
@@ -24,6 +25,7 @@ POLL_SECONDS = 0.02
 LINES_SHOWN = 120
 ANY_PORT = "127.0.0.1:0"
 
+Process = asyncio.subprocess.Process | Fork
 _Found = TypeVar("_Found")
 
 
@@ -38,7 +40,7 @@ class EndedEarly(AssertionError):
 class Service:
     """One process of ours, in a group of its own."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: Process) -> None:
         self.name = name
         self._process = process
 
@@ -82,7 +84,7 @@ class Service:
 class Server(Service):
     """A server that is ready. `grpc` is "host:port", `http` a URL."""
 
-    def __init__(self, process: asyncio.subprocess.Process, data_dir: Path, addresses: Mapping[str, str]) -> None:
+    def __init__(self, process: Process, data_dir: Path, addresses: Mapping[str, str]) -> None:
         super().__init__("server", process)
         self.data_dir = data_dir
         self.grpc = addresses["grpc"]
@@ -92,7 +94,7 @@ class Server(Service):
 class Agent(Service):
     """An agent, and the process that starts its commands."""
 
-    def __init__(self, process: asyncio.subprocess.Process, data_dir: Path, spawner: int) -> None:
+    def __init__(self, process: Process, data_dir: Path, spawner: int) -> None:
         super().__init__("agent", process)
         self.data_dir = data_dir
         self.spawner = spawner
@@ -173,23 +175,16 @@ class Services:
 
     async def start(
         self, module: str, *flags: str, failpoint: str = "", env: Mapping[str, str] | None = None
-    ) -> asyncio.subprocess.Process:
+    ) -> Process:
         """Start one of our programs, its log in a file of its own. `failpoint`: where it is to die; `env`: what is to
         be in its environment besides.
         """
         path = self._directory / f"{len(self._logs)}-{module}.log"
         self._logs.append(path)
         self._directory.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", module, *flags),
-                cwd=self._directory,
-                env=environment() | self._mark() | ({VARIABLE: failpoint} if failpoint else {}) | dict(env or {}),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        own = environment() | self._mark() | ({VARIABLE: failpoint} if failpoint else {}) | dict(env or {})
+        start = _fork if may_fork(module, self._directory, own) else _execute
+        process = await start(module, flags, self._directory, own, path)
         self._started.append(Service(module, process))
         return process
 
@@ -208,7 +203,8 @@ class Services:
     def living(self) -> list[int]:
         """Every process that lives and comes from here, whoever its parent is by now."""
         [(name, value)] = self._mark().items()
-        return marked(f"{name}={value}")
+        own = {service.pid for service in self._started if is_alive(service.pid)}  # a fork shows another environment
+        return list(own.union(marked(f"{name}={value}")))
 
     async def close(self) -> None:
         """Kill all of it, the spawners and their commands too, and show the logs."""
@@ -227,6 +223,24 @@ class Services:
         for path in self._logs if self._shows_logs else ():
             lines = path.read_text(errors="replace").splitlines()
             sys.stdout.write("\n".join([f"--- {path.name}", *lines[-LINES_SHOWN:], ""]))
+
+
+async def _fork(module: str, flags: Sequence[str], directory: Path, env: Mapping[str, str], log: Path) -> Process:
+    log.touch()
+    return await forge_of(module).start(flags, directory=directory, environment=env, log=log)
+
+
+async def _execute(module: str, flags: Sequence[str], directory: Path, env: Mapping[str, str], log: Path) -> Process:
+    with log.open("wb") as file:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", module, *flags),
+            cwd=directory,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
 
 
 @asynccontextmanager
@@ -353,7 +367,7 @@ def _stat(pid: int) -> list[str]:
     return text[text.rindex(")") + 2 :].split()
 
 
-def _addresses(data_dir: Path, process: asyncio.subprocess.Process) -> dict[str, Any] | None:
+def _addresses(data_dir: Path, process: Process) -> dict[str, Any] | None:
     """What a server writes when it is ready; what an earlier one has left is passed over."""
     if process.returncode is not None:
         raise EndedEarly("server", process.returncode)
@@ -364,7 +378,7 @@ def _addresses(data_dir: Path, process: asyncio.subprocess.Process) -> dict[str,
     return addresses if addresses["pid"] == process.pid else None
 
 
-def _only_child(process: asyncio.subprocess.Process) -> int | None:
+def _only_child(process: Process) -> int | None:
     if process.returncode is not None:
         raise EndedEarly("agent", process.returncode)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
