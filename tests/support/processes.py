@@ -226,7 +226,7 @@ class Services:
 
 
 async def _fork(module: str, flags: Sequence[str], directory: Path, env: Mapping[str, str], log: Path) -> Process:
-    log.touch()
+    log.open("wb").close()
     return await forge_of(module).start(flags, directory=directory, environment=env, log=log)
 
 
