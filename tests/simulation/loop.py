@@ -7,9 +7,10 @@ drawn by chance, so that code which relies on the order of callbacks is found ou
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
@@ -29,6 +30,44 @@ class Endless(Exception):
     """The run has taken more steps than any sensible one."""
 
 
+class Call:
+    """What is to be called. As `asyncio.Handle`, without what only a loop in debug mode needs."""
+
+    __slots__ = ("args", "callback", "context", "is_cancelled")
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context if context is not None else copy_context()
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """It is passed over when its turn comes."""
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        """Whether it is not to be called any more."""
+        return self.is_cancelled
+
+
+class NumberedTask(asyncio.Task[Any]):
+    """A task whose place in a set is decided by when it was made, and not by where it lies in memory: a task group that
+    fails cancels what is left of it in the order of a set.
+    """
+
+    __slots__ = ("number",)
+    made = 0
+
+    def __hash__(self) -> int:
+        """Asked for as soon as there is a task."""
+        try:
+            return self.number
+        except AttributeError:
+            self.number: int = NumberedTask.made
+            NumberedTask.made += 1
+            return self.number
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """A loop whose clock is a number. `chance` gives numbers from 0 up to 1; None: first come, first served."""
 
@@ -36,14 +75,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = 0.0
         self._chance = chance
-        self._ready: list[asyncio.Handle] = []
-        self._due: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._ready: list[Call] = []
+        self._due: list[tuple[float, int, Call]] = []
         self._timers = 0
-        self._parked: dict[str, list[asyncio.Handle]] = {}
+        self._parked: dict[str, list[Call]] = {}
         self.steps = 0
         self.problems: list[BaseException] = []
         """What went wrong in tasks and callbacks without anybody to tell."""
         self.set_exception_handler(self._note_problem)
+        NumberedTask.made = 0
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -75,39 +115,45 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """There are no other threads."""
 
-    def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
-    ) -> asyncio.Handle:
-        """The same as `call_soon`: there is one thread."""
-        return self.call_soon(callback, *args, context=context)
-
     # What `BaseEventLoop` does here in debug mode, and for other threads, is left out: a run consists of little else.
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  # of a handle, only its cancelling is used
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
-    ) -> asyncio.Handle:
+    ) -> Call:
         """Have something called as soon as its turn comes."""
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
+        call = Call(callback, args, context)
+        self._ready.append(call)
+        return call
 
-    def call_later(
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # there is one thread
+
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Call:
         """Have something called after so many virtual seconds."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
-
-    def call_at(
-        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        """Have something called at a virtual moment."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        call = Call(callback, args, context)
         self._timers += 1
-        heapq.heappush(self._due, (when, self._timers, timer))
-        return timer
+        heapq.heappush(self._due, (self._now + delay, self._timers, call))
+        return call
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It is passed over when its time comes."""
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
+    ) -> Call:
+        """Have something called at a virtual moment."""
+        call = Call(callback, args, context)
+        self._timers += 1
+        heapq.heappush(self._due, (when, self._timers, call))
+        return call
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        """Have a coroutine run."""
+        return NumberedTask(coro, loop=self, name=None if name is None else str(name), context=context)
 
     def _run_once(self) -> None:
         """Run everything that is ready, and what becomes ready by it, before time goes on."""
@@ -116,38 +162,44 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._jump()
         while ready and not self._stopping:  # type: ignore[attr-defined]  # of BaseEventLoop
             if chance is None:
-                handle = ready.pop(0)
+                call = ready.pop(0)
             else:
                 place = int(chance() * len(ready))
-                handle = ready[place]
+                call = ready[place]
                 ready[place] = ready[-1]
                 ready.pop()
             self.steps += 1
-            if not handle._cancelled and not (self._parked and self._park(handle)):
-                handle._run()
+            if call.is_cancelled or (self._parked and self._park(call)):
+                continue
+            try:
+                call.context.run(call.callback, *call.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 - nobody else is told
+                self.problems.append(error)
         if self.steps > MOST_STEPS:
             raise Endless(f"{self.steps} steps in {self._now:.1f} virtual seconds")
 
-    def _park(self, handle: asyncio.Handle) -> bool:
+    def _park(self, call: Call) -> bool:
         """Put aside what belongs to a process that is stalled."""
-        parked = self._parked.get(handle._context.get(PROCESS, ""))  # type: ignore[attr-defined]  # of Handle
+        parked = self._parked.get(call.context.get(PROCESS, ""))
         if parked is None:
             return False
-        parked.append(handle)
+        parked.append(call)
         return True
 
     def _jump(self) -> None:
         """Go to the next timer, and make everything ready that is due then."""
         due = self._due
-        while due and due[0][2]._cancelled:
+        while due and due[0][2].is_cancelled:
             heapq.heappop(due)
         if not due:
             raise Deadlock(f"nobody is ready at {self._now:.3f} s, and nothing is timed")
         self._now = now = max(self._now, due[0][0])
         while due and due[0][0] <= now:
-            timer = heapq.heappop(due)[2]
-            if not timer._cancelled:
-                self._ready.append(timer)
+            call = heapq.heappop(due)[2]
+            if not call.is_cancelled:
+                self._ready.append(call)
 
 
 def process_context(name: str) -> Context:
@@ -170,6 +222,8 @@ def run_virtually(main: Coroutine[Any, Any, T], *, seed: int | None = None) -> T
     Raises `Deadlock` if it can never end, and what went wrong unheard in any task.
     """
     loop = VirtualLoop(None if seed is None else random.Random(seed).random)
+    collects = gc.isenabled()
+    gc.disable()  # what it finds may be an open generator, whose end is a step: a seed decides when, not memory
     try:
         outcome = loop.run_until_complete(main)
         if loop.problems:
@@ -178,6 +232,8 @@ def run_virtually(main: Coroutine[Any, Any, T], *, seed: int | None = None) -> T
     finally:
         _end_tasks(loop)
         loop.close()
+        if collects:
+            gc.enable()
 
 
 def _end_tasks(loop: VirtualLoop) -> None:
