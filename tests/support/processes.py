@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple, TypeVar
 
 from nodelink.failpoints import VARIABLE
@@ -183,8 +184,7 @@ class Services:
         self._logs.append(path)
         self._directory.mkdir(parents=True, exist_ok=True)
         own = environment() | self._mark() | ({VARIABLE: failpoint} if failpoint else {}) | dict(env or {})
-        start = _fork if may_fork(module, self._directory, own) else _execute
-        process = await start(module, flags, self._directory, own, path)
+        process = await _started(module, flags, self._directory, own, path)
         self._started.append(Service(module, process))
         return process
 
@@ -225,13 +225,11 @@ class Services:
             sys.stdout.write("\n".join([f"--- {path.name}", *lines[-LINES_SHOWN:], ""]))
 
 
-async def _fork(module: str, flags: Sequence[str], directory: Path, env: Mapping[str, str], log: Path) -> Process:
-    log.open("wb").close()
-    return await forge_of(module).start(flags, directory=directory, environment=env, log=log)
-
-
-async def _execute(module: str, flags: Sequence[str], directory: Path, env: Mapping[str, str], log: Path) -> Process:
+async def _started(module: str, flags: Sequence[str], directory: Path, env: Mapping[str, str], log: Path) -> Process:
+    """One of our programs, in a session of its own."""
     with log.open("wb") as file:
+        if may_fork(module, directory, env):
+            return await forge_of(module).start(flags, directory=directory, environment=env, log=log)
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *flags),
             cwd=directory,
@@ -255,24 +253,16 @@ async def services_in(directory: Path, *, shows_logs: bool = True) -> AsyncItera
 
 async def refusal(module: str, *flags: str, cwd: Path, env: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Start one of our programs that will not run. Returns its exit code and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *flags),
-        cwd=cwd,
-        env=environment() | dict(env or {}),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(WAIT_SECONDS):
-            words, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, words.decode()
+    with NamedTemporaryFile() as log:
+        process = await _started(module, flags, cwd, environment() | dict(env or {}), Path(log.name))
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                code = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return code, log.read().decode()
 
 
 def environment() -> dict[str, str]:
