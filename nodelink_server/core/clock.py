@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from nodelink_server.core.ports import Clock
@@ -56,13 +57,9 @@ async def set_within(event: asyncio.Event, clock: Clock, seconds: float) -> bool
         return True
     if seconds <= 0:
         return False
-    loop = asyncio.get_running_loop()
-    waits = {loop.create_task(event.wait()), loop.create_task(clock.sleep(seconds))}
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(clock.real(seconds)):
+            await event.wait()
     return event.is_set()
 
 

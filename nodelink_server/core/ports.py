@@ -34,6 +34,9 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Return after so many seconds."""
 
+    def real(self, seconds: float) -> float:
+        """How long so many of its seconds are for the event loop."""
+
 
 class EventName(StrEnum):
     """The public names of events."""

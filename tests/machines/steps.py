@@ -35,6 +35,10 @@ class StillClock:
         """Always the same moment."""
         return 0.0
 
+    def real(self, seconds: float) -> float:
+        """Nobody waits by it."""
+        return seconds
+
     async def sleep(self, seconds: float) -> None:
         """Return at once."""
 

@@ -34,7 +34,7 @@ class LoopClock:
         await asyncio.sleep(self.real(seconds))
 
     def real(self, seconds: float) -> float:
-        """How long so many of its seconds truly are."""
+        """How long so many of its seconds are for the loop."""
         return seconds / self._rate
 
     def _time(self) -> float:
@@ -63,6 +63,10 @@ class ManualClock:
         """Let the time pass at once."""
         self.advance(seconds)
         await asyncio.sleep(0)
+
+    def real(self, seconds: float) -> float:
+        """Nothing: it stands still."""
+        return 0.0
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
