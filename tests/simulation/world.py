@@ -79,7 +79,7 @@ def draw_scale(chance: random.Random) -> Scale:
         options=Options(
             channel_size=chance.choice((1, 2, 100)),
             window=chance.choice((1, 2, 5, 1_000)),
-            heartbeat=chance.choice((2.0, 5.0)),
+            heartbeat=chance.choice((2.0, 5.0, 5.0)),
             patience=draw_patience(chance),
             approval_timeout=random.Random(f"{chance.random()}/approval").choice((6.0, 15.0, 30.0)),
         ),
