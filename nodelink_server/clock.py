@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AbstractAsyncContextManager
 
 
 class SystemClock:
@@ -21,6 +22,6 @@ class SystemClock:
         """Return after so many seconds."""
         await asyncio.sleep(seconds)
 
-    def real(self, seconds: float) -> float:
-        """The same: the event loop goes by this clock."""
-        return seconds
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """A block that may take so many seconds, and is ended by a TimeoutError then."""
+        return asyncio.timeout(seconds)

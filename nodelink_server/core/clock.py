@@ -58,7 +58,7 @@ async def set_within(event: asyncio.Event, clock: Clock, seconds: float) -> bool
     if seconds <= 0:
         return False
     with suppress(TimeoutError):
-        async with asyncio.timeout(clock.real(seconds)):
+        async with clock.timeout(seconds):
             await event.wait()
     return event.is_set()
 

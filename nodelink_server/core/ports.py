@@ -7,6 +7,7 @@ returned is durable, and nothing is told to anybody before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol, overload
@@ -34,8 +35,8 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None:
         """Return after so many seconds."""
 
-    def real(self, seconds: float) -> float:
-        """How long so many of its seconds are for the event loop."""
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """A block that may take so many seconds, and is ended by a TimeoutError then."""
 
 
 class EventName(StrEnum):

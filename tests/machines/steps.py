@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from nodelink.task import DEFAULT_PRIORITY, Execution, Finished, LogStream, Outcome, Reason, TaskSpec, TaskStatus
 from nodelink.values import evolve
@@ -35,9 +36,9 @@ class StillClock:
         """Always the same moment."""
         return 0.0
 
-    def real(self, seconds: float) -> float:
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """Nobody waits by it."""
-        return seconds
+        return nullcontext()
 
     async def sleep(self, seconds: float) -> None:
         """Return at once."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -46,9 +47,9 @@ class Clock:
         """Nobody asks for the time of day here."""
         return START_MS
 
-    def real(self, seconds: float) -> float:
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """Nobody waits by it."""
-        return seconds
+        return nullcontext()
 
     async def sleep(self, seconds: float) -> None:
         """Nobody sleeps here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 EPOCH_MS = 1_800_000_000_000
 
@@ -33,8 +34,12 @@ class LoopClock:
         """Return after so many of its seconds."""
         await asyncio.sleep(self.real(seconds))
 
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """A block that may take so many of its seconds."""
+        return asyncio.timeout(self.real(seconds))
+
     def real(self, seconds: float) -> float:
-        """How long so many of its seconds are for the loop."""
+        """How long so many of its seconds truly are."""
         return seconds / self._rate
 
     def _time(self) -> float:
@@ -64,9 +69,9 @@ class ManualClock:
         self.advance(seconds)
         await asyncio.sleep(0)
 
-    def real(self, seconds: float) -> float:
-        """Nothing: it stands still."""
-        return 0.0
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """A block without a limit: it stands still."""
+        return asyncio.timeout(None)
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
