@@ -210,7 +210,7 @@ class EventBus:
         self._add(listener)
         try:
             from_now = after is None and filter.task_id is None
-            yield Heard([self._notice(EventName.HELLO)], listener.since if from_now else 0)
+            yield Heard([self._notice(EventName.HELLO, self.newest)], listener.since if from_now else 0)
             async for heard in self._replay(listener, after):
                 yield heard
             async for heard in self._live(listener):
@@ -271,20 +271,21 @@ class EventBus:
                 yield Heard(chosen)
             after = events[-1].revision
         if is_lost:
-            yield Heard([self._notice(EventName.RESET)], listener.since)
+            yield Heard([self._notice(EventName.RESET, listener.since)], listener.since)
 
     async def _live(self, listener: _Listener) -> AsyncGenerator[Heard, None]:
         while not self._closing:
             await listener.wake.wait()
             if listener.overflowed:
-                yield Heard([self._notice(EventName.RESET)])
+                yield Heard([self._notice(EventName.RESET, self.newest)])
                 return
             heard = listener.take()
             if heard.events or heard.upto:
                 yield heard
 
-    def _notice(self, name: EventName) -> TaskEvent:
-        return TaskEvent(0, name, self._clock.now(), data={"revision": self.newest})
+    def _notice(self, name: EventName, revision: int) -> TaskEvent:
+        """Something that is said to one listener, and behind which revision it goes on."""
+        return TaskEvent(0, name, self._clock.now(), data={"revision": revision})
 
     def _publish_in_rooms(self, events: Sequence[TaskEvent]) -> None:
         by_task: dict[str, list[TaskEvent]] = defaultdict(list)

@@ -14,6 +14,7 @@ from nodelink_server.core.ports import (
     Batch,
     Change,
     Deed,
+    LoadedCheckpoint,
     LogRow,
     Receipt,
     Replay,
@@ -92,6 +93,8 @@ class Disk:
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     deeds: list[Deed] = field(default_factory=list)
     blobs: Shelf = field(default_factory=Shelf)
+    loaded: LoadedCheckpoint | None = None
+    is_revived: bool = False
 
     def audit(self, deed: Deed | None) -> None:
         """Keep what somebody has changed, if that is anything."""
@@ -125,6 +128,7 @@ class Commit:
             self._events.append(event_of(notice, disk.revision, batch.now))
         disk.minutes.update(batch.statistics)
         self._keep_pauses()
+        disk.is_revived |= bool(batch.revived)
         disk.control_ms = batch.control_ms
         disk.committed_at = batch.now
         if self._events:

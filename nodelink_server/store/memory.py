@@ -90,26 +90,7 @@ class MemoryStore:
                 disk.sessions[name] = replace(
                     session, disconnected_at=ended_at, reason=SessionEnding.SERVER_STOPPED.value
                 )
-        granted = [row.task for _, row in sorted(disk.live.items()) if row.task.status in GRANTED]
-        pending = [row.task for row in disk.live.values() if row.task.status is TaskStatus.PENDING]
-        planned = [row.task for _, row in sorted(disk.live.items()) if row.task.status in PLANNED]
-        to_apply = {shape_of(task) for task in planned if task.status is TaskStatus.APPLY_PENDING}
-        return Boot(
-            start_number=disk.start_number,
-            cluster_id=disk.cluster_id,
-            control_ms=disk.control_ms,
-            revision=disk.revision,
-            granted=granted,
-            agents=list(disk.agents.values()),
-            shapes=sorted({shape_of(task) for task in pending}) + sorted(to_apply),
-            planned=planned,
-            holds={hold: disk.rows[key].task.id for hold, key in disk.holds.items()},
-            limits=dict(disk.limits),
-            rates={place: until for place, until in disk.rates.items() if until > disk.control_ms},
-            lines=_lines(pending),
-            workspaces=[disk.workspaces[name] for name in sorted(disk.workspaces)],
-            pauses=list(disk.pauses.values()),
-        )
+        return boot_of(disk)
 
     async def apply(self, batch: Batch) -> Receipt:
         """Make a batch durable in one commit."""
@@ -397,6 +378,31 @@ class MemoryStore:
         kept = self._disk.idempotency
         for name in [name for name, entry in kept.items() if entry.task_id == row.task.id]:
             del kept[name]
+
+
+def boot_of(disk: Disk) -> Boot:
+    """What a server goes on from that has counted its start."""
+    granted = [row.task for _, row in sorted(disk.live.items()) if row.task.status in GRANTED]
+    pending = [row.task for row in disk.live.values() if row.task.status is TaskStatus.PENDING]
+    planned = [row.task for _, row in sorted(disk.live.items()) if row.task.status in PLANNED]
+    to_apply = {shape_of(task) for task in planned if task.status is TaskStatus.APPLY_PENDING}
+    return Boot(
+        start_number=disk.start_number,
+        cluster_id=disk.cluster_id,
+        control_ms=disk.control_ms,
+        revision=disk.revision,
+        granted=granted,
+        agents=list(disk.agents.values()),
+        shapes=sorted({shape_of(task) for task in pending}) + sorted(to_apply),
+        planned=planned,
+        holds={hold: disk.rows[key].task.id for hold, key in disk.holds.items()},
+        limits=dict(disk.limits),
+        rates={place: until for place, until in disk.rates.items() if until > disk.control_ms},
+        lines=_lines(pending),
+        workspaces=[disk.workspaces[name] for name in sorted(disk.workspaces)],
+        pauses=list(disk.pauses.values()),
+        loaded=None if disk.is_revived else disk.loaded,
+    )
 
 
 def _at_hand(row: Row) -> Task:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from tests.checking import (
     arrivals,
     asking,
+    loading,
     losses,
     pausing,
     placing,
@@ -33,6 +34,7 @@ RULES: tuple[Rule, ...] = (
     *timeouts.RULES,
     *placing.RULES,
     *pausing.RULES,
+    *loading.RULES,
     *plans.RULES,
     *telling.RULES,
 )
@@ -40,7 +42,8 @@ RULES: tuple[Rule, ...] = (
 
 def check(history: History) -> list[Violation]:
     """Every violation of every rule that this history can be asked. Empty: all those promises were kept."""
-    return [Violation(rule.name, what) for rule in RULES if rule.needs <= history.knows for what in rule.ask(history)]
+    lasting = loading.what_lasts(history)
+    return [Violation(rule.name, what) for rule in RULES if rule.needs <= history.knows for what in rule.ask(lasting)]
 
 
 def skipped(history: History) -> list[Skipped]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from nodelink.task import Outcome
 from tests.checking.history import History
+from tests.checking.loading import what_lasts
 from tests.checking.past import grants_of
 
 
@@ -38,7 +39,8 @@ class Gate:
 
 
 def count(history: History) -> Counts:
-    """What a run comes to."""
+    """What a run comes to, without what was lost with a database."""
+    history = what_lasts(history)
     counts = Counts(tasks=len(history.kept))
     runs = {(run.ref.task_id, run.ref.attempt): run for run in history.runs}
     for name, grant in grants_of(history).items():

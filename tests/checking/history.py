@@ -130,11 +130,14 @@ class Drain(NamedTuple):
 
 
 class Reprioritized(NamedTuple):
-    """Another priority that a caller asked for, one after the other. `done` None: there was no answer."""
+    """Another priority that a caller asked for, one after the other, and was answered `at` some moment. `done` None:
+    there was no answer.
+    """
 
     task_id: str
     priority: int
     done: bool | None
+    at: float = 0.0
 
 
 class Extension(NamedTuple):
@@ -316,6 +319,38 @@ class Kept:
     priority: int = 50
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A database was lost, and a server went on from a checkpoint of it.
+
+    `taken_at`, `revision`: how far it reaches; `lost_at`: until when the database went on nevertheless. `waiting`: the
+    tasks in it that were with no agent; `running`: the attempts that were. `gone`: the tasks that were accepted after
+    it; `left_out`: those that had ended and are not in it. `undone`: the attempts that were granted after it; `told`:
+    those of which only the lost database knew how they had ended. `fence`: the highest that the lost database knew.
+    `again`: whether it was loaded, each time that somebody asked for it once more.
+    """
+
+    taken_at: float
+    revision: int
+    lost_at: float
+    waiting: frozenset[str] = frozenset()
+    running: frozenset[AttemptRef] = frozenset()
+    gone: frozenset[str] = frozenset()
+    left_out: Sequence[Kept] = ()
+    undone: frozenset[AttemptRef] = frozenset()
+    told: frozenset[AttemptRef] = frozenset()
+    fence: int = 0
+    again: list[bool] = field(default_factory=list)
+
+    def lacks(self, task_id: str) -> bool:
+        """Whether a task was in the lost database, and is in no other."""
+        return task_id in self.gone or any(task.id == task_id for task in self.left_out)
+
+    def is_lost(self, at: float) -> bool:
+        """Whether what became durable at a moment is lost."""
+        return self.taken_at <= at <= self.lost_at
+
+
 @dataclass(slots=True, kw_only=True)
 class History:
     """One run, from the first request to quiescence."""
@@ -342,6 +377,8 @@ class History:
     """How many plans each machine makes at a time."""
     listenings: list[Listening] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    """Each loss of the database, and what was left of it."""
     leftovers: list[str] = field(default_factory=list)
     """What memory still held after quiescence, in words."""
     problems: list[str] = field(default_factory=list)

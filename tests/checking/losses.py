@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from nodelink.task import Execution, Outcome, TaskStatus
 from tests.checking.history import History, Kept, Known, Patience, Run
-from tests.checking.past import OFFER_SECONDS, Grant, classes_of, grants_of, planning_attempts
+from tests.checking.past import OFFER_SECONDS, Grant, classes_of, doubts_of_loads, grants_of, planning_attempts
 from tests.checking.rule import Rule, needs
 
 RATE = 0.03
@@ -59,25 +59,32 @@ def _is_beside(run: Run, task: Kept) -> bool:
 
 
 def loss_is_admitted(history: History) -> Iterator[str]:
-    """Only a once task is lost, and only an exclusive one is in doubt; and either says that it may have run."""
+    """Only a once task is lost, and only an exclusive one is in doubt; and either says that it may have run. What comes
+    from a checkpoint may be in doubt in either class.
+    """
+    loaded = {task_id for task_id, _ in doubts_of_loads(history)}
     for task in history.kept:
         expected = {TaskStatus.LOST: Execution.ONCE, TaskStatus.UNKNOWN: Execution.EXCLUSIVE}.get(task.status)
         if expected is None:
             continue
-        if task.execution is not expected:
+        is_loaded = task.id in loaded and task.status is TaskStatus.UNKNOWN and task.execution is Execution.ONCE
+        if task.execution is not expected and not is_loaded:
             yield f"{task.id} is {task.status}, though it is {task.execution}"
         if not task.may_have_run:
             yield f"{task.id} is {task.status}, and does not say that it may have run"
 
 
 def classes_are_kept(history: History) -> Iterator[str]:
-    """What becomes of a lost attempt is what the class of its task says."""
-    class_of = classes_of(history)
+    """What becomes of a lost attempt is what the class of its task says. With a load, all but the replayable is put in
+    doubt.
+    """
+    class_of, loaded = classes_of(history), doubts_of_loads(history)
     for grant in grants_of(history).values():
         execution = class_of(grant.task_id, grant.attempt)
         if execution is None:
             continue
-        if grant.doubts and execution is not Execution.EXCLUSIVE:
+        doubts = [at for at in grant.doubts if execution is Execution.REPLAYABLE or (grant.task_id, at) not in loaded]
+        if doubts and execution is not Execution.EXCLUSIVE:
             yield f"{grant.task_id} was in doubt, though it is {execution}"
         if grant.over == "task.lost" and execution is not Execution.ONCE:
             yield f"{grant.task_id} was lost, though it is {execution}"
@@ -134,9 +141,10 @@ def nothing_is_given_up_after_an_outage(history: History) -> Iterator[str]:
 
 def _losses(history: History) -> Iterator[Loss]:
     runs = {(run.ref.task_id, run.ref.attempt): run for run in history.runs}
+    loaded = doubts_of_loads(history)
     for name, grant in grants_of(history).items():
         run = runs.get(name)
-        moments = list(grant.doubts)
+        moments = [at for at in grant.doubts if (grant.task_id, at) not in loaded]  # nothing was silent then
         if grant.until is not None and grant.is_lost and not _is_harmless(grant, run):
             moments.append(grant.until)
         for at in moments:

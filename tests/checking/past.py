@@ -108,6 +108,17 @@ def classes_of(history: History) -> Callable[[str, int], Execution | None]:
     return class_of
 
 
+def doubts_of_loads(history: History) -> frozenset[tuple[str, float]]:
+    """The doubts that came with a load, by task and time: what was with an agent in a checkpoint is in doubt then."""
+    commits, found = commits_by_task(history) if history.loads else {}, set()
+    for load in history.loads:
+        for ref in load.running:
+            after = [commit for commit in commits.get(ref.task_id, ()) if commit.event.revision > load.revision]
+            if after and after[0].event.name == "task.unknown":
+                found.add((ref.task_id, after[0].at))
+    return frozenset(found)
+
+
 def ends_of(history: History) -> Mapping[str, Commit]:
     """The first end of each task that has ended."""
     ends: dict[str, Commit] = {}

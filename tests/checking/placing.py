@@ -159,7 +159,7 @@ def nothing_is_given_to_a_drained_agent(history: History) -> Iterator[str]:
 def a_priority_stays_as_it_was_set(history: History) -> Iterator[str]:
     """The last priority that was set is the one that a task has."""
     last: dict[str, int | None] = {}
-    for task_id, priority, done in history.priorities:
+    for task_id, priority, done, _ in history.priorities:
         if done is None:
             last[task_id] = None  # nobody knows
         elif done:

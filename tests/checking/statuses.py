@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from nodelink.task import TERMINAL, Execution, TaskStatus
 from tests.checking.history import History, Known
-from tests.checking.past import ENDS, commits_by_task
+from tests.checking.past import ENDS, commits_by_task, doubts_of_loads
 from tests.checking.rule import Rule, needs
 
 _PLANNED = ("plan_completed", "apply_pending")
@@ -48,9 +48,13 @@ FAILED_UNTOLD = frozenset({"abandoned", "infrastructure", "poison"})
 
 
 def every_task_ends(history: History) -> Iterator[str]:
-    """After quiescence nothing is left undone, but what is in doubt and waits for a person."""
+    """After quiescence nothing is left undone, but what is in doubt and waits for a person: what is exclusive, or was
+    with an agent in a checkpoint.
+    """
+    loaded = {task_id for task_id, _ in doubts_of_loads(history)}
     for task in history.kept:
-        in_doubt = task.status is TaskStatus.UNKNOWN and task.execution is Execution.EXCLUSIVE and task.may_have_run
+        may_be_in_doubt = task.execution is Execution.EXCLUSIVE or task.id in loaded
+        in_doubt = task.status is TaskStatus.UNKNOWN and may_be_in_doubt and task.may_have_run
         if task.status not in TERMINAL and not in_doubt:
             yield f"{task.id} is still {task.status}"
 

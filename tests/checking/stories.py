@@ -19,6 +19,7 @@ from tests.checking.history import (
     Kept,
     Life,
     Listening,
+    Load,
     Patience,
     Reprioritized,
     Request,
@@ -33,6 +34,8 @@ from tests.checking.printed import output_of
 ONCE, REPLAYABLE, EXCLUSIVE = Execution.ONCE, Execution.REPLAYABLE, Execution.EXCLUSIVE
 FENCES = 100
 _STATUS_AFTER = {"task.started": "in_progress", "task.recovered": "in_progress"}
+_WAITING = frozenset({"created", "scheduled", "pending"})
+_WITH_AGENTS = frozenset({"sent", "in_progress", "cancelling"})
 _REMARKS = {"abandon": RemarkKind.ABANDONED, "resolve": RemarkKind.RESOLVED, "rerun": RemarkKind.RERUN}
 
 
@@ -58,6 +61,7 @@ class Story:
         """What the database holds in the end, where it differs from what the events say."""
         self._statuses: dict[str, str] = {}
         self._attempts: dict[str, tuple[int, str]] = {}
+        self._checkpoint = (0.0, 0, self._statuses, self._attempts)
 
     # -- callers and people -------------------------------------------------------------------------------------------
 
@@ -86,7 +90,7 @@ class Story:
 
     def prioritize(self, priority: int, task_id: str = "t1", *, done: bool | None = True) -> Story:
         """A caller gives a task another priority, which the database holds if it was done."""
-        self.history.priorities.append(Reprioritized(task_id, priority, done))
+        self.history.priorities.append(Reprioritized(task_id, priority, done, self.now))
         if done:
             self.rows[task_id]["priority"] = priority
         return self
@@ -232,6 +236,42 @@ class Story:
         told = {"scope": scope, "state": state}
         event = TaskEvent(len(self.history.commits) + 1, "scheduler.status", 0, data=told)
         self.history.commits.append(Commit(self.now, event))
+        return self
+
+    def checkpoint(self) -> Story:
+        """Somebody has a checkpoint taken."""
+        self.now += 1
+        self._checkpoint = self.now, len(self.history.commits), dict(self._statuses), dict(self._attempts)
+        return self
+
+    def lose(self, *, without: tuple[str, ...] = (), told: bool = False, again: tuple[bool, ...] = ()) -> Story:
+        """The database is lost, and a server goes on from the checkpoint. `without`: these tasks had ended, and are not
+        in it; `told`: the lost database knew how all the work had ended; `again`: what came of loading it once more.
+        """
+        self.now += 1
+        taken_at, revision, self._statuses, self._attempts = self._checkpoint
+        sent = [event for _, event in self.history.commits if event.name == "task.sent"]
+        gone = self.rows.keys() - self._statuses.keys()
+        load = Load(
+            taken_at=taken_at,
+            revision=revision,
+            lost_at=self.now,
+            waiting=frozenset(task_id for task_id, status in self._statuses.items() if status in _WAITING),
+            running=frozenset(
+                ref_of(task_id, attempt)
+                for task_id, (attempt, _) in self._attempts.items()
+                if self._statuses[task_id] in _WITH_AGENTS
+            ),
+            gone=frozenset(gone),
+            left_out=[self._row(task_id, self.rows[task_id]) for task_id in without],
+            undone=frozenset(ref_of(event.task_id, event.attempt) for event in sent if event.revision > revision),
+            told=frozenset(run.ref for run in self.history.runs if told),
+            fence=max((ref_of(event.task_id, event.attempt).fence for event in sent), default=0),
+            again=[*again],
+        )
+        self.history.loads.append(load)
+        self.rows = {task_id: row for task_id, row in self.rows.items() if not load.lacks(task_id)}
+        self.now += 5
         return self
 
     def event_of_agent(self, name: str, machine: str = "a1") -> Story:

@@ -8,11 +8,12 @@ from tests.checking.gates import Counts, Gate, breaches, count
 from tests.checking.history import Known
 from tests.checking.stories import EXCLUSIVE, ONCE, Story
 from tests.checking.test_bad_histories import SPOILED, TOLD
+from tests.checking.test_load_histories import BAD as BAD_LOADS
 from tests.checking.test_plan_histories import BAD
 
 
 def test_every_rule_has_a_bad_history_of_its_own() -> None:
-    proved = {rule for rule, _ in [*SPOILED.values(), *TOLD.values(), *BAD.values()]}
+    proved = {rule for rule, _ in [*SPOILED.values(), *TOLD.values(), *BAD.values(), *BAD_LOADS.values()]}
 
     assert {rule.name for rule in RULES} == proved
 

@@ -241,7 +241,7 @@ class Caller:
             if done is None and key is not None:  # what the first call has done, the second one need not do
                 await asyncio.sleep(1.0)
                 done = await self._reprioritized(order, key) or None
-            self._history.priorities.append(Reprioritized(task_id, priority, done))
+            self._history.priorities.append(Reprioritized(task_id, priority, done, self._loop.time()))
 
     async def _reprioritized(self, order: BulkOrder, key: str | None) -> bool | None:
         try:
@@ -296,7 +296,8 @@ class Caller:
             try:
                 status = (await self._server.call(ask)).task.status
             except TaskNotFound:
-                self._history.problems.append(f"an accepted task was not found: {task_id}")
+                if not any(load.lacks(task_id) for load in self._history.loads):
+                    self._history.problems.append(f"an accepted task was not found: {task_id}")
                 return None
             except CallerError:
                 return None

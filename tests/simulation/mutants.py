@@ -15,6 +15,7 @@ from nodelink_server.core.manager import TaskManager
 from tests.checking.history import History
 from tests.simulation import (
     agent_mutants,
+    checkpoint_mutants,
     duty_mutants,
     host_mutants,
     loss_mutants,
@@ -117,6 +118,14 @@ SERVERS: tuple[Spoil, ...] = (
     plan_mutants.makes_as_many_plans_as_there_are_slots,
     plan_mutants.frees_the_workspace_when_a_plan_is_made,
     plan_mutants.lets_plans_wait_for_ever,
+    checkpoint_mutants.draws_the_fences_of_the_lost_server_again,
+    checkpoint_mutants.numbers_events_as_the_lost_server_did,
+    checkpoint_mutants.takes_what_ran_for_waiting,
+    checkpoint_mutants.believes_that_what_ran_runs_on,
+    checkpoint_mutants.loads_no_keys,
+    checkpoint_mutants.loads_no_locks,
+    checkpoint_mutants.loads_no_pauses,
+    checkpoint_mutants.loads_what_it_has_loaded_before,
 )
 AGENTS: tuple[Spoil, ...] = (
     agent_mutants.drops_results_on_reconnect,

@@ -53,6 +53,10 @@ class ServerHost:
         self.history = history
         self.chance = chance
         self.life: ServerLife | None = None
+        self.begins_with = ""
+        """The checkpoint that every server is started with; empty: none."""
+        self.is_closed = False
+        """Whether nobody reaches it but those who look after it."""
         self._loop = virtual_loop()
 
     @property
@@ -98,14 +102,16 @@ class ServerHost:
 
     def accept(self, wire: Wire[Frame]) -> None:
         """An agent dials. Without a server, it learns soon that nobody is there."""
-        if self.manager is None or self.life is None:
+        if self.manager is None or self.life is None or self.is_closed:
             wire.cut()
         else:
             self.life.serve(wire)
 
-    async def call(self, ask: Callable[[TaskManager], Awaitable[T]]) -> T:
-        """Call the server as a caller does. Raises `Unanswered` if it dies before it answers, or there is none."""
-        if self.manager is None or self.life is None:
+    async def call(self, ask: Callable[[TaskManager], Awaitable[T]], *, from_inside: bool = False) -> T:
+        """Call the server as a caller does, or (`from_inside`) as who looks after it. Raises `Unanswered` if it dies
+        before it answers, or there is none.
+        """
+        if self.manager is None or self.life is None or (self.is_closed and not from_inside):
             await asyncio.sleep(self.chance.uniform(0, 0.1))
             raise Unanswered
         return await self.life.call(ask)
@@ -145,6 +151,8 @@ class ServerLife:
     async def _live(self) -> None:
         while True:
             try:
+                if self._host.begins_with:
+                    await self.manager.checkpoints.load(self._host.begins_with, as_waiting=False)
                 await self.manager.restore()
                 break
             except StoreUnavailable:

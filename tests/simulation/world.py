@@ -23,6 +23,7 @@ from tests.simulation.agents import AgentHost
 from tests.simulation.approvers import Approver, workspace
 from tests.simulation.callers import HANDLERS, PLACES, Caller
 from tests.simulation.census import kept_tasks, leftovers
+from tests.simulation.disaster import Disaster
 from tests.simulation.drainer import Drainer
 from tests.simulation.frames import Frame
 from tests.simulation.listeners import Listener
@@ -36,6 +37,7 @@ from tests.simulation.pipes import Wire
 from tests.simulation.placing import SIDES, WORKSPACES, draw_crowd
 from tests.simulation.plans import LONGEST_WORK
 from tests.simulation.servers import ServerHost
+from tests.simulation.shelf import MemoryShelf
 from tests.simulation.weather import Weather, draw_faults
 from tests.support.clock import LoopClock
 
@@ -126,7 +128,7 @@ class World:
         self._clock = LoopClock(start=1_000.0, rate=draw_rate(self._chance("clock")))
         self._weather = Weather(lag=self.scale.lag, clock=self._clock, chance=self._chance("weather"))
         self._ids = count(1)
-        self._blocks_seen = 0
+        self._blocks, self._blocks_seen = self.disk.blocks, 0
         self._handed_at = self._durable_at = self._decided_at = 0.0
         self.server = ServerHost(
             disk=self.disk,
@@ -149,6 +151,14 @@ class World:
         self._drainer = Drainer(server=self.server, history=self.history, chance=self._chance("drainer"))
         self._person = Person(disk=self.disk, server=self.server, history=self.history, chance=self._chance("person"))
         self._pauser = Pauser(disk=self.disk, server=self.server, chance=self._chance("pauser"))
+        self._shelf = MemoryShelf(self.disk, pause=self._weather.pause, fault=self._weather.fault, now=self._loop.time)
+        self._disaster = Disaster(
+            shelf=self._shelf,
+            server=self.server,
+            weather=self._weather,
+            history=self.history,
+            chance=self._chance("disaster"),
+        )
 
     async def run(self) -> History:
         """Live through it, from the first request to quiescence."""
@@ -192,6 +202,7 @@ class World:
             group.create_task(self._drainer.drain([one.name for one in self.agents], seconds=scale.seconds))
             group.create_task(self._pauser.meddle(seconds=scale.seconds))
             group.create_task(self._approver.look(seconds=scale.seconds))
+            group.create_task(self._disaster.strike(seconds=scale.seconds))
             group.create_task(
                 self._weather.rage(self.server, self.agents, self._mishaps, seconds=scale.seconds, faults=scale.faults)
             )
@@ -220,11 +231,11 @@ class World:
         return found
 
     def _is_calm(self) -> bool:
-        """Whether nothing is left to do, and every agent is connected and heard of."""
+        """Whether nothing is left to do, and every agent is connected, heard of and let to work."""
         manager = self.server.manager
         return (
             manager is not None
-            and all(session.last_beat for session in manager.agents.sessions())
+            and all(session.last_beat and not session.cordoned for session in manager.agents.sessions())
             and all(self._stays_in_doubt(row.task) for row in self.disk.live.values())
             and len(manager.agents.sessions()) == len(self.agents)
             and all(agent.life is not None and agent.life.core.is_idle for agent in self.agents)
@@ -246,7 +257,11 @@ class World:
 
     def _manager(self, store: MemoryStore) -> TaskManager:
         return self._make_manager(
-            store=store, clock=self._clock, new_id=lambda: f"task-{next(self._ids)}", options=self.scale.options
+            store=store,
+            clock=self._clock,
+            new_id=lambda: f"task-{next(self._ids)}",
+            options=self.scale.options,
+            shelf=self._shelf if self._disaster.comes else None,
         )
 
     def _agent(self, number: int) -> AgentHost:
@@ -318,7 +333,10 @@ class World:
 
     def _is_granted(self, request: TaskRequest) -> bool:
         """Whether the disk knows of this grant, and of none after it. Whom a person overruled cannot know it yet."""
-        row = self.disk.rows[self.disk.keys[request.ref.task_id]]
+        disk = self._disaster.disk
+        if request.ref.task_id not in disk.keys:
+            return False
+        row = disk.rows[disk.keys[request.ref.task_id]]
         task = row.task
         is_current = task.attempt is not None and task.ref == request.ref and task.status in GRANTED
         return is_current or any(note.remark.by for note in row.notes)
@@ -345,7 +363,11 @@ class World:
 
     def _note_commits(self) -> None:
         """Write down what has just become durable."""
+        if self._disaster.is_under_way:  # what is loaded takes the place of these, too
+            return
         self.history.decided[self._loop.time()] = self._decided_at
+        if self.disk.blocks is not self._blocks:  # those of another database
+            self._blocks, self._blocks_seen = self.disk.blocks, 0
         for _, _, events in self.disk.blocks[self._blocks_seen :]:
             self.history.commits.extend(Commit(self._loop.time(), event) for event in events)
         self._blocks_seen = len(self.disk.blocks)

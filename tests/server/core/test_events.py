@@ -155,6 +155,23 @@ async def test_whoever_asks_for_what_is_kept_no_more_is_told_to_begin_again_and_
         await stream.aclose()
 
 
+async def test_whoever_is_told_to_begin_again_hears_nothing_from_before_the_revision_that_is_named() -> None:
+    async with running_core() as core:
+        await core.submit()
+        core.database.disk.blocks.clear()
+        core.database.hold("read")
+        stream = await _listening(core.manager.events, after=0)
+        first = asyncio.ensure_future(anext(stream))
+        await core.database.until_held("read")
+        await core.submit()
+        core.database.let_go("read")
+
+        [reset] = await first
+        assert (reset.name, reset.data) == (EventName.RESET, {"revision": 2})
+        assert [event.revision for event in await _next(stream)] == [3, 4]
+        await stream.aclose()
+
+
 async def test_whoever_has_heard_what_never_was_is_told_to_begin_again() -> None:
     stream = await _listening(_bus(), after=99)
 
