@@ -5,6 +5,7 @@ Both ways give the same events, so a task's history can be shown long after the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -232,10 +233,10 @@ def rebuilt(
     waits.setdefault(steps.ready, _ready_at(task, None))  # what waits to be applied is ready for the second time
     made.extend(_pending(task, revision, at) for revision, at in waits.items() if revision)
     made.extend(_marked(task, remark, mark) for remark, marks in notes for mark in marks)
-    stops = [mark.revision for _, marks in notes for mark in marks if mark.name == _CANCELLING]
+    told = [mark for _, marks in notes for mark in marks if mark.name in (_CANCELLING, _UNKNOWN)]
     for attempt in past:
-        made.extend(_past(task, attempt, stops))
-    made.extend(_current(task, steps, stops, finished))
+        made.extend(_past(task, attempt, told))
+    made.extend(_current(task, steps, told, finished))
     before = [(note.remark.revision, note.remark.priority) for note in notes if note.remark.priority]
     return sorted(_prioritized(made, before), key=lambda event: event.revision)
 
@@ -248,9 +249,9 @@ def _prioritized(made: Sequence[TaskEvent], before: Sequence[tuple[int, int]]) -
     return [event._replace(priority=priority) for event, priority in then]
 
 
-def _past(task: Task, past: Past, stops: Sequence[int]) -> Iterator[TaskEvent]:
+def _past(task: Task, past: Past, told: Sequence[Mark]) -> Iterator[TaskEvent]:
     superseded = past.superseded
-    yield from _run(task, superseded.attempt, past, past.stop, stops)
+    yield from _run(task, superseded.attempt, past, past.stop, told)
     if superseded.has_failed:
         yield _retrying(task, superseded, past.ended)
     elif superseded.state == PLANNED:
@@ -261,9 +262,9 @@ def _past(task: Task, past: Past, stops: Sequence[int]) -> Iterator[TaskEvent]:
         yield _pending(task, past.ended, past.superseded.ended_at)
 
 
-def _current(task: Task, steps: Steps, stops: Sequence[int], finished: Finished | None) -> Iterator[TaskEvent]:
+def _current(task: Task, steps: Steps, told: Sequence[Mark], finished: Finished | None) -> Iterator[TaskEvent]:
     if task.attempt is not None:
-        yield from _run(task, task.attempt, of_current(steps), task.stop, stops)
+        yield from _run(task, task.attempt, of_current(steps), task.stop, told)
     if task.is_terminal:
         yield _ended(task, finished if task.attempt is not None else None, task.revision)
 
@@ -277,15 +278,32 @@ def of_current(steps: Steps) -> Steps:
 
 
 def _run(
-    task: Task, attempt: Attempt, steps: Steps | Past, stop: Stop | None, stops: Sequence[int]
+    task: Task, attempt: Attempt, steps: Steps | Past, stop: Stop | None, told: Sequence[Mark]
 ) -> Iterator[TaskEvent]:
-    """What is told of an attempt. `stops`: revisions at which a task was told once more to stop."""
+    """What is told of an attempt. `told`: when a task was in doubt, and when it was told once more to stop."""
     yield _sent(task, attempt, steps.sent)
     if steps.started:
-        stopped = any(steps.sent < told < steps.started for told in (steps.cancelling, *stops))
-        yield _started(task, attempt, steps.started, stop if stopped else None)
+        was_stopping = stop is not None and _was_stopping_at_start(steps, stop, told)
+        yield _started(task, attempt, steps.started, stop if was_stopping else None)
     if steps.cancelling:
         yield _cancelling(task, attempt, stop, steps.cancelling)
+
+
+def _was_stopping_at_start(steps: Steps | Past, stop: Stop, told: Sequence[Mark]) -> bool:
+    """Whether an attempt was to be stopped before its start was told.
+
+    To want what is in doubt to stop is no event: that was in the last doubt before it.
+    """
+    ended = steps.ended if isinstance(steps, Past) else math.inf
+    marks = [mark for mark in told if steps.sent < mark.revision <= ended]
+    stops = [mark.revision for mark in marks if mark.name == _CANCELLING]
+    if steps.cancelling:
+        stops.append(steps.cancelling)
+    if not stops:
+        doubts = [mark for mark in marks if mark.name == _UNKNOWN]
+        before = [mark for mark in doubts if mark.at <= stop.asked_at] or doubts
+        stops = [mark.revision for mark in before[-1:]]
+    return any(revision < steps.started for revision in stops)
 
 
 def _ready_at(task: Task, superseded: Superseded | None) -> int:

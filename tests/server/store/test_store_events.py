@@ -227,12 +227,35 @@ async def is_stopped_and_in_doubt_and_stopped_again(store: Store) -> None:
     await step(store, settle(task, replace(COMPLETED, outcome=Outcome.CANCELLED)))
 
 
+def want_to_stop(task: Task, *, at: int = NOW + 4) -> Change:
+    """Somebody wants what is in doubt to stop: nobody hears of that."""
+    asked = Stop(reason=Reason.CANCELLED_BY_CALLER, message="enough", grace_ms=500, asked_at=at)
+    return after(task, moves.stop_wanted(task, stop=asked))
+
+
 async def is_to_be_stopped_while_it_is_in_doubt(store: Store) -> None:
     task = await step(store, doubt(await step(store, grant(await live(store, exclusive("t1"))))))
-    asked = Stop(reason=Reason.CANCELLED_BY_CALLER, message="enough", grace_ms=500, asked_at=NOW + 4)
-    task = await step(store, after(task, moves.stop_wanted(task, stop=asked)))
-    task = await step(store, recover(task, at=NOW + 5))
+    task = await step(store, recover(await step(store, want_to_stop(task)), at=NOW + 5))
     await step(store, settle(await step(store, start(task, at=NOW + 6)), now=NOW + 7))
+
+
+async def is_to_be_stopped_in_doubt_and_has_ended(store: Store) -> None:
+    task = await step(store, doubt(await step(store, grant(await live(store, exclusive("t1"))))))
+    await step(store, settle(await step(store, want_to_stop(task)), now=NOW + 7, begun=False))
+
+
+async def had_begun_and_is_to_be_stopped_in_doubt_and_has_ended(store: Store) -> None:
+    task = await step(store, want_to_stop(await step(store, doubt(await runs(store)))))
+    await step(store, settle(task, now=NOW + 7))
+
+
+async def is_to_be_stopped_in_its_second_doubt_and_is_run_again(store: Store) -> None:
+    task = await step(store, doubt(await step(store, grant(await live(store, exclusive("t1"))))))
+    task = await step(store, start(await step(store, recover(task, at=NOW + 4)), at=NOW + 5))
+    task = await step(store, want_to_stop(await step(store, doubt(task, at=NOW + 6)), at=NOW + 7))
+    task = await step(store, run_again(task, now=NOW + 8))
+    task = await step(store, start(await step(store, grant(task, fence=2, now=NOW + 9)), at=NOW + 10))
+    await step(store, settle(await step(store, stop(task, now=NOW + 11)), now=NOW + 12))
 
 
 async def is_found_again_in_its_stop(store: Store) -> None:
@@ -325,6 +348,9 @@ LIVES = [
     is_lost_for_good,
     is_in_doubt,
     is_in_doubt_twice_and_completes,
+    is_to_be_stopped_in_doubt_and_has_ended,
+    had_begun_and_is_to_be_stopped_in_doubt_and_has_ended,
+    is_to_be_stopped_in_its_second_doubt_and_is_run_again,
     is_in_doubt_before_it_begins,
     is_stopped_and_in_doubt_and_stopped_again,
     is_to_be_stopped_while_it_is_in_doubt,
