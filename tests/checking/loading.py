@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from nodelink.task import TERMINAL, AttemptRef, Execution, Outcome, TaskStatus
+from nodelink.task import TERMINAL, AttemptRef, Execution, Outcome, Reason, TaskStatus
 from tests.checking.history import (
     Approval,
     Deed,
@@ -81,7 +81,13 @@ def _run(run: Run, load: Load, stopped: set[str]) -> Run:
     is_forgotten = run.ref in load.told or any(task.id == run.ref.task_id for task in load.left_out)
     is_forgotten |= run.outcome is Outcome.CANCELLED and run.ref.task_id in stopped
     is_unheard = run.ended_at is not None and load.is_lost(run.ended_at)
-    return replace(run, kept=run.kept and not is_forgotten, killed_agent=run.killed_agent and not is_unheard)
+    has_failed = run.outcome is None and run.reason == Reason.SUPERSEDED and run.ref.task_id in stopped
+    return replace(
+        run,
+        kept=run.kept and not is_forgotten,
+        killed_agent=run.killed_agent and not is_unheard,
+        outcome=Outcome.FAILED if has_failed else run.outcome,
+    )
 
 
 def _listening(listening: Listening, load: Load, lost: set[int]) -> Listening:

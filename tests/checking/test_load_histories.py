@@ -63,6 +63,18 @@ GOOD: dict[str, Tell] = {
         .end(Outcome.CANCELLED)
         .event("task.failed", reason="cancelled_by_caller")
     ),
+    "a stop for a copy that is lost": lambda s: (
+        s.submit()
+        .tries(2)
+        .work()
+        .checkpoint()
+        .event("task.cancelling")
+        .end(None, reason="superseded")
+        .lose()
+        .retry()
+        .work(attempt=2)
+        .complete()
+    ),
     "a priority that is lost": lambda s: (
         s.submit().checkpoint().prioritize(75).lose().has("t1", priority=50).work().complete()
     ),
