@@ -246,6 +246,23 @@ GOOD: dict[str, Tell] = {
     "a task that was given more time in all": (
         lambda s: s.submit().limit(10).event("task.pending").extend(total_timeout=90.0).pass_by(60).work().complete()
     ),
+    "a task whose time was over, and that was given more when a person had it run again": (
+        lambda s: (
+            s.submit(execution=EXCLUSIVE)
+            .limit(10)
+            .work()
+            .event("task.cancelling", reason=TOTAL)
+            .end(None)
+            .event("task.unknown")
+            .decide("rerun")
+            .requeue()
+            .work(attempt=2)
+            .extend(total_timeout=60.0)
+            .tell()
+            .beat()
+            .complete()
+        )
+    ),
     "an extension of which nobody knows whether it came": (
         lambda s: s.submit().limit(10).work().extend(done=None, total_timeout=60.0).time_out(TOTAL)
     ),

@@ -62,7 +62,8 @@ def an_extension_of_the_time_in_all_counts(history: History) -> Iterator[str]:
         if last is None or last.total_timeout is None:
             continue
         until = last.asked_at + last.total_timeout * (1 - RATE)
-        over = next((at for at, event in commits[task_id] if event.reason == Reason.TOTAL_TIMEOUT), math.inf)
+        ends = (at for at, event in commits[task_id] if event.reason == Reason.TOTAL_TIMEOUT and at > last.asked_at)
+        over = next(ends, math.inf)  # it may have been over before, and a person had it run again
         if over < until:
             yield f"{task_id} was over at {over:.3f}; it had been given until {until:.3f}"
 

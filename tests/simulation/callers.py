@@ -15,7 +15,7 @@ from nodelink_server.core.extensions import NewLimits
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import TaskQuery
 from nodelink_server.core.submissions import Accepted
-from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.task_record import RemarkKind, TaskRecord
 from tests.checking.history import Extension, History, Reprioritized, Request, Sight
 from tests.simulation.agents import AgentHost
 from tests.simulation.placing import draw_placing
@@ -265,10 +265,10 @@ class Caller:
         """Ask for other limits. Returns whether it is no use to ask again."""
         asked_at, done, is_over, ref, number = self._loop.time(), None, False, None, 0
         try:
-            task = (await self._server.call(lambda manager: manager.extend(task_id, limits, by=self._name))).task
+            record = await self._server.call(lambda manager: manager.extend(task_id, limits, by=self._name))
             done = True
-            if task.attempt is not None and task.attempt.extension is not None:
-                ref, number = task.ref, task.attempt.extension.number
+            if record.task.attempt is not None and record.task.attempt.extension is not None:
+                ref, number = record.task.ref, self._number_of_own(record)
         except CallerError as refusal:
             done, is_over = False, isinstance(refusal, TaskAlreadyFinished)
         except (Unanswered, NodelinkError):
@@ -277,6 +277,12 @@ class Caller:
         one = Extension(asked_at, self._loop.time(), task_id, done, timeout, total, silence, ref, number)
         self._history.extensions.append(one)
         return is_over or done is not False
+
+    def _number_of_own(self, record: TaskRecord) -> int:
+        """Which extension of a task's attempt was the last of this caller: the work may have made more since."""
+        remarks = [one for one in record.remarks if one.kind is RemarkKind.EXTENDED]
+        by = [one.by for one in remarks if one.attempt == record.task.ref.attempt]
+        return max((number for number, who in enumerate(by, 1) if who == self._name), default=0)
 
     async def _cancel(self, task_id: str) -> None:
         grace_ms = self._chance.choice((0, 1_000, 10_000))
