@@ -63,9 +63,7 @@ class Disaster:
         return self._shelf.disk if self._next is None or not self.is_under_way else self._next
 
     async def strike(self, *, seconds: float) -> None:
-        """Let it come within so many seconds, in some worlds."""
-        if not self.comes:
-            return
+        """Let it come within so many seconds."""
         chance = self._chance
         await asyncio.sleep(chance.uniform(0, seconds / 2))
         is_paused = chance.random() < 0.6

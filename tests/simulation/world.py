@@ -202,10 +202,11 @@ class World:
             group.create_task(self._drainer.drain([one.name for one in self.agents], seconds=scale.seconds))
             group.create_task(self._pauser.meddle(seconds=scale.seconds))
             group.create_task(self._approver.look(seconds=scale.seconds))
-            group.create_task(self._disaster.strike(seconds=scale.seconds))
             group.create_task(
                 self._weather.rage(self.server, self.agents, self._mishaps, seconds=scale.seconds, faults=scale.faults)
             )
+            if self._disaster.comes:  # else the others would have their turns in another order
+                group.create_task(self._disaster.strike(seconds=scale.seconds))
 
     async def _come_to_rest(self) -> None:
         """Wait until nothing is left to do, and then until what is over is forgotten."""
