@@ -211,15 +211,16 @@ class World:
     async def _come_to_rest(self) -> None:
         """Wait until nothing is left to do, and then until what is over is forgotten."""
         fair_since = self._loop.time()
-        while not self._is_calm():
-            if self._loop.time() > fair_since + MOST_CALM_SECONDS:
-                return
+        while self._loop.time() <= fair_since + MOST_CALM_SECONDS:
+            if self._is_calm():
+                await asyncio.sleep(12.0)
+                if self._is_calm():  # what was on its way before has come meanwhile
+                    return
             await asyncio.sleep(1.0)
             await self._person.settle(fair_since=fair_since)
             await self._pauser.settle()
             await self._approver.settle()
             await self._lift_cordons()
-        await asyncio.sleep(12.0)
 
     async def _leftovers(self) -> list[str]:
         """What is still held. Servers write something down now and then: what is on its way is no leftover."""
