@@ -16,6 +16,7 @@ from nodelink_server.core.answers import Answers
 from nodelink_server.core.approvals import Approvals
 from nodelink_server.core.archive import Archive
 from nodelink_server.core.artifacts import Artifacts
+from nodelink_server.core.asked import AskedSpecs
 from nodelink_server.core.assignment import AssignmentDelays
 from nodelink_server.core.attempt_access import AttemptAccess
 from nodelink_server.core.blobs import Blobs
@@ -510,11 +511,9 @@ class Rooms:
             grants=self.grants,
             limits=self.limits,
             ranking=self.ranking,
-            priorities=Priorities(self._options.priority_rules),
-            workspaces=self.workspaces,
+            asked=AskedSpecs(self.agents.types, self.workspaces, Priorities(self._options.priority_rules)),
             clock=self._clock,
             new_id=self._new_id,
-            types=self.agents.types,
             tally=self.tally,
             submitting=self._observer.submitting if self._observer is not None else None,
         )

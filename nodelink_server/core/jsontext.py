@@ -13,7 +13,7 @@ MOST_DEPTH = 100
 def read_json(text: bytes, *, most_depth: int = MOST_DEPTH) -> Any:
     """The value. ValueError says what is wrong: no JSON, a name twice in one object, NaN, too deep, no Unicode."""
     try:
-        value = _DECODER.decode(text.decode("utf-8"))
+        value = _decoded(text.decode("utf-8"))
     except RecursionError:
         raise ValueError(f"the values nest deeper than {most_depth}") from None
     except UnicodeDecodeError as error:
@@ -23,6 +23,15 @@ def read_json(text: bytes, *, most_depth: int = MOST_DEPTH) -> Any:
     if b"\\u" in text:
         _check_unicode(value)
     return value
+
+
+def _decoded(text: str) -> Any:
+    """The value. Usually nothing is around it, and the decoder need not look for that."""
+    try:
+        value, end = _DECODER.scan_once(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

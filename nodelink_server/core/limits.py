@@ -158,6 +158,11 @@ class Limits:
                     self._hold(hold, task.id, None)
                     self._adopted.setdefault(task.id, []).append(hold)
 
+    @property
+    def has_adopted(self) -> bool:
+        """Whether any task has places that only memory knows of."""
+        return bool(self._adopted)
+
     def is_adopted(self, task_id: str) -> bool:
         """Whether a task has places that only memory knows of."""
         return task_id in self._adopted

@@ -92,6 +92,14 @@ class TaskEvent(NamedTuple):
     data: Mapping[str, object] | None = None
 
 
+class LateEvents(Sequence[TaskEvent]):
+    """Events that are made when somebody looks at them."""
+
+    def named(self, names: frozenset[str]) -> Sequence[TaskEvent]:
+        """Those with these names, without making any other."""
+        raise NotImplementedError
+
+
 class Shape(NamedTuple):
     """What decides which agents could run a task. Waiting tasks of one shape form one queue.
 

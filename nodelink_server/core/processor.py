@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 import structlog
 
 from nodelink.errors import StoreError
+from nodelink.plan import PLANNED
 from nodelink.task import (
+    TERMINAL,
     Accepted,
     AckDisposition,
     AttemptRef,
@@ -22,12 +25,14 @@ from nodelink.task import (
     Extended,
     Finished,
     Gone,
+    Outcome,
     Progress,
     Reason,
     ResultAck,
     Started,
     TaskResponse,
     TaskStatus,
+    Update,
 )
 from nodelink_server.core.attempt import Superseded
 from nodelink_server.core.changes import changed
@@ -51,6 +56,9 @@ log = structlog.get_logger(__name__)
 
 Final = Finished | Declined | Gone
 """What an agent says until it is acknowledged."""
+
+_NAMES: Mapping[type[Update], str] = {kind: kind.__name__.lower() for kind in get_args(Update)}
+"""What kinds of responses are called in the metrics."""
 
 _ENDED_BY_PEOPLE = frozenset({Reason.ABANDONED, Reason.RESOLVED})
 
@@ -212,7 +220,8 @@ class ResponseProcessor:
     def _consider(self, session: AgentSession, response: TaskResponse, round: _Round) -> None:
         """Work one response into the plan of its task, or answer it at once."""
         ref, update = response
-        if isinstance(update, Accepted):
+        kind = type(update)
+        if kind is Accepted:
             self._tally.responses["accepted"] += 1
             round.accepted[session].append(ref)
             return
@@ -229,6 +238,10 @@ class ResponseProcessor:
 
     def _consider_plan(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
         update = response.update
+        if isinstance(update, Finished) and _refusal(plan.after, session, response) is None:
+            self._work_in(plan, update)
+            plan.sources.append((session, response))
+            return
         if isinstance(update, Gone) and (plan.events or plan.remark is not None):
             round.later.append((session, response))  # the attempt is left behind, with the steps that it took
             return
@@ -306,16 +319,17 @@ class ResponseProcessor:
     def _finish(self, plan: _Plan, finished: Finished, now: int) -> None:
         """An attempt has ended: so has its task, or it is to be tried again."""
         task, plan.finished = plan.after, finished
-        if is_drained(task, finished, self._is_overdue):
+        if finished.outcome is Outcome.CANCELLED and is_drained(task, finished, self._is_overdue):
             if task.phase_execution is Execution.REPLAYABLE:
                 plan.follow(self._losses.drained(task, finished, now=now))
                 return
             plan.finished = finished = failed_by_drain(finished)
-        finished = checked_plan(task, finished)
-        plan.finished = finished if finished.plan is None else replace(finished, plan=None)  # its task has it
-        if is_planned(task, finished):
-            plan.follow(self._plans.made(task, finished, now=now))
-            return
+        if finished.plan is not None or task.spec.type in PLANNED:
+            finished = checked_plan(task, finished)
+            plan.finished = finished if finished.plan is None else replace(finished, plan=None)  # its task has it
+            if is_planned(task, finished):
+                plan.follow(self._plans.made(task, finished, now=now))
+                return
         after = with_plan(settled(task, finished, now=now), finished)
         again = self._retries.after(task, after, finished, now=now)
         if again is None:
@@ -330,7 +344,7 @@ class ResponseProcessor:
         if plan.after.status is TaskStatus.SCHEDULED:
             self._tally.retries[self._tally.kind(plan.after.spec.type, plan.after.spec.pool)] += 1
         for session, (ref, update) in plan.sources:
-            self._tally.responses[type(update).__name__.lower()] += 1
+            self._tally.responses[_NAMES[type(update)]] += 1
             if isinstance(update, Declined | Gone):
                 what = "task_declined" if isinstance(update, Declined) else "attempt_gone"
                 log.warning(what, task_id=ref.task_id, agent_id=session.agent_id, why=update.message)
@@ -377,10 +391,10 @@ def _follow(plan: _Plan, change: Change | None) -> bool:
 
 def _refusal(task: Task, session: AgentSession, response: TaskResponse) -> AckDisposition | None:
     """Why a response changes nothing about a task; None: it may."""
-    attempt, ref = task.attempt, response.ref
-    if attempt is None or (attempt.number, attempt.fence, attempt.agent_id) != (*ref[1:], session.agent_id):
+    attempt, (_, number, fence) = task.attempt, response.ref
+    if attempt is None or attempt.fence != fence or attempt.number != number or attempt.agent_id != session.agent_id:
         return AckDisposition.STALE
-    if not task.is_terminal:
+    if task.status not in TERMINAL:
         return None
     # What was ended without its agent's word stays so; what the agent has to tell all the same is kept beside it.
     ended_without_word = task.may_have_run or task.reason in _ENDED_BY_PEOPLE

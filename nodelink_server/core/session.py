@@ -183,7 +183,8 @@ class AgentSession:
         """How many more slots it may be given tasks for now."""
         if not self.is_open or self.draining or self.cordoned or self._bytes_waiting >= MOST_BYTES_WAITING:
             return 0
-        return self._credit - self._sent - len(self._tasks) - self._reserved - self.use.extra_slots
+        free = self._credit - self._sent - len(self._tasks) - self._reserved
+        return free if self.use.is_idle else free - self.use.extra_slots
 
     def fits(self, shape: Shape) -> bool:
         """Whether it could run tasks of a shape if it had nothing else to do."""
@@ -289,6 +290,11 @@ class AgentSession:
         self._next.drain = request
         self._wake.set()
 
+    @property
+    def is_stopping_any(self) -> bool:
+        """Whether the agent is asked to stop anything, and has not answered."""
+        return bool(self._stops)
+
     def is_told_to_stop(self, ref: AttemptRef) -> bool:
         """Whether the agent is asked to stop an attempt, and has not answered."""
         return ref in self._stops
@@ -311,9 +317,8 @@ class AgentSession:
 
     def answered(self, refs: Iterable[AttemptRef]) -> None:
         """These attempts have ended: their stops need not be repeated."""
-        if self._stops:
-            for ref in refs:
-                self._stops.pop(ref, None)
+        for ref in refs:
+            self._stops.pop(ref, None)
 
     def ack_results(self, acks: Iterable[ResultAck]) -> None:
         """Tell the agent that it may forget these results."""
@@ -449,6 +454,8 @@ class AgentSession:
 def _most_bytes(request: TaskRequest) -> int:
     """A bound on the size of a task on its way."""
     metadata, lock = request.spec.metadata, request.spec.lock
+    if not (metadata or lock):
+        return BYTES_PER_TASK + len(request.payload)
     characters = len(lock) + sum(len(name) + len(value) for name, value in metadata.items())
     small = BYTES_PER_TASK + BYTES_PER_ENTRY * len(metadata)
     return small + len(request.payload) + BYTES_PER_CHARACTER * characters

@@ -119,6 +119,7 @@ class _Connection:
         self._clock = clock
         self._session = session
         self._context = context
+        self._works = wire.WorkWriter()
         self.left = False
         """Whether the agent has said goodbye."""
 
@@ -152,7 +153,7 @@ class _Connection:
     async def _write(self) -> None:
         while True:
             outgoing = await self._session.outgoing()
-            await write_frame(self._context, _frame_of(outgoing))
+            await write_frame(self._context, _frame_of(outgoing, self._works))
             if outgoing.goodbye is not None:
                 return
 
@@ -208,11 +209,11 @@ class _Connection:
         self._session.give_log_credit(unread)
 
 
-def _frame_of(outgoing: Outgoing) -> agent_pb2.ConnectResponse:
+def _frame_of(outgoing: Outgoing, works: wire.WorkWriter) -> agent_pb2.ConnectResponse:
     frame = agent_pb2.ConnectResponse()
     tasks, acks = frame.tasks, frame.result_acks
     for request in outgoing.tasks:
-        wire.put_task_request(tasks.add(), request)
+        wire.put_task_request(tasks.add(), request, works.bytes_of(request.spec, request.payload))
     for ack in outgoing.result_acks:
         wire.put_result_ack(acks.add(), ack)
     for start in outgoing.starts:

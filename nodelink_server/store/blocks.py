@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, overload
 from nodelink.plan import Plan
 from nodelink.task import Execution, Finished, Outcome, Reason, TaskSpec, TaskStatus
 from nodelink_server.core.attempt import Attempt, Failure, Planned, Stop, Superseded
-from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
+from nodelink_server.core.ports import Change, EventName, LateEvents, Notice, TaskEvent
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import Remark, RemarkKind
 from nodelink_server.store.history import event_of, events_of
@@ -26,12 +26,25 @@ class Told(NamedTuple):
     first: int
 
 
-class CommittedEvents(Sequence[TaskEvent]):
+class CommittedEvents(LateEvents):
     """The events of a commit. Nobody may listen, so they are not made before they are asked for."""
 
     def __init__(self, told: Sequence[Told], now: int) -> None:
         self._told = told
         self._now = now
+        self._named: dict[frozenset[str], Sequence[TaskEvent]] = {}
+
+    def named(self, names: frozenset[str]) -> Sequence[TaskEvent]:
+        """Those with these names. Made once for all who ask for the same."""
+        found = self._named.get(names)
+        if found is None:
+            found = self._named[names] = [event for what, first in self._told for event in self._some(what, first, names)]
+        return found
+
+    def _some(self, what: Change | Notice, first: int, names: frozenset[str]) -> Sequence[TaskEvent]:
+        if isinstance(what, Notice):
+            return [event_of(what, first, self._now)] if what.name in names else ()
+        return () if names.isdisjoint(what.events) else events_of(what, first, self._now, names)
 
     @cached_property
     def _all(self) -> list[TaskEvent]:

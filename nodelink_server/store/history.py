@@ -6,7 +6,7 @@ Both ways give the same events, so a task's history can be shown long after the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -149,11 +149,13 @@ def past_by(change: Change, first: int, *, steps: Steps, stop: Stop | None, read
     )
 
 
-def events_of(change: Change, first: int, now: int) -> list[TaskEvent]:
-    """The events of a committed change, numbered from `first`."""
+def events_of(change: Change, first: int, now: int, names: Collection[str] | None = None) -> list[TaskEvent]:
+    """The events of a committed change, numbered from `first`. `names`: only those; None: all."""
     task = change.task
     made = []
     for revision, name in enumerate(change.events, first):
+        if names is not None and name not in names:
+            continue
         if name is _CREATED:
             made.append(_created(task, revision))
         elif name is _SCHEDULED:
