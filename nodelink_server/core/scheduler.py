@@ -346,7 +346,10 @@ class Scheduler:
 
     def _pop_sleeper(self, shape: Shape) -> AgentSession | None:
         """Remove and return the best session that sleeps with room and fits."""
-        if self.is_paused(shape) or self._limits.closed_gate(shape, None) is not None:
+        if self.is_paused(shape):
+            return None
+        is_gated = self._limits.has_gates
+        if is_gated and self._limits.closed_gate(shape, None) is not None:
             return None
         roster = self._roster.get(shape.pool)
         passed_over = []
@@ -359,7 +362,7 @@ class Scheduler:
                 continue
             if session.room <= 0:
                 sleeper.turn = 0
-            elif session.fits(shape) and self._could_now(session, shape) and not self._is_gated(shape, session):
+            elif session.fits(shape) and self._could_now(session, shape) and not (is_gated and self._is_gated(shape, session)):
                 sleeper.turn = 0
                 found = session
             else:

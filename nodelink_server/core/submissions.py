@@ -154,7 +154,8 @@ class Submissions:
 
     async def _submit(self, submissions: Sequence[Submission], caller: str) -> list[Accepted | CallerError]:
         self._ledger.check_room()
-        made = [self._made(submission, caller) for submission in submissions]
+        now = self._clock.now()
+        made = [self._made(submission, caller, now) for submission in submissions]
         outcomes: dict[int, Accepted | CallerError] = {}
         outcomes.update((index, new) for index, new in enumerate(made) if isinstance(new, CallerError))
         wishes: Mapping[int, _Wish] = {i: _Wish(new) for i, new in enumerate(made) if not isinstance(new, CallerError)}
@@ -206,14 +207,14 @@ class Submissions:
                 wishes[index] = _Wish(new, replaced(owner, by=task, key=new.key, now=self._clock.now()))
         return wishes
 
-    def _made(self, submission: Submission, caller: str) -> _New | CallerError:
+    def _made(self, submission: Submission, caller: str, now: int) -> _New | CallerError:
         """A new task, if it is a valid one."""
         try:
             _, spec, execution, shape = self._asked.of(submission)
         except CallerError as refusal:
             return refusal
-        now = self._clock.now()
         due_at = spec.scheduled_at if spec.delay_ms is None else now + spec.delay_ms
+        wait_ms = 0 if due_at is None else max(0, due_at - now)
         task = Task(
             id=self._new_id(),
             spec=spec,
@@ -223,7 +224,7 @@ class Submissions:
             payload=submission.payload,
             traceparent=submission.traceparent,
             retry_of=submission.retry_of,
-            total_deadline=self._ranking.total_deadline(spec, max(0, (due_at or now) - now)),
+            total_deadline=self._ranking.total_deadline(spec, wait_ms),
         )
         return _New(task, self._key(submission, caller), due_at, shape)
 

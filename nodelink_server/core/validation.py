@@ -278,7 +278,7 @@ def _payload_errors(submission: Submission) -> list[FieldError]:
     try:
         if _is_too_deep(submission.payload):
             return [FieldError("payload", f"is nested more than {MAX_JSON_DEPTH} deep")]
-        payload = read_json(submission.payload)
+        payload = read_json(submission.payload, most_depth=None)  # which is known
     except ValueError as error:
         return [FieldError("payload", f"is not JSON: {error}")]
     return _shell_errors(payload) if submission.spec.type == "shell" else []
