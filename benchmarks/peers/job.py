@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from benchmarks.cpu import cpu_seconds
 
-PAYLOAD = "sixty-four bytes of text, which is as long as the goals have it.."
+PAYLOAD = "sixty-four bytes of text, which is as long as the goals have it."
 WARM_UP = 200
 READY_SECONDS = 60.0
 EchoAll = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
