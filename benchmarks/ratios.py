@@ -8,6 +8,8 @@ from dataclasses import dataclass
 Medians = Mapping[str, float]
 PEER = "peer."
 CELERY = "peer.celery-redis"
+LOAD = 0.7
+"""The share of the peak that is the load of figures under load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ RATIOS: Sequence[Ratio] = (
         "nodelink.accept.async_batch",
         at_least(0.8),
     ),
+    Ratio("load", "load that was borne ÷ 70 % of the peak", lambda m: m["load.rate"] / (LOAD * m["load.peak"])),
     _times("urgent_p50", "urgent task under load ÷ idle, p50", "load.urgent.p50", "load.urgent_idle.p50"),
     _times("urgent_p99", "urgent task under load ÷ idle, p99", "load.urgent.p99", "load.urgent_idle.p99"),
     _times("read_p50", "REST read under load ÷ idle, p50", "load.read.p50", "load.read_idle.p50"),

@@ -10,22 +10,21 @@ from benchmarks.cancels import Holder, cancel_times, holding
 from benchmarks.end_to_end import URGENT, single_tasks, throughput
 from benchmarks.measurement import Figure, Measurement, milliseconds, times_of
 from benchmarks.paced import loaded
+from benchmarks.ratios import LOAD
 from benchmarks.rest import connected, read_times
 from benchmarks.system import System, system
 from nodelink.v1 import task_pb2, task_pb2_grpc
-
-SHARE = 0.7
 
 
 def under_load(*, peak_tasks: int, probes: int, slots: int) -> Measurement:
     """The measurement."""
     return Measurement(
         name="NodeLink under load",
-        how=f"urgent tasks, REST reads and cancels, {probes} of each, one at a time: idle, then at {SHARE:.0%} of the "
+        how=f"urgent tasks, REST reads and cancels, {probes} of each, one at a time: idle, then at {LOAD:.0%} of the "
         f"peak of {peak_tasks:,} tasks that were submitted just before, as a steady rate",
         figures=(
             Figure(key="load.peak", name="peak before the load", unit="tasks/s"),
-            Figure(key="load.rate", name=f"load, {SHARE:.0%} of it wanted", unit="tasks/s"),
+            Figure(key="load.rate", name=f"load, {LOAD:.0%} of it wanted", unit="tasks/s"),
             *times_of("load.urgent_idle", "one urgent task, idle"),
             *times_of("load.urgent", "one urgent task, under load"),
             *times_of("load.read_idle", "REST read of a task, idle"),
@@ -45,7 +44,7 @@ async def _measure(peak_tasks: int, probes: int, slots: int, directory: Path) ->
         await throughput(running.channel, tasks=peak_tasks // 10, per_frame=256, under_way=slots)
         idle = await _probe(running, holder, probes, "_idle")
         peak = await throughput(running.channel, tasks=peak_tasks, per_frame=256, under_way=slots)
-        async with loaded(running.address, peak.rate * SHARE) as load:
+        async with loaded(running.address, peak.rate * LOAD) as load:
             probed = await _probe(running, holder, probes, "")
     return {"load.peak": peak.rate, "load.rate": load.achieved, **idle, **probed}
 

@@ -27,7 +27,7 @@ class Peer:
 
 
 _CELERY = ("celery", "-A", "benchmarks.peers.celery_app", "worker", "--loglevel", "WARNING")
-_LEAN = ("--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat")
+_LEAN = ("--pool", "threads", "--concurrency", "2", "--without-gossip", "--without-mingle", "--without-heartbeat")
 _TUNED = {"PEER_TUNED": "1"}
 
 CELERY = "peer.celery-redis"
@@ -44,7 +44,7 @@ PEERS: Sequence[Peer] = (
         name="Celery + redis, tuned",
         app="celery_app",
         worker=(*_CELERY, *_LEAN),
-        settings="2 processes, prefetch 128, no events, rate limits, gossip, mingle and heartbeats",
+        settings="2 threads, prefetch 128, no events, rate limits, gossip, mingle and heartbeats",
         variables=_TUNED,
     ),
     Peer(
@@ -69,8 +69,8 @@ PEERS: Sequence[Peer] = (
         key="peer.huey",
         name="Huey + redis, tuned",
         app="huey_app",
-        worker=("huey_consumer", "benchmarks.peers.huey_app.huey", "--workers", "2", "--no-periodic", "--quiet"),
-        settings="2 threads, blocking reads, results announced instead of polled for",
+        worker=("huey_consumer", "benchmarks.peers.huey_app.huey", "--workers", "4", "--no-periodic", "--quiet"),
+        settings="4 threads, blocking reads, results announced instead of polled for",
     ),
     Peer(
         key="peer.taskiq",
