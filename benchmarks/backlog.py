@@ -18,15 +18,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 
-from benchmarks.end_to_end import server
+from benchmarks.bare_agent import BareAgent
 from benchmarks.raw import OPTIONS
+from benchmarks.system import server
 from nodelink import wire
 from nodelink.task import Finished, Outcome, TaskResponse
-from nodelink.v1 import agent_pb2, agent_pb2_grpc, task_pb2, task_pb2_grpc
+from nodelink.v1 import agent_pb2, task_pb2, task_pb2_grpc
 
 TASKS = 200_000
 AGENTS = 50
@@ -37,7 +37,6 @@ DELAY_SECONDS = (45, 75)
 TOLERANCES_MS = (100, 300, 1_000)
 """A task that became ready so little before another was granted may not have been durable by then."""
 DONE = Finished(outcome=Outcome.COMPLETED, output=b'"done"')
-EOF: Any = vars(grpc.aio)["EOF"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,68 +50,13 @@ class Backlog:
     overtaken: dict[int, int]
 
 
-class LightAgent:
+def light_agent(number: int, address: str) -> BareAgent:
     """An agent without a pool of workers: whatever it is given has ended."""
+    return BareAgent(number, address, pool=POOLS[number % len(POOLS)], slots=SLOTS, answer=_all_done)
 
-    def __init__(self, number: int, address: str) -> None:
-        self._pool = POOLS[number % len(POOLS)]
-        self._id = f"01900000-0000-7000-8000-{number:012x}"
-        self._address = address
-        self._received = 0
-        self._writing = asyncio.Lock()
 
-    async def live(self) -> None:
-        """Connect, and run what comes, until cancelled."""
-        async with grpc.aio.insecure_channel(self._address, options=OPTIONS) as channel:
-            stub: Any = agent_pb2_grpc.AgentServiceStub(channel)
-            call = stub.Connect()
-            await call.write(agent_pb2.ConnectRequest(hello=self._hello()))
-            welcome = await call.read()
-            interval = wire.ms_of(welcome.welcome.heartbeat_interval) / 1000
-            await call.write(agent_pb2.ConnectRequest(task_credit=SLOTS))
-            beating = asyncio.create_task(self._beat(call, interval))
-            try:
-                await self._run_all(call)
-            finally:
-                beating.cancel()
-
-    def _hello(self) -> agent_pb2.Hello:
-        message = agent_pb2.Hello(
-            protocol_min=1,
-            protocol_max=2,
-            agent_id=self._id,
-            secret=b"s" * 32,
-            session=1,
-            remembers_since=1,
-            host_id=self._id,
-            name=self._id,
-            pool=self._pool,
-            slots=SLOTS,
-            software_version="benchmark",
-        )
-        message.handlers.add(type="echo")
-        return message
-
-    async def _run_all(self, call: Any) -> None:
-        while (frame := await call.read()) is not EOF:
-            if not frame.tasks:
-                continue
-            self._received += len(frame.tasks)
-            answer = agent_pb2.ConnectRequest(task_credit=self._received + SLOTS)
-            for task in frame.tasks:
-                wire.put_task_response(answer.responses.add(), TaskResponse(wire.ref_of(task.ref), DONE))
-            await self._write(call, answer)
-
-    async def _beat(self, call: Any, interval: float) -> None:
-        number = 0
-        while True:
-            await asyncio.sleep(interval)
-            number += 1
-            await self._write(call, agent_pb2.ConnectRequest(heartbeat=agent_pb2.Heartbeat(number=number)))
-
-    async def _write(self, call: Any, frame: agent_pb2.ConnectRequest) -> None:
-        async with self._writing:  # a stream takes one frame at a time
-            await call.write(frame)
+def _all_done(frame: agent_pb2.ConnectResponse) -> list[TaskResponse]:
+    return [TaskResponse(wire.ref_of(task.ref), DONE) for task in frame.tasks]
 
 
 async def submit(channel: grpc.aio.Channel, tasks: int) -> None:
@@ -144,7 +88,7 @@ async def measure(directory: Path, *, tasks: int, agents: int) -> Backlog:
         async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
             await submit(channel, tasks)
             began = time.monotonic()
-            living = [asyncio.create_task(LightAgent(number, address).live()) for number in range(agents)]
+            living = [asyncio.create_task(light_agent(number, address).live()) for number in range(agents)]
             await _until_done(directory / "nodelink.db", tasks)
             seconds = time.monotonic() - began
             for one in living:

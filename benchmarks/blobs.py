@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.end_to_end import server
+from benchmarks.system import server
 
 MIB = 1 << 20
 PUMP_BYTES = 256 << 10

@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import httpx
 
-from benchmarks.end_to_end import system
 from benchmarks.store import AGENT, SETTLED, accepting, settling
+from benchmarks.system import system
 from nodelink.task import Execution, Finished, Outcome, TaskSpec, TaskStatus
 from nodelink_server.core.ports import Batch, Change, EventName
 from nodelink_server.core.task import Task, ready, scheduled, stamp

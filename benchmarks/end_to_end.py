@@ -1,103 +1,93 @@
-"""A real server, a real agent, and a client that submits durable echo tasks and waits for every result."""
+"""Durable tasks from submit to the event that tells their end: as streams of frames, and one at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
+import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import grpc
 
-from benchmarks.raw import OPTIONS, PAYLOAD
-from nodelink.v1 import admin_pb2, admin_pb2_grpc, task_pb2, task_pb2_grpc
+from benchmarks.cpu import cpu_seconds
+from benchmarks.raw import PAYLOAD
+from nodelink.task import DEFAULT_POOL
+from nodelink.v1 import task_pb2, task_pb2_grpc
 
-START_SECONDS = 20.0
 Submits = grpc.aio.StreamStreamCall[task_pb2.StreamSubmitTasksRequest, task_pb2.StreamSubmitTasksResponse]
-Ends = grpc.aio.UnaryStreamCall[task_pb2.WatchTasksRequest, task_pb2.WatchTasksResponse]
-ENDED = ("task.completed", "task.failed", "task.timeout", "task.cancelled", "task.lost")
+Ended = grpc.aio.UnaryStreamCall[task_pb2.WatchTasksRequest, task_pb2.WatchTasksResponse]
+ENDS = ("task.completed", "task.failed", "task.timeout", "task.cancelled", "task.lost")
+URGENT = 100
+ECHO = task_pb2.TaskSpec(type="echo", payload=PAYLOAD, execution=task_pb2.EXECUTION_REPLAYABLE)
+TRUE = task_pb2.TaskSpec(type="shell", payload=b'{"command": ["/bin/true"]}', execution=task_pb2.EXECUTION_ONCE)
 
 
-class System(NamedTuple):
-    """A running server: its gRPC address, and a channel to it."""
+class Throughput(NamedTuple):
+    """What a number of tasks came to. `cpu`: milliseconds a task of all processes, this one among them."""
 
-    address: str
-    channel: grpc.aio.Channel
+    rate: float
+    cpu: float
+
+
+class Ends:
+    """How many tasks of a type have ended since it was opened, and that none of them ended badly."""
+
+    def __init__(self, watching: Ended) -> None:
+        self._watching = watching
+        self.count = 0
+
+    async def reach(self, wanted: int) -> None:
+        """Wait until so many have ended."""
+        while self.count < wanted:
+            await self.more()
+
+    async def more(self) -> None:
+        """Wait for the next frame of them."""
+        frame = await self._watching.read()
+        assert isinstance(frame, task_pb2.WatchTasksResponse), "the server ended the watch"
+        assert not frame.reset, "events were lost"
+        bad = [event for event in frame.events if event.name != "task.completed"]
+        assert not bad, f"{bad[0].name}: {bad[0].reason}"
+        self.count += len(frame.events)
 
 
 @asynccontextmanager
-async def server(directory: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """A server as users run it, on the database of a directory: its gRPC address, and its process."""
-    command = ("nodelink_server", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0")
-    async with _process(directory, *command) as process:
-        yield await _address(directory / "addresses.json"), process
-
-
-@asynccontextmanager
-async def system(directory: Path, *, slots: int) -> AsyncIterator[System]:
-    """Server and agent as users run them."""
-    async with AsyncExitStack() as stack:
-        address, _ = await stack.enter_async_context(server(directory))
-        agent = ("nodelink_agent", "--server", address, "--slots", str(slots))
-        await stack.enter_async_context(_process(directory, *agent))
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=OPTIONS))
-        await _agent_online(channel)
-        yield System(address, channel)
-
-
-@asynccontextmanager
-async def _process(directory: Path, module: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A service in a process of its own, its logs beside the database."""
-    with (directory / f"{module}.log").open("wb") as log:
-        command = (sys.executable, "-m", module, "--data-dir", str(directory), *arguments)
-        process = await asyncio.create_subprocess_exec(*command, stderr=log)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            await process.wait()
-
-
-async def _address(path: Path) -> str:
-    async with asyncio.timeout(START_SECONDS):
-        while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process writes it, and nothing else runs here
-            await asyncio.sleep(0.02)
-    return str(json.loads(path.read_text())["grpc"])  # noqa: ASYNC240
-
-
-async def _agent_online(channel: grpc.aio.Channel) -> None:
-    admin = admin_pb2_grpc.AgentAdminServiceStub(channel)
-    request = admin_pb2.ListAgentsRequest(status=admin_pb2.AGENT_STATUS_ONLINE)
-    async with asyncio.timeout(START_SECONDS):
-        while not (await admin.ListAgents(request)).agents:  # noqa: ASYNC110 - another process tells
-            await asyncio.sleep(0.02)
-
-
-async def tasks_per_second(channel: grpc.aio.Channel, *, tasks: int, per_frame: int, under_way: int) -> float:
-    """Durable tasks from submit to the event that tells their end, at most so many under way."""
+async def ends_of(channel: grpc.aio.Channel, type: str) -> AsyncIterator[Ends]:
+    """Count the ends of a type's tasks in the default pool from now on."""
     service = task_pb2_grpc.TaskServiceStub(channel)
-    ends = service.WatchTasks(task_pb2.WatchTasksRequest(type="echo", names=ENDED))
-    await ends.read()
+    watching = service.WatchTasks(task_pb2.WatchTasksRequest(type=type, pool=DEFAULT_POOL, names=ENDS))
+    await watching.read()
+    try:
+        yield Ends(watching)
+    finally:
+        watching.cancel()
+
+
+async def throughput(
+    channel: grpc.aio.Channel, *, tasks: int, per_frame: int, under_way: int, spec: task_pb2.TaskSpec = ECHO
+) -> Throughput:
+    """Submit durable tasks on a stream, at most so many under way, and wait for the event of each end."""
+    tasks -= tasks % per_frame
+    service = task_pb2_grpc.TaskServiceStub(channel)
     room = asyncio.Semaphore(under_way // per_frame)
     open_stream: Any = service.StreamSubmitTasks  # its types do not know that requests may be written instead
-    submits = open_stream()
-    request = task_pb2.SubmitTaskRequest(spec=task_pb2.TaskSpec(type="echo", payload=PAYLOAD))
+    request = task_pb2.SubmitTaskRequest(spec=spec)
     frame = task_pb2.StreamSubmitTasksRequest(requests=[request] * per_frame)
-    began = time.perf_counter()
-    reading = asyncio.create_task(_read_outcomes(submits, tasks))
-    counting = asyncio.create_task(_count_ends(ends, tasks, per_frame, room))
-    for _ in range(tasks // per_frame):
-        await room.acquire()
-        await submits.write(frame)
-    await submits.done_writing()
-    await asyncio.gather(reading, counting)
-    seconds = time.perf_counter() - began
-    ends.cancel()
-    return tasks / seconds
+    async with ends_of(channel, spec.type) as ends:
+        submits = open_stream()
+        cpu, began = cpu_seconds([os.getpid()]), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_read_outcomes(submits, tasks))
+            group.create_task(_make_room(ends, tasks, per_frame, room))
+            for _ in range(tasks // per_frame):
+                await room.acquire()
+                await submits.write(frame)
+            await submits.done_writing()
+        seconds = time.perf_counter() - began
+        used = cpu_seconds([os.getpid()]) - cpu
+    return Throughput(tasks / seconds, used / tasks * 1000)
 
 
 async def _read_outcomes(submits: Submits, tasks: int) -> None:
@@ -107,20 +97,18 @@ async def _read_outcomes(submits: Submits, tasks: int) -> None:
     assert accepted == tasks, f"{accepted} of {tasks} accepted"
 
 
-async def _count_ends(ends: Ends, tasks: int, per_frame: int, room: asyncio.Semaphore) -> None:
-    ended = 0
-    while ended < tasks:
-        frame = await ends.read()
-        assert isinstance(frame, task_pb2.WatchTasksResponse), "the server ended the watch"
-        before, ended = ended, ended + len(frame.events)
-        for _ in range(ended // per_frame - before // per_frame):
+async def _make_room(ends: Ends, tasks: int, per_frame: int, room: asyncio.Semaphore) -> None:
+    while (before := ends.count) < tasks:
+        await ends.more()
+        for _ in range(ends.count // per_frame - before // per_frame):
             room.release()
 
 
-async def single_tasks(channel: grpc.aio.Channel, count: int) -> list[float]:
+async def single_tasks(channel: grpc.aio.Channel, count: int, *, priority: int = 0) -> list[float]:
     """Seconds from submit to result, one task at a time."""
     service = task_pb2_grpc.TaskServiceStub(channel)
-    request = task_pb2.SubmitTaskRequest(spec=task_pb2.TaskSpec(type="echo", payload=PAYLOAD))
+    request = task_pb2.SubmitTaskRequest(spec=ECHO)
+    request.spec.priority = priority
     request.wait.seconds = 30
     times = []
     for _ in range(count):

@@ -51,17 +51,19 @@ async def serve() -> None:
 async def bare_stream() -> AsyncIterator[grpc.aio.StreamStreamCall[bytes, bytes]]:
     """A stream to a bare server in a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.raw", stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "benchmarks.raw", stdout=asyncio.subprocess.PIPE, start_new_session=True
     )
     assert process.stdout is not None
-    port = int(await process.stdout.readline())
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
-        echo: Any = channel.stream_stream  # its types do not know that raw bytes need no serializer
-        call = echo(f"/{SERVICE}/Echo")()
-        yield call
-        call.cancel()
-    process.kill()
-    await process.wait()
+    try:
+        port = int(await process.stdout.readline())
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
+            echo: Any = channel.stream_stream  # its types do not know that raw bytes need no serializer
+            call = echo(f"/{SERVICE}/Echo")()
+            yield call
+            call.cancel()
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def _frame(items: int) -> bytes:

@@ -1,71 +1,83 @@
-"""How fast the Python clients hand tasks in, until they are durable: as batches, and one by one in a plain loop.
+"""How fast the Python clients hand tasks in: as batches, and one by one in a plain loop.
 
-The tasks go to a pool without agents, so nothing but their acceptance is measured.
+Once until they are durable, and once until every result has been read. What is only accepted goes to a pool without
+agents, so nothing else is measured.
 """
 
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from nodelink.client import AsyncClient, Client, new_task
-from nodelink.task import Submission
+from nodelink.task import DEFAULT_POOL, Submission
 
-POOL = "nobody"
+NOBODY = "nobody"
 PAYLOAD = {"text": "sixty-four bytes of payload, as the goals are given."}
+WAIT_SECONDS = 60.0
 
 
 class Rates(NamedTuple):
-    """Tasks accepted in a second: by `submit_many`, and by a loop of `submit`."""
+    """Tasks in a second: by `submit_many`, and by a loop of `submit`."""
 
     batch: float
     loop: float
 
 
-async def sdk_rates(server: str, *, tasks: int, rounds: int) -> tuple[Rates, Rates]:
-    """The rates of the synchronous and of the asynchronous client. Each is the median, after a round not counted."""
-    return await asyncio.to_thread(_sync_rates, server, tasks, rounds), await _async_rates(server, tasks, rounds)
+async def accepted_rates(server: str, tasks: int) -> tuple[Rates, Rates]:
+    """Until they are durable: by the synchronous client, and by the asynchronous one."""
+    return await asyncio.to_thread(_accepted, server, tasks), await _accepted_async(server, tasks)
 
 
-def _sync_rates(server: str, tasks: int, rounds: int) -> Rates:
-    found = []
+def _accepted(server: str, tasks: int) -> Rates:
     with Client(server) as client:
-        for _ in range(rounds + 1):
-            began = time.perf_counter()
-            outcomes = client.submit_many(_submissions(tasks))
-            batched = time.perf_counter()
-            assert not any(outcome.refusal for outcome in outcomes)
-            restarted = time.perf_counter()
-            for _ in range(tasks):
-                client.submit("echo", PAYLOAD, pool=POOL)
-            client.flush()
-            found.append(Rates(tasks / (batched - began), tasks / (time.perf_counter() - restarted)))
-    return _median(found)
+        began = time.perf_counter()
+        outcomes = client.submit_many(_submissions(tasks, NOBODY))
+        batched = time.perf_counter()
+        assert not any(outcome.refusal for outcome in outcomes)
+        restarted = time.perf_counter()
+        for _ in range(tasks):
+            client.submit("echo", PAYLOAD, pool=NOBODY)
+        client.flush()
+        return Rates(tasks / (batched - began), tasks / (time.perf_counter() - restarted))
 
 
-async def _async_rates(server: str, tasks: int, rounds: int) -> Rates:
-    found = []
+async def _accepted_async(server: str, tasks: int) -> Rates:
     async with AsyncClient(server) as client:
-        for _ in range(rounds + 1):
-            began = time.perf_counter()
-            outcomes = await client.submit_many(_submissions(tasks))
-            batched = time.perf_counter()
-            assert not any(outcome.refusal for outcome in outcomes)
-            restarted = time.perf_counter()
-            for _ in range(tasks):
-                client.submit("echo", PAYLOAD, pool=POOL)
-            await client.flush()
-            found.append(Rates(tasks / (batched - began), tasks / (time.perf_counter() - restarted)))
-    return _median(found)
+        began = time.perf_counter()
+        outcomes = await client.submit_many(_submissions(tasks, NOBODY))
+        batched = time.perf_counter()
+        assert not any(outcome.refusal for outcome in outcomes)
+        restarted = time.perf_counter()
+        for _ in range(tasks):
+            client.submit("echo", PAYLOAD, pool=NOBODY)
+        await client.flush()
+        return Rates(tasks / (batched - began), tasks / (time.perf_counter() - restarted))
 
 
-def _submissions(count: int) -> Iterator[Submission]:
-    return (new_task("echo", PAYLOAD, pool=POOL) for _ in range(count))
+async def result_rates(server: str, tasks: int) -> Rates:
+    """Until every result has been read, by the synchronous client."""
+    return await asyncio.to_thread(_results, server, tasks)
 
 
-def _median(found: list[Rates]) -> Rates:
-    batch, loop = zip(*found[1:], strict=True)
-    return Rates(statistics.median(batch), statistics.median(loop))
+def _results(server: str, tasks: int) -> Rates:
+    with Client(server) as client:
+        began = time.perf_counter()
+        outcomes = client.submit_many(_submissions(tasks, DEFAULT_POOL))
+        _read_all(client, [outcome.task_id for outcome in outcomes])
+        batched = time.perf_counter()
+        handles = [client.submit("echo", PAYLOAD) for _ in range(tasks)]
+        client.flush()
+        _read_all(client, [handle.id for handle in handles])
+        return Rates(tasks / (batched - began), tasks / (time.perf_counter() - batched))
+
+
+def _read_all(client: Client, ids: list[str]) -> None:
+    results = client.wait_all(ids, timeout=WAIT_SECONDS)
+    assert [result.value for result in results] == [PAYLOAD] * len(ids), f"{len(results)} of {len(ids)} results"
+
+
+def _submissions(count: int, pool: str) -> Iterator[Submission]:
+    return (new_task("echo", PAYLOAD, pool=pool) for _ in range(count))

@@ -10,35 +10,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.raw_sqlite import Measured, measure_raw
 from nodelink.task import Execution, Finished, LogStream, Outcome, TaskSpec
 from nodelink_server.core.ports import Batch, Change, EventName
 from nodelink_server.core.task import Task, granted, ready, settled, stamp, started
 from nodelink_server.store.sql import open_store
 
 BATCHES = (256, 1024)
-ROWS = 128
 NOW = 1_700_000_000_000
 AGENT = "0190a000-0000-7000-8000-00000000000a"
 ACCEPTED = (EventName.TASK_CREATED, EventName.TASK_PENDING, EventName.TASK_SENT)
 SETTLED = (EventName.TASK_STARTED, EventName.TASK_COMPLETED)
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One line of the table."""
-
-    name: str
-    batch: int
-    tasks_per_second: float
-    cpu_microseconds: float
 
 
 def new_task(number: int) -> Task:
@@ -90,52 +78,6 @@ async def measure_store(directory: Path, tasks: int, batch: int) -> Measured:
                     assert revision
                     stamp(change.task, key=key, revision=revision)
     return Measured("store", batch, tasks / seconds, cpu / tasks * 1e6)
-
-
-def measure_raw(directory: Path, tasks: int, batch: int) -> Measured:
-    """SQLite alone."""
-    connection = sqlite3.connect(directory / "raw.db", isolation_level=None, cached_statements=16)
-    for setting in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 4000", "cache_size = -65536"):
-        connection.execute(f"PRAGMA {setting}").fetchall()
-    width = 20
-    columns = ", ".join(f"c{i}" for i in range(width))
-    connection.execute(f"CREATE TABLE tasks (key INTEGER PRIMARY KEY, id TEXT UNIQUE, {columns})")
-    for table in ("specs", "results"):
-        connection.execute(f"CREATE TABLE {table} (key INTEGER PRIMARY KEY, a, b, c, d, e, body)")
-    began, began_cpu = time.perf_counter(), time.process_time()
-    for first in range(0, tasks, batch):
-        for statements in (_raw_inserts(first, batch, width), _raw_updates(first, batch)):
-            connection.execute("BEGIN IMMEDIATE")
-            for statement, values in statements:
-                connection.execute(statement, values)
-            connection.execute("COMMIT")
-    seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    connection.close()
-    return Measured("raw", batch, tasks / seconds, cpu / tasks * 1e6)
-
-
-def _rows(count: int, width: int) -> str:
-    return ", ".join(["(" + ", ".join("?" * width) + ")"] * count)
-
-
-def _raw_inserts(first: int, batch: int, width: int) -> Iterator[tuple[str, list[object]]]:
-    filling = ["completed" if place % 3 == 0 else NOW + place for place in range(width)]
-    tasks = f"INSERT INTO tasks VALUES {_rows(ROWS, width + 2)}"  # noqa: S608
-    specs = f"INSERT INTO specs VALUES {_rows(ROWS, 7)}"  # noqa: S608
-    for start in range(first, first + batch, ROWS):
-        keys = range(start + 1, start + 1 + ROWS)
-        yield tasks, [value for key in keys for value in (key, f"0190a000-0000-7000-8000-{key:012x}", *filling)]
-        yield specs, [value for key in keys for value in (key, 1, 2, 3, 4, 5, b"x" * 64)]
-
-
-def _raw_updates(first: int, batch: int) -> Iterator[tuple[str, list[object]]]:
-    sets = ", ".join(f"c{i} = v.column{i + 2}" for i in range(9))
-    update = f"UPDATE tasks SET {sets} FROM (VALUES {_rows(ROWS, 10)}) AS v WHERE tasks.key = v.column1"  # noqa: S608
-    results = f"INSERT INTO results VALUES {_rows(ROWS, 7)}"  # noqa: S608
-    for start in range(first, first + batch, ROWS):
-        keys = range(start + 1, start + 1 + ROWS)
-        yield update, [value for key in keys for value in (key, "completed", "", "", 1, 2, 3, NOW, NOW, key)]
-        yield results, [value for key in keys for value in (key, 1, 2, 3, 4, 5, b"x" * 64)]
 
 
 def main() -> None:

@@ -1,0 +1,84 @@
+"""An agent of real frames that runs nothing itself: a function says what it answers to each frame."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+
+from benchmarks.raw import OPTIONS
+from nodelink import wire
+from nodelink.task import TaskResponse
+from nodelink.v1 import agent_pb2, agent_pb2_grpc
+
+Answer = Callable[[agent_pb2.ConnectResponse], Sequence[TaskResponse]]
+EOF: Any = vars(grpc.aio)["EOF"]
+
+
+class BareAgent:
+    """One agent, by its number. `answer` is called with every frame that comes."""
+
+    def __init__(self, number: int, address: str, *, pool: str, slots: int, answer: Answer) -> None:
+        self._id = f"01900000-0000-7000-8000-{number:012x}"
+        self._address = address
+        self._pool = pool
+        self._slots = slots
+        self._answer = answer
+        self._received = 0
+        self._writing = asyncio.Lock()
+
+    async def live(self) -> None:
+        """Connect, and answer what comes, until cancelled."""
+        async with grpc.aio.insecure_channel(self._address, options=OPTIONS) as channel:
+            stub: Any = agent_pb2_grpc.AgentServiceStub(channel)
+            call = stub.Connect()
+            await call.write(agent_pb2.ConnectRequest(hello=self._hello()))
+            welcome = await call.read()
+            interval = wire.ms_of(welcome.welcome.heartbeat_interval) / 1000
+            await call.write(agent_pb2.ConnectRequest(task_credit=self._slots))
+            beating = asyncio.create_task(self._beat(call, interval))
+            try:
+                await self._answer_all(call)
+            finally:
+                beating.cancel()
+
+    def _hello(self) -> agent_pb2.Hello:
+        message = agent_pb2.Hello(
+            protocol_min=1,
+            protocol_max=2,
+            agent_id=self._id,
+            secret=b"s" * 32,
+            session=1,
+            remembers_since=1,
+            host_id=self._id,
+            name=self._id,
+            pool=self._pool,
+            slots=self._slots,
+            software_version="benchmark",
+        )
+        message.handlers.add(type="echo")
+        return message
+
+    async def _answer_all(self, call: Any) -> None:
+        while (frame := await call.read()) is not EOF:
+            responses = self._answer(frame)
+            self._received += len(frame.tasks)
+            if not responses and not frame.tasks:
+                continue
+            answer = agent_pb2.ConnectRequest(task_credit=self._received + self._slots)
+            for response in responses:
+                wire.put_task_response(answer.responses.add(), response)
+            await self._write(call, answer)
+
+    async def _beat(self, call: Any, interval: float) -> None:
+        number = 0
+        while True:
+            await asyncio.sleep(interval)
+            number += 1
+            await self._write(call, agent_pb2.ConnectRequest(heartbeat=agent_pb2.Heartbeat(number=number)))
+
+    async def _write(self, call: Any, frame: agent_pb2.ConnectRequest) -> None:
+        async with self._writing:  # a stream takes one frame at a time
+            await call.write(frame)

@@ -1,0 +1,67 @@
+"""What a person or an urgent task waits while the server is loaded with 70 % of what it can do, beside an idle one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from benchmarks.cancels import Holder, cancel_times, holding
+from benchmarks.end_to_end import URGENT, single_tasks, throughput
+from benchmarks.measurement import Figure, Measurement, milliseconds, times_of
+from benchmarks.paced import loaded
+from benchmarks.ratios import LOAD
+from benchmarks.rest import connected, read_times
+from benchmarks.system import System, system
+from nodelink.v1 import task_pb2, task_pb2_grpc
+
+
+def under_load(*, peak_tasks: int, probes: int, slots: int) -> Measurement:
+    """The measurement."""
+    return Measurement(
+        name="NodeLink under load",
+        how=f"urgent tasks, REST reads and cancels, {probes} of each, one at a time: idle, then at {LOAD:.0%} of the "
+        f"peak of {peak_tasks:,} tasks that were submitted just before, as a steady rate",
+        figures=(
+            Figure(key="load.peak", name="peak before the load", unit="tasks/s"),
+            Figure(key="load.rate", name=f"load, {LOAD:.0%} of it wanted", unit="tasks/s"),
+            *times_of("load.urgent_idle", "one urgent task, idle"),
+            *times_of("load.urgent", "one urgent task, under load"),
+            *times_of("load.read_idle", "REST read of a task, idle"),
+            *times_of("load.read", "REST read of a task, under load"),
+            *times_of("load.cancel_idle", "until a cancel is sent, idle"),
+            *times_of("load.cancel", "until a cancel is sent, under load"),
+        ),
+        run=partial(_measure, peak_tasks, probes, slots),
+    )
+
+
+async def _measure(peak_tasks: int, probes: int, slots: int, directory: Path) -> Mapping[str, float]:
+    async with (
+        system(directory, slots=slots) as running,
+        holding(running.channel, running.address, agents=1) as holder,
+    ):
+        await throughput(running.channel, tasks=peak_tasks // 10, per_frame=256, under_way=slots)
+        idle = await _probe(running, holder, probes, "_idle")
+        peak = await throughput(running.channel, tasks=peak_tasks, per_frame=256, under_way=slots)
+        async with loaded(running.address, peak.rate * LOAD) as load:
+            probed = await _probe(running, holder, probes, "")
+    return {"load.peak": peak.rate, "load.rate": load.achieved, **idle, **probed}
+
+
+async def _probe(running: System, holder: Holder, probes: int, when: str) -> dict[str, float]:
+    urgent = await single_tasks(running.channel, probes, priority=URGENT)
+    cancels = await cancel_times(running.channel, holder, probes)
+    async with connected(running.http) as connection:
+        reads = await read_times(connection, await _a_task(running), probes)
+    return {
+        **milliseconds(f"load.urgent{when}", urgent),
+        **milliseconds(f"load.cancel{when}", cancels),
+        **milliseconds(f"load.read{when}", reads),
+    }
+
+
+async def _a_task(running: System) -> str:
+    service = task_pb2_grpc.TaskServiceStub(running.channel)
+    listed = await service.ListTasks(task_pb2.ListTasksRequest(page_size=1))
+    return listed.tasks[0].id

@@ -1,0 +1,63 @@
+"""What `scripts/bench` can be told, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.arguments import ALONE, is_standard, parse, sizes_of
+from benchmarks.suites import FULL, QUICK
+
+NONSENSE = {
+    "two suites": ["--quick", "--full"],
+    "a suite and a mode of its own": ["--full", "--database"],
+    "JSON of a mode that has none": ["--backlog", "--json", "out.json"],
+    "a comparison of a mode that has none": ["--blobs", "--compare", "out.json"],
+    "sizes of a mode that has its own": ["--database", "--tasks", "10"],
+    "no rounds": ["--rounds", "0"],
+    "fewer than no tasks": ["--tasks", "-1"],
+    "a number that is none": ["--singles", "many"],
+    "a directory that is not there": ["--directory", "/no/such/place"],
+    "a mode that is not there": ["--quickly"],
+    "a word": ["quick"],
+}
+
+
+@pytest.mark.parametrize("argv", NONSENSE.values(), ids=NONSENSE.keys())
+def test_nonsense_is_refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse(argv)
+
+    assert refused.value.code == 2
+    assert "usage: scripts/bench" in capsys.readouterr().err
+
+
+def test_without_a_mode_it_is_quick() -> None:
+    given = parse([])
+
+    assert (given.mode, sizes_of(given), is_standard(given)) == ("quick", QUICK, True)
+
+
+def test_what_is_not_said_is_as_the_suite_has_it() -> None:
+    given = parse(["--full", "--singles", "7"])
+
+    assert (sizes_of(given).singles, sizes_of(given).tasks) == (7, FULL.tasks)
+    assert not is_standard(given)
+
+
+def test_help_names_every_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+
+    printed = capsys.readouterr().out
+    assert all(f"--{mode}" in printed for mode in ("quick", "full", *ALONE))
+
+
+def test_a_file_that_cannot_be_compared_with_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--compare", str(tmp_path / "none.json")]) == 2
+
+    assert "none.json: No such file or directory" in capsys.readouterr().err
