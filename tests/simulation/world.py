@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -343,14 +343,17 @@ class World:
         is_current = task.attempt is not None and task.ref == request.ref and task.status in GRANTED
         return is_current or any(note.remark.by for note in row.notes)
 
-    async def _pause(self, kind: str) -> None:
+    def _pause(self, kind: str) -> Awaitable[None]:
+        if kind == "applied":
+            return self._pause_after_commit()
         if kind == "apply":
             self._hand()
-        elif kind == "applied":
-            self._note_commits()
-        await self._weather.pause(kind)
-        if kind == "applied":
-            self._durable_at = self._loop.time()
+        return self._weather.pause(kind)
+
+    async def _pause_after_commit(self) -> None:
+        self._note_commits()
+        await self._weather.pause("applied")
+        self._durable_at = self._loop.time()
 
     def _hand(self) -> None:
         """A batch is handed to the store. It gathered while the one before was on its way, or says once more what that
