@@ -227,19 +227,7 @@ class Ledger:
         return entries
 
     async def _commit(self, entries: list[Entry]) -> None:
-        batch = Batch(
-            now=self._clock.now(),
-            control_ms=self._control.now(),
-            changes=[change for entry in entries for change in entry.changes],
-            agents=[agent for entry in entries for agent in entry.agents],
-            notices=[notice for entry in entries for notice in entry.notices],
-            sessions=[session for entry in entries for session in entry.sessions],
-            statistics=self._accounts.take(),
-            evidence=[late for entry in entries for late in entry.evidence],
-            deeds=[deed for entry in entries for deed in entry.deeds],
-            pauses=[step for entry in entries for step in entry.pauses],
-            revived=next((entry.revived for entry in entries if entry.revived), ""),
-        )
+        batch = self._batch_of(entries)
         began = self._clock.monotonic()
         try:
             receipt = await self._store.apply(batch)
@@ -256,6 +244,36 @@ class Ledger:
         self._control.committed()
         self._accounts.written()
         self._settle(entries, batch.changes, receipt)
+
+    def _batch_of(self, entries: list[Entry]) -> Batch:
+        if len(entries) == 1:  # mostly, and once a second there is nothing in it
+            entry = entries[0]
+            return Batch(
+                now=self._clock.now(),
+                control_ms=self._control.now(),
+                changes=entry.changes,
+                agents=entry.agents,
+                notices=entry.notices,
+                sessions=entry.sessions,
+                statistics=self._accounts.take(),
+                evidence=entry.evidence,
+                deeds=entry.deeds,
+                pauses=entry.pauses,
+                revived=entry.revived,
+            )
+        return Batch(
+            now=self._clock.now(),
+            control_ms=self._control.now(),
+            changes=[change for entry in entries for change in entry.changes],
+            agents=[agent for entry in entries for agent in entry.agents],
+            notices=[notice for entry in entries for notice in entry.notices],
+            sessions=[session for entry in entries for session in entry.sessions],
+            statistics=self._accounts.take(),
+            evidence=[late for entry in entries for late in entry.evidence],
+            deeds=[deed for entry in entries for deed in entry.deeds],
+            pauses=[step for entry in entries for step in entry.pauses],
+            revived=next((entry.revived for entry in entries if entry.revived), ""),
+        )
 
     def _settle(self, entries: list[Entry], changes: Sequence[Change], receipt: Receipt) -> None:
         accepted: list[Change] = []

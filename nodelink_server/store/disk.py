@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from nodelink.task import TERMINAL, Finished
+from nodelink.values import evolve
 from nodelink_server.core.attempt import Hold
 from nodelink_server.core.pauses import Pause
 from nodelink_server.core.ports import (
@@ -118,11 +119,7 @@ class Commit:
         disk, batch = self._disk, self._batch
         places = [self._change(index, change) for index, change in enumerate(batch.changes)]
         self._keep_evidence()
-        refused = frozenset(index for index, agent in enumerate(batch.agents) if not self._upsert(agent))
-        unkept = {f"agent:{batch.agents[index].id}" for index in refused}
-        for deed in batch.deeds:
-            disk.audit(None if deed.about in unkept else deed)
-        self._keep_sessions({(batch.agents[index].id, batch.agents[index].session) for index in refused})
+        refused = self._keep_agents() if batch.agents or batch.deeds or batch.sessions else frozenset()
         for notice in batch.notices:
             disk.revision += 1
             self._events.append(event_of(notice, disk.revision, batch.now))
@@ -142,6 +139,16 @@ class Commit:
             locked=frozenset(self._locked),
             clashes=self._clashes,
         )
+
+    def _keep_agents(self) -> frozenset[int]:
+        """Keep agents, and what was done to them and by them. Returns which of them are refused."""
+        batch = self._batch
+        refused = frozenset(index for index, agent in enumerate(batch.agents) if not self._upsert(agent))
+        unkept = {f"agent:{batch.agents[index].id}" for index in refused}
+        for deed in batch.deeds:
+            self._disk.audit(None if deed.about in unkept else deed)
+        self._keep_sessions({(batch.agents[index].id, batch.agents[index].session) for index in refused})
+        return refused
 
     def _change(self, index: int, change: Change) -> tuple[int, int]:
         """Take a change, or refuse it. Returns (revision, key), (0, 0) if refused."""
@@ -189,7 +196,7 @@ class Commit:
         elif change.superseded is not None:
             row.past.append(past_by(change, first, steps=row.steps, stop=row.task.stop, ready_at=row.task.ready_at))
         before = row.task.grants
-        row.task = replace(change.task, key=row.task.key, revision=disk.revision, payload=None)
+        row.task = evolve(change.task, key=row.task.key, revision=disk.revision, payload=None)
         row.steps = merged(row.steps, steps_of(change, first))
         row.finished = change.finished or (row.finished if row.task.grants == before else None)
         row.updated_at = self._batch.now
@@ -229,7 +236,7 @@ class Commit:
     def _insert(self, change: Change) -> Row:
         disk, task = self._disk, change.task
         disk.last_key += 1
-        row = Row(replace(task, key=disk.last_key), task.payload or b"", Steps(), self._batch.now)
+        row = Row(evolve(task, key=disk.last_key), task.payload or b"", Steps(), self._batch.now)
         disk.rows[disk.last_key] = row
         disk.keys[task.id] = disk.last_key
         if change.idempotency is not None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import chain
 
 from nodelink.task import LogStream, TaskStatus
+from nodelink.values import evolve
 from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import (
     AgentSessionRecord,
@@ -94,7 +95,8 @@ class MemoryStore:
 
     async def apply(self, batch: Batch) -> Receipt:
         """Make a batch durable in one commit."""
-        await self._begin("apply")
+        await self._pause("apply")
+        self._fault("apply")
         receipt = Commit(self._disk, batch).run()
         await self._pause("applied")
         return receipt
@@ -407,7 +409,7 @@ def boot_of(disk: Disk) -> Boot:
 
 def _at_hand(row: Row) -> Task:
     """A task with its payload, if that is small."""
-    return replace(row.task, payload=row.payload) if len(row.payload) <= PAYLOAD_AT_HAND_BYTES else row.task
+    return evolve(row.task, payload=row.payload) if len(row.payload) <= PAYLOAD_AT_HAND_BYTES else row.task
 
 
 def _waits_for(task: Task, key: str) -> bool:
