@@ -76,6 +76,14 @@ class WorkspaceState:
         return f"{self.version}-{self.sha256[:16]}"
 
 
+class AttemptArtifact(NamedTuple):
+    """What an attempt says it has made: these bytes, as its artifact of this name."""
+
+    ref: AttemptRef
+    name: str
+    sha256: str
+
+
 class Kept(StrEnum):
     """What became of a wish to have a blob stand for something."""
 
@@ -114,7 +122,14 @@ class BlobReader(Protocol):
         """Let go of it."""
 
 
-class BlobStore(Protocol):
+class AttemptArtifacts(Protocol):
+    """What attempts have made. Raises `StoreUnavailable`."""
+
+    async def there(self, told: Collection[AttemptArtifact]) -> Collection[AttemptArtifact]:
+        """Those of them that are artifacts of their attempts, with all of their bytes."""
+
+
+class BlobStore(AttemptArtifacts, Protocol):
     """Where blobs are. Raises `StoreUnavailable` when it cannot do what is asked; then nothing has changed.
 
     It is the caller who sees that the same upload is not touched twice at a time, and that nothing is placed, kept or

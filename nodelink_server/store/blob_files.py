@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,10 @@ class BlobFiles:
                 return self._blob(sha256).stat().st_size
             except FileNotFoundError:
                 return None
+
+    def sizes_of(self, digests: Collection[str]) -> Mapping[str, int | None]:
+        """How many bytes each of some blobs has; None: there are none."""
+        return {sha256: self.size_of(sha256) for sha256 in digests}
 
     def open(self, sha256: str) -> tuple[int, int] | None:
         """A descriptor for reading a blob, and its size; None: it is not there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, func, select, tuple_, update
@@ -13,6 +13,7 @@ from nodelink_server.core.blob_ports import (
     MOST_ARTIFACTS,
     MOST_STATES,
     Artifact,
+    AttemptArtifact,
     Blob,
     Kept,
     Swept,
@@ -105,6 +106,16 @@ def of_task(connection: Connection, task_id: str) -> Sequence[Artifact] | None:
         return None
     query = select(artifacts).where(artifacts.c.task_key == key).order_by(artifacts.c.name, artifacts.c.attempt)
     return [Artifact(**{name: getattr(row, name) for name in _ARTIFACT}) for row in connection.execute(query)]
+
+
+def attached(connection: Connection, told: Collection[AttemptArtifact]) -> Mapping[AttemptArtifact, int]:
+    """Those of them that are artifacts of their attempts, and how many bytes each has."""
+    query = select(tasks.c.id, artifacts.c.attempt, artifacts.c.name, artifacts.c.sha256, artifacts.c.size)
+    query = query.join_from(tasks, artifacts, artifacts.c.task_key == tasks.c.key)
+    rows = connection.execute(query.where(tasks.c.id.in_({one.ref.task_id for one in told})))
+    sizes = {tuple(row)[:4]: int(row.size) for row in rows}
+    names = {one: (one.ref.task_id, one.ref.attempt, one.name, one.sha256) for one in told}
+    return {one: sizes[name] for one, name in names.items() if name in sizes}
 
 
 def states(connection: Connection, workspace: str) -> Sequence[WorkspaceState]:

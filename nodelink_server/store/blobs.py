@@ -12,7 +12,16 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from nodelink.task import AttemptRef
-from nodelink_server.core.blob_ports import Artifact, Blob, Kept, Swept, Unfinished, UploadName, WorkspaceState
+from nodelink_server.core.blob_ports import (
+    Artifact,
+    AttemptArtifact,
+    Blob,
+    Kept,
+    Swept,
+    Unfinished,
+    UploadName,
+    WorkspaceState,
+)
 from nodelink_server.store import blob_files, blob_rows
 from nodelink_server.store.blob_files import BlobFiles
 from nodelink_server.store.readers import Readers
@@ -119,6 +128,12 @@ class DiskBlobs:
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
         """The artifacts of a task."""
         return await self._readers.read(lambda connection: blob_rows.of_task(connection, task_id))
+
+    async def there(self, told: Collection[AttemptArtifact]) -> Collection[AttemptArtifact]:
+        """Those of them that are artifacts of their attempts, with all of their bytes."""
+        kept = await self._readers.read(lambda connection: blob_rows.attached(connection, told))
+        sizes = await self._run(self._files.sizes_of, {one.sha256 for one in kept})
+        return {one for one, size in kept.items() if sizes[one.sha256] == size}
 
     async def states(self, workspace: str) -> Sequence[WorkspaceState]:
         """The states of a workspace, the newest first."""

@@ -13,6 +13,7 @@ from nodelink_server.core.blob_ports import (
     MOST_ARTIFACTS,
     MOST_STATES,
     Artifact,
+    AttemptArtifact,
     Blob,
     Kept,
     Swept,
@@ -27,7 +28,7 @@ from nodelink_server.store.disk import Disk
 
 class MemoryBlobs:
     """A `BlobStore` over the shelf of a `Disk`. `pause` is awaited before a deed, and `fault` may raise what a disk
-    would raise (kinds: blob append, seal, place, keep, forget).
+    would raise (kinds: blob append, seal, place, keep, forget; read).
     """
 
     def __init__(self, disk: Disk, *, pause: Callable[[str], Awaitable[None]], fault: Callable[[str], None]) -> None:
@@ -145,6 +146,11 @@ class MemoryBlobs:
             return None
         return [self._shelf.artifacts[name][1] for name in sorted(self._shelf.artifacts) if name[0] == key]
 
+    async def there(self, told: Collection[AttemptArtifact]) -> Collection[AttemptArtifact]:
+        """Those of them that are artifacts of their attempts, with all of their bytes."""
+        await self._begin("read")
+        return {one for one in told if self._is_there(one)}
+
     async def states(self, workspace: str) -> Sequence[WorkspaceState]:
         """The states of a workspace, the newest first."""
         return self._shelf.states.get(workspace, [])[::-1]
@@ -193,6 +199,13 @@ class MemoryBlobs:
     def _is_current(self, holder: AttemptRef) -> bool:
         row = self._disk.rows.get(self._disk.keys.get(holder.task_id, 0))
         return row is not None and row.task.status in GRANTED and row.task.ref == holder
+
+    def _is_there(self, one: AttemptArtifact) -> bool:
+        name = (self._disk.keys.get(one.ref.task_id, 0), one.name, one.ref.attempt)
+        _, kept = self._shelf.artifacts.get(name, ("", None))
+        if kept is None or kept.sha256 != one.sha256:
+            return False
+        return len(self._shelf.bytes.get(one.sha256, b"")) == kept.size
 
     def _stands_for_something(self, sha256: str, workspace: str) -> bool:
         parts = any((of, one.sha256) == (workspace, sha256) for of, one in self._shelf.artifacts.values())
