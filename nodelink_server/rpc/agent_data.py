@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from nodelink.errors import WorkspaceNotFound
+from nodelink.failpoints import hit
 from nodelink.v1 import agent_pb2, data_pb2, data_pb2_grpc
 from nodelink.wire import ref_of
 from nodelink_server.core.artifacts import check_artifact_name
@@ -44,6 +45,9 @@ class AgentBlobs:
             await self._manager.artifacts.attach(
                 task.id, wanted.artifact_name, wanted.sha256, holder=ref_of(wanted.proof.ref)
             )
+            hit("server.artifact.before_answer")
+        if upload.is_complete:
+            hit("server.upload.before_answer")
         yield agent_pb2.PutBlobResponse(offset=upload.offset, complete=upload.is_complete)
 
     async def get(self, request: agent_pb2.GetBlobRequest) -> AsyncIterator[agent_pb2.GetBlobResponse]:
@@ -87,6 +91,7 @@ class DataService(data_pb2_grpc.DataServiceServicer):
             if_match=given(request, "if_match"),
             holder=ref_of(request.proof.ref),
         )
+        hit("server.state.before_answer")
         response = data_pb2.SaveStateResponse()
         put_state(response.state, state)
         return response

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from nodelink.failpoints import hit
 from nodelink.task import AttemptRef
 from nodelink_server.core.blob_ports import (
     Artifact,
@@ -102,7 +103,7 @@ class DiskBlobs:
     async def keep(self, blob: Blob) -> None:
         """Let a workspace have a blob."""
         do = partial(blob_rows.keep, blob=blob)
-        await self._writer.write(Work(do, lambda connection, _: blob_rows.is_kept(connection, blob)))
+        await self._commit("blob", do, lambda connection, _: blob_rows.is_kept(connection, blob))
 
     async def find(self, sha256: str) -> Sequence[Blob]:
         """The blob as each workspace has it."""
@@ -123,7 +124,7 @@ class DiskBlobs:
     async def attach(self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None) -> Kept:
         """Let a blob be an artifact of a task. Doing it twice is doing it once."""
         do = partial(blob_rows.attach, task_id=task_id, artifact=artifact, workspace=workspace, holder=holder)
-        return await self._writer.write(Work(do, _in_doubt_not))
+        return await self._commit("artifact", do, _in_doubt_not)
 
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
         """The artifacts of a task."""
@@ -142,12 +143,26 @@ class DiskBlobs:
     async def save_state(self, state: WorkspaceState, *, after: int, holder: AttemptRef | None) -> Kept:
         """Let a blob be the state of a workspace."""
         do = partial(blob_rows.save_state, state=state, after=after, holder=holder)
-        return await self._writer.write(Work(do, lambda connection, _: blob_rows.is_saved(connection, state)))
+        return await self._commit("state", do, lambda connection, _: blob_rows.is_saved(connection, state))
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:
         """Let blobs go that stand for nothing."""
         do = partial(blob_rows.forget, unused_since=unused_since, now=now, limit=limit)
         return await self._writer.write(Work(do, _in_doubt_not, pages=limit))
+
+    async def _commit(
+        self, name: str, do: Callable[[Connection], _T], is_there: Callable[[Connection, _T], bool]
+    ) -> _T:
+        """Make something durable, and pass the places around its commit."""
+
+        def done(connection: Connection) -> _T:
+            result = do(connection)
+            hit(f"server.{name}.before_commit")
+            return result
+
+        result = await self._writer.write(Work(done, is_there))
+        hit(f"server.{name}.after_commit")
+        return result
 
 
 class OpenFile:
