@@ -24,8 +24,9 @@ from nodelink_server.core.task import workspace_key
 from nodelink_server.store.tables import artifacts, blobs, holds, tasks, workspace_states
 
 
-def keep(connection: Connection, blob: Blob) -> None:
-    """Let a workspace have a blob, or note that it was used."""
+def keep(connection: Connection, blob: Blob) -> bool:
+    """Let a workspace have a blob, or note that it was used. Whether it had it not."""
+    is_new = not _has(connection, blob.workspace, blob.sha256)
     row = {
         "sha256": blob.sha256,
         "workspace": blob.workspace,
@@ -36,6 +37,7 @@ def keep(connection: Connection, blob: Blob) -> None:
     known = [blobs.c.sha256, blobs.c.workspace]
     used = {"used_at": blob.used_at}
     connection.execute(insert(blobs).values(row).on_conflict_do_update(index_elements=known, set_=used))
+    return is_new
 
 
 def is_kept(connection: Connection, blob: Blob) -> bool:
@@ -87,7 +89,7 @@ def attach(connection: Connection, task_id: str, artifact: Artifact, workspace: 
     named = (artifacts.c.task_key == key, artifacts.c.name == artifact.name, artifacts.c.attempt == artifact.attempt)
     stored = connection.execute(select(artifacts.c.sha256).where(*named)).scalar_one_or_none()
     if stored is not None:
-        return Kept.KEPT if stored == artifact.sha256 else Kept.TAKEN
+        return Kept.ALREADY if stored == artifact.sha256 else Kept.TAKEN
     count = select(func.count()).select_from(artifacts).where(artifacts.c.task_key == key)
     if connection.execute(count).scalar_one() >= MOST_ARTIFACTS:
         return Kept.TOO_MANY

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from nodelink.failpoints import hit
 from nodelink.task import AttemptRef
 from nodelink_server.core.blob_ports import (
     Artifact,
@@ -23,8 +22,10 @@ from nodelink_server.core.blob_ports import (
     UploadName,
     WorkspaceState,
 )
+from nodelink_server.core.deeds import Deed
 from nodelink_server.store import blob_files, blob_rows
 from nodelink_server.store.blob_files import BlobFiles
+from nodelink_server.store.chain import Chain
 from nodelink_server.store.readers import Readers
 from nodelink_server.store.writer import Work, Writer
 
@@ -36,9 +37,10 @@ _T = TypeVar("_T")
 class DiskBlobs:
     """A `BlobStore` over a directory and the database of tasks."""
 
-    def __init__(self, files: BlobFiles, writer: Writer, readers: Readers) -> None:
+    def __init__(self, files: BlobFiles, writer: Writer, chain: Chain, readers: Readers) -> None:
         self._files = files
         self._writer = writer
+        self._chain = chain
         self._readers = readers
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
@@ -100,10 +102,12 @@ class DiskBlobs:
 
     # -- what they stand for ------------------------------------------------------------------------------------------
 
-    async def keep(self, blob: Blob) -> None:
+    async def keep(self, blob: Blob, deed: Deed | None = None) -> None:
         """Let a workspace have a blob."""
         do = partial(blob_rows.keep, blob=blob)
-        await self._commit("blob", do, lambda connection, _: blob_rows.is_kept(connection, blob))
+        await self._chain.write(
+            do, lambda connection, _: blob_rows.is_kept(connection, blob), deed=deed, is_done=bool, place="blob"
+        )
 
     async def find(self, sha256: str) -> Sequence[Blob]:
         """The blob as each workspace has it."""
@@ -121,10 +125,12 @@ class DiskBlobs:
         """Blobs in order, behind a place."""
         return await self._readers.read(lambda connection: blob_rows.listed(connection, workspace, after, limit))
 
-    async def attach(self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None) -> Kept:
+    async def attach(
+        self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None, deed: Deed | None = None
+    ) -> Kept:
         """Let a blob be an artifact of a task. Doing it twice is doing it once."""
         do = partial(blob_rows.attach, task_id=task_id, artifact=artifact, workspace=workspace, holder=holder)
-        return await self._commit("artifact", do, _in_doubt_not)
+        return await self._chain.write(do, _in_doubt_not, deed=deed, is_done=_is_kept, place="artifact")
 
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
         """The artifacts of a task."""
@@ -140,29 +146,19 @@ class DiskBlobs:
         """The states of a workspace, the newest first."""
         return await self._readers.read(lambda connection: blob_rows.states(connection, workspace))
 
-    async def save_state(self, state: WorkspaceState, *, after: int, holder: AttemptRef | None) -> Kept:
+    async def save_state(
+        self, state: WorkspaceState, *, after: int, holder: AttemptRef | None, deed: Deed | None = None
+    ) -> Kept:
         """Let a blob be the state of a workspace."""
         do = partial(blob_rows.save_state, state=state, after=after, holder=holder)
-        return await self._commit("state", do, lambda connection, _: blob_rows.is_saved(connection, state))
+        return await self._chain.write(
+            do, lambda connection, _: blob_rows.is_saved(connection, state), deed=deed, is_done=_is_kept, place="state"
+        )
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:
         """Let blobs go that stand for nothing."""
         do = partial(blob_rows.forget, unused_since=unused_since, now=now, limit=limit)
         return await self._writer.write(Work(do, _in_doubt_not, pages=limit))
-
-    async def _commit(
-        self, name: str, do: Callable[[Connection], _T], is_there: Callable[[Connection, _T], bool]
-    ) -> _T:
-        """Make something durable, and pass the places around its commit."""
-
-        def done(connection: Connection) -> _T:
-            result = do(connection)
-            hit(f"server.{name}.before_commit")
-            return result
-
-        result = await self._writer.write(Work(done, is_there))
-        hit(f"server.{name}.after_commit")
-        return result
 
 
 class OpenFile:
@@ -188,6 +184,10 @@ class OpenFile:
             os.close(descriptor)
         else:
             self._reading.add_done_callback(lambda _: os.close(descriptor))
+
+
+def _is_kept(kept: Kept) -> bool:
+    return kept is Kept.KEPT
 
 
 def _in_doubt_not(_connection: Connection, _result: object) -> bool:

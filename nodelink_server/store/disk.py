@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from nodelink.task import TERMINAL, Finished
 from nodelink_server.core.attempt import Hold
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import Pause
 from nodelink_server.core.ports import (
     AgentRecord,
@@ -13,7 +14,6 @@ from nodelink_server.core.ports import (
     Answer,
     Batch,
     Change,
-    Deed,
     LoadedCheckpoint,
     LogRow,
     Receipt,

@@ -14,13 +14,13 @@ from dataclasses import replace
 from itertools import chain
 
 from nodelink.task import LogStream, TaskStatus
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import (
     AgentSessionRecord,
     Answer,
     Batch,
     Boot,
-    Deed,
     LiveCounts,
     LogEnds,
     LogRow,

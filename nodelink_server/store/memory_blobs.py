@@ -21,6 +21,7 @@ from nodelink_server.core.blob_ports import (
     UploadName,
     WorkspaceState,
 )
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.task import workspace_key
 from nodelink_server.store.disk import Disk
@@ -95,11 +96,12 @@ class MemoryBlobs:
 
     # -- what they stand for ------------------------------------------------------------------------------------------
 
-    async def keep(self, blob: Blob) -> None:
+    async def keep(self, blob: Blob, deed: Deed | None = None) -> None:
         """Let a workspace have a blob."""
         await self._begin("blob keep")
         name = (blob.sha256, blob.workspace)
         known = self._shelf.rows.get(name)
+        self._disk.audit(deed if known is None else None)
         self._shelf.rows[name] = blob if known is None else replace(known, used_at=blob.used_at)
 
     async def find(self, sha256: str) -> Sequence[Blob]:
@@ -121,7 +123,9 @@ class MemoryBlobs:
         behind = [name for name in wanted if workspace is None or name[0] > after[0]]
         return [self._shelf.rows[name] for name in behind[:limit]]
 
-    async def attach(self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None) -> Kept:
+    async def attach(
+        self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None, deed: Deed | None = None
+    ) -> Kept:
         """Let a blob be an artifact of a task."""
         key = self._disk.keys.get(task_id)
         if key is None:
@@ -133,10 +137,11 @@ class MemoryBlobs:
         name = (key, artifact.name, artifact.attempt)
         stored = self._shelf.artifacts.get(name)
         if stored is not None:
-            return Kept.KEPT if stored[1].sha256 == artifact.sha256 else Kept.TAKEN
+            return Kept.ALREADY if stored[1].sha256 == artifact.sha256 else Kept.TAKEN
         if sum(of == key for of, _, _ in self._shelf.artifacts) >= MOST_ARTIFACTS:
             return Kept.TOO_MANY
         self._shelf.artifacts[name] = (workspace, artifact)
+        self._disk.audit(deed)
         return Kept.KEPT
 
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
@@ -155,7 +160,9 @@ class MemoryBlobs:
         """The states of a workspace, the newest first."""
         return self._shelf.states.get(workspace, [])[::-1]
 
-    async def save_state(self, state: WorkspaceState, *, after: int, holder: AttemptRef | None) -> Kept:
+    async def save_state(
+        self, state: WorkspaceState, *, after: int, holder: AttemptRef | None, deed: Deed | None = None
+    ) -> Kept:
         """Let a blob be the state of a workspace."""
         if holder is not None and not self._is_current(holder):
             return Kept.NOT_CURRENT
@@ -168,6 +175,7 @@ class MemoryBlobs:
             return Kept.CHANGED
         there.append(state)
         del there[:-MOST_STATES]
+        self._disk.audit(deed)
         return Kept.KEPT
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:

@@ -195,7 +195,7 @@ async def test_a_blob_becomes_an_artifact_for_ever(store: Store) -> None:
 
     assert await store.blobs.attach("t1", artifact("b"), "", None) is Kept.KEPT
     assert await store.blobs.attach("t1", artifact("a"), "", None) is Kept.KEPT
-    assert await store.blobs.attach("t1", artifact("a"), "", None) is Kept.KEPT
+    assert await store.blobs.attach("t1", artifact("a"), "", None) is Kept.ALREADY
     assert await store.blobs.attach("t1", artifact("a", b"other"), "", None) is Kept.TAKEN
     assert await store.blobs.artifacts("t1") == [artifact("a"), artifact("b")]
 
