@@ -432,6 +432,7 @@ def _put_finished(pb: agent_pb2.Finished, finished: Finished) -> None:
         put_ms(pb.retry_after, finished.retry_after_ms)
     if finished.plan is not None:
         put_plan(pb.plan, finished.plan)
+        pb.plan_artifact = finished.plan_artifact
     for stream, length in finished.log_totals.items():
         pb.log_totals.add(stream=STREAM_TO_PB[stream], bytes=length)
 
@@ -485,6 +486,7 @@ def _finished_of(pb: agent_pb2.Finished) -> Finished | None:
         tree_gone=pb.tree_gone,
         retry_after_ms=ms_of(pb.retry_after) if pb.HasField("retry_after") else None,
         plan=plan_of(pb.plan) if pb.HasField("plan") else None,
+        plan_artifact=pb.plan_artifact,
     )
 
 

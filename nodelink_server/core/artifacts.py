@@ -14,6 +14,7 @@ from nodelink_server.core.attempt_access import not_current
 from nodelink_server.core.blob_ports import MOST_ARTIFACTS, Artifact, Kept
 from nodelink_server.core.blobs import Blobs, not_found
 from nodelink_server.core.characters import NAME
+from nodelink_server.core.deeds import LOCAL, Deed
 from nodelink_server.core.errands import Errands
 from nodelink_server.core.ports import Clock, Store
 
@@ -41,7 +42,9 @@ class Artifacts:
             raise BlobNotFound(f"the task has no artifact {name[:64]!r}")
         return found[-1]
 
-    async def attach(self, task_id: str, name: str, sha256: str, *, holder: AttemptRef | None = None) -> Artifact:
+    async def attach(
+        self, task_id: str, name: str, sha256: str, *, holder: AttemptRef | None = None, by: str = LOCAL
+    ) -> Artifact:
         """Let a blob be an artifact of a task: of the attempt `holder`, or else one that a caller gives it.
 
         Raises `InvalidTask`, `TaskNotFound`, `BlobNotFound`, `BlobConflict` if the name stands for other bytes,
@@ -52,7 +55,7 @@ class Artifacts:
         if not found:
             raise _no_task(task_id)
         workspace = found[0].spec.workspace
-        blob = await self._blobs.have(sha256, workspace)
+        blob = await self._blobs.have(sha256, workspace, by=by)
         artifact = Artifact(
             name=name,
             attempt=0 if holder is None else holder.attempt,
@@ -60,7 +63,9 @@ class Artifacts:
             size=blob.size,
             created_at=self._clock.now(),
         )
-        kept = await self._errands.do(partial(self._store.blobs.attach, task_id, artifact, workspace, holder))
+        told = {"artifact": name, "attempt": artifact.attempt, "sha256": sha256, "size": blob.size}
+        deed = Deed("artifact_attached", by, f"task:{task_id}", artifact.created_at, None, told)
+        kept = await self._errands.do(partial(self._store.blobs.attach, task_id, artifact, workspace, holder, deed))
         _check_kept(kept, task_id, artifact)
         return artifact
 
@@ -74,7 +79,7 @@ def check_artifact_name(name: str) -> None:
 
 def _check_kept(kept: Kept, task_id: str, artifact: Artifact) -> None:
     match kept:
-        case Kept.KEPT:
+        case Kept.KEPT | Kept.ALREADY:
             return
         case Kept.NOT_CURRENT:
             raise not_current()

@@ -18,6 +18,7 @@ import structlog
 from nodelink.errors import Overloaded, StoreError, StoreUnavailable
 from nodelink_server.core.accounts import Accounts
 from nodelink_server.core.clock import ControlTime
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import PauseStep
 from nodelink_server.core.ports import (
     AgentRecord,
@@ -25,7 +26,6 @@ from nodelink_server.core.ports import (
     Batch,
     Change,
     Clock,
-    Deed,
     Evidence,
     Notice,
     Receipt,

@@ -17,6 +17,7 @@ from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
 from nodelink_server.core.attempt import Hold, Superseded
 from nodelink_server.core.blob_ports import BlobStore
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import Pause, PauseStep
 from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
 from nodelink_server.core.task import Task
@@ -218,20 +219,6 @@ class Notice(NamedTuple):
     agent_id: str
     pool: str
     data: Mapping[str, object] | None = None
-
-
-class Deed(NamedTuple):
-    """What somebody has changed that is no task, to be audited in full: who, `about` what, and how it was and is.
-
-    `about` names it as people do: `pool:default`, `workspace:site`, `agent:ID`. None: there is no such thing.
-    """
-
-    kind: str
-    by: str
-    about: str
-    at: int
-    before: Mapping[str, object] | None = None
-    after: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ the loop tries again, the channel fills, agents get no more credit, and their ou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import get_args
 
 import structlog
@@ -39,7 +39,7 @@ from nodelink_server.core.changes import changed
 from nodelink_server.core.channel import ResponseChannel
 from nodelink_server.core.ledger import Ledger
 from nodelink_server.core.losses import ENDED_EVENT, Losses, failed_by_drain, is_current, is_drained, never_began
-from nodelink_server.core.plans import Plans, checked_plan, is_planned, with_plan
+from nodelink_server.core.plans import Plans, checked_plan, is_planned, with_plan, without_bytes, without_plan
 from nodelink_server.core.ports import Change, Clock, EventName, Evidence, Store, TaskEvent
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.retries import Retries
@@ -88,6 +88,8 @@ class _Round:
     """What one round of responses comes to."""
 
     found: Mapping[str, Task]
+    without_bytes: Collection[AttemptRef] = ()
+    """Attempts that tell of a plan which is not there."""
     plans: dict[str, _Plan] = field(default_factory=dict)
     acks: dict[AgentSession, list[ResultAck]] = field(default_factory=lambda: defaultdict(list))
     accepted: dict[AgentSession, list[AttemptRef]] = field(default_factory=lambda: defaultdict(list))
@@ -170,7 +172,8 @@ class ResponseProcessor:
         self, responses: Sequence[tuple[AgentSession, TaskResponse]]
     ) -> Sequence[tuple[AgentSession, TaskResponse]]:
         """One commit. Returns the responses whose tasks had changed meanwhile and must be looked at again."""
-        round = _Round(await self._missing(responses))
+        without = await without_bytes(self._store.blobs, (response for _, response in responses))
+        round = _Round(await self._missing(responses), without)
         for session, response in responses:
             self._consider(session, response, round)
         again = [*await self._commit(round), *round.later]
@@ -239,7 +242,7 @@ class ResponseProcessor:
     def _consider_plan(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
         update = response.update
         if isinstance(update, Finished) and _refusal(plan.after, session, response) is None:
-            self._work_in(plan, update)
+            self._work_in(plan, update, has_bytes=response.ref not in round.without_bytes)
             plan.sources.append((session, response))
             return
         if isinstance(update, Gone) and (plan.events or plan.remark is not None):
@@ -297,14 +300,14 @@ class ResponseProcessor:
         self._ended(session, update)
         return True
 
-    def _work_in(self, plan: _Plan, update: Started | Final) -> bool:
+    def _work_in(self, plan: _Plan, update: Started | Final, *, has_bytes: bool = True) -> bool:
         """Let a plan follow from an update. Returns whether anything does."""
         task, now = plan.after, self._clock.now()
         begun = task.attempt is not None and task.attempt.started_at is not None
         if isinstance(update, Finished):
             if not begun:
                 plan.events.append(EventName.TASK_STARTED)
-            self._finish(plan, update, now)
+            self._finish(plan, update, now, has_bytes=has_bytes)
             return True
         if isinstance(update, Gone):
             return _follow(plan, self._losses.lost(task, why=update.message, now=now, died=update.agent_died))
@@ -316,7 +319,7 @@ class ResponseProcessor:
         plan.events.append(EventName.TASK_STARTED)
         return True
 
-    def _finish(self, plan: _Plan, finished: Finished, now: int) -> None:
+    def _finish(self, plan: _Plan, finished: Finished, now: int, *, has_bytes: bool) -> None:
         """An attempt has ended: so has its task, or it is to be tried again."""
         task, plan.finished = plan.after, finished
         if finished.outcome is Outcome.CANCELLED and is_drained(task, finished, self._is_overdue):
@@ -325,8 +328,8 @@ class ResponseProcessor:
                 return
             plan.finished = finished = failed_by_drain(finished)
         if finished.plan is not None or task.spec.type in PLANNED:
-            finished = checked_plan(task, finished)
-            plan.finished = finished if finished.plan is None else replace(finished, plan=None)  # its task has it
+            finished = checked_plan(task, finished, has_bytes=has_bytes)
+            plan.finished = without_plan(finished)
             if is_planned(task, finished):
                 plan.follow(self._plans.made(task, finished, now=now))
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, func, select, tuple_, update
@@ -13,6 +13,7 @@ from nodelink_server.core.blob_ports import (
     MOST_ARTIFACTS,
     MOST_STATES,
     Artifact,
+    AttemptArtifact,
     Blob,
     Kept,
     Swept,
@@ -23,8 +24,9 @@ from nodelink_server.core.task import workspace_key
 from nodelink_server.store.tables import artifacts, blobs, holds, tasks, workspace_states
 
 
-def keep(connection: Connection, blob: Blob) -> None:
-    """Let a workspace have a blob, or note that it was used."""
+def keep(connection: Connection, blob: Blob) -> bool:
+    """Let a workspace have a blob, or note that it was used. Whether it had it not."""
+    is_new = not _has(connection, blob.workspace, blob.sha256)
     row = {
         "sha256": blob.sha256,
         "workspace": blob.workspace,
@@ -35,6 +37,7 @@ def keep(connection: Connection, blob: Blob) -> None:
     known = [blobs.c.sha256, blobs.c.workspace]
     used = {"used_at": blob.used_at}
     connection.execute(insert(blobs).values(row).on_conflict_do_update(index_elements=known, set_=used))
+    return is_new
 
 
 def is_kept(connection: Connection, blob: Blob) -> bool:
@@ -86,7 +89,7 @@ def attach(connection: Connection, task_id: str, artifact: Artifact, workspace: 
     named = (artifacts.c.task_key == key, artifacts.c.name == artifact.name, artifacts.c.attempt == artifact.attempt)
     stored = connection.execute(select(artifacts.c.sha256).where(*named)).scalar_one_or_none()
     if stored is not None:
-        return Kept.KEPT if stored == artifact.sha256 else Kept.TAKEN
+        return Kept.ALREADY if stored == artifact.sha256 else Kept.TAKEN
     count = select(func.count()).select_from(artifacts).where(artifacts.c.task_key == key)
     if connection.execute(count).scalar_one() >= MOST_ARTIFACTS:
         return Kept.TOO_MANY
@@ -105,6 +108,16 @@ def of_task(connection: Connection, task_id: str) -> Sequence[Artifact] | None:
         return None
     query = select(artifacts).where(artifacts.c.task_key == key).order_by(artifacts.c.name, artifacts.c.attempt)
     return [Artifact(**{name: getattr(row, name) for name in _ARTIFACT}) for row in connection.execute(query)]
+
+
+def attached(connection: Connection, told: Collection[AttemptArtifact]) -> Mapping[AttemptArtifact, int]:
+    """Those of them that are artifacts of their attempts, and how many bytes each has."""
+    query = select(tasks.c.id, artifacts.c.attempt, artifacts.c.name, artifacts.c.sha256, artifacts.c.size)
+    query = query.join_from(tasks, artifacts, artifacts.c.task_key == tasks.c.key)
+    rows = connection.execute(query.where(tasks.c.id.in_({one.ref.task_id for one in told})))
+    sizes = {tuple(row)[:4]: int(row.size) for row in rows}
+    names = {one: (one.ref.task_id, one.ref.attempt, one.name, one.sha256) for one in told}
+    return {one: sizes[name] for one, name in names.items() if name in sizes}
 
 
 def states(connection: Connection, workspace: str) -> Sequence[WorkspaceState]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from nodelink.task import TERMINAL, Finished
 from nodelink.values import evolve
 from nodelink_server.core.attempt import Hold
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import Pause
 from nodelink_server.core.ports import (
     AgentRecord,
@@ -14,7 +15,6 @@ from nodelink_server.core.ports import (
     Answer,
     Batch,
     Change,
-    Deed,
     LoadedCheckpoint,
     LogRow,
     Receipt,

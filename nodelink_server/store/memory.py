@@ -15,13 +15,13 @@ from itertools import chain
 
 from nodelink.task import LogStream, TaskStatus
 from nodelink.values import evolve
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import (
     AgentSessionRecord,
     Answer,
     Batch,
     Boot,
-    Deed,
     LiveCounts,
     LogEnds,
     LogRow,

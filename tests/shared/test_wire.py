@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 
 from nodelink import wire
 from nodelink.errors import InvalidTask
+from nodelink.plan import Plan
 from nodelink.taken import NOTHING, Taken
 from nodelink.task import (
     BY_RULE,
@@ -97,6 +98,8 @@ FULL_END = Finished(
     log_totals={LogStream.STDOUT: 5, LogStream.STDERR: 0},
     tree_gone=False,
     retry_after_ms=1_500,
+    plan=Plan("a" * 64, 5),
+    plan_artifact="plan",
 )
 
 

@@ -15,6 +15,7 @@ from nodelink_server.core.blob_ports import (
     MOST_ARTIFACTS,
     MOST_STATES,
     Artifact,
+    AttemptArtifact,
     Blob,
     Kept,
     Unfinished,
@@ -194,7 +195,7 @@ async def test_a_blob_becomes_an_artifact_for_ever(store: Store) -> None:
 
     assert await store.blobs.attach("t1", artifact("b"), "", None) is Kept.KEPT
     assert await store.blobs.attach("t1", artifact("a"), "", None) is Kept.KEPT
-    assert await store.blobs.attach("t1", artifact("a"), "", None) is Kept.KEPT
+    assert await store.blobs.attach("t1", artifact("a"), "", None) is Kept.ALREADY
     assert await store.blobs.attach("t1", artifact("a", b"other"), "", None) is Kept.TAKEN
     assert await store.blobs.artifacts("t1") == [artifact("a"), artifact("b")]
 
@@ -219,6 +220,27 @@ async def test_only_the_current_attempt_makes_artifacts(store: Store) -> None:
     assert await store.blobs.attach("t1", artifact(attempt=1), "", ref) is Kept.KEPT
     await step(store, settle(task))
     assert await store.blobs.attach("t1", artifact("late", attempt=1), "", ref) is Kept.NOT_CURRENT
+
+
+async def test_what_attempts_have_made_is_there_as_long_as_its_bytes_are(database: Database) -> None:
+    async with database.open() as store:
+        ref = (await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))).ref
+        for name, data in (("plan", DATA), ("log", b"")):
+            await put(store, data, "")
+            await store.blobs.attach("t1", artifact(name, data, attempt=1), "", ref)
+        await store.blobs.attach("t1", artifact("given"), "", None)
+        plan, log = (AttemptArtifact(ref, name, digest(data)) for name, data in (("plan", DATA), ("log", b"")))
+        others = [
+            plan._replace(sha256=digest(b"other")),
+            plan._replace(name="given"),
+            plan._replace(name="p" * 100_000),
+            plan._replace(ref=ref._replace(attempt=2)),
+            plan._replace(ref=AttemptRef("nobody", 1, 1)),
+        ]
+
+        assert set(await store.blobs.there([plan, log, *others])) == {plan, log}
+        await store.blobs.remove([plan.sha256])
+        assert set(await store.blobs.there([plan, log])) == {log}
 
 
 async def test_a_task_has_so_many_artifacts_and_no_more(store: Store) -> None:
