@@ -1,0 +1,345 @@
+"""Checkpoints hold the blobs that what goes on needs, name those that they lack, and refuse what is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from nodelink.checkpoint import HEADER_BYTES, MOST_LEFT_OUT, CheckpointHeader, CheckpointRefused, Defect, LeftOutWhy
+from nodelink.checkpoint_blobs import Piece, piece_line
+from nodelink.checkpoint_file import BodyWriter, lines
+from nodelink.errors import BlobNotFound, ServerNotEmpty
+from nodelink.task import TaskStatus
+from nodelink_server.core.assembly import Options
+from nodelink_server.core.blobs import PARTS, UPLOAD_KEPT_MS
+from nodelink_server.core.pauses import SCHEDULER
+from nodelink_server.core.ports import TaskQuery
+from nodelink_server.store.checkpoint_blobs import BOUNDS, MOST_BLOB_BYTES, MOST_BLOBS, MOST_BYTES, Bounds
+from nodelink_server.store.checkpoint_tables import OF_BLOBS
+from nodelink_server.store.checkpoint_taking import MOST_LINE_CHARS
+from tests.support.blobs_given import bytes_of, digest_of, give, save_state, upload
+from tests.support.checkpointed import Checkpointed, checkpointed_core
+from tests.support.core_parts import eventually, make_submission
+from tests.support.fake_agent import FakeAgent
+from tests.support.frozen import PLACE
+
+OLD = PLACE / "checkpoint_1/queue.checkpoint"
+
+
+@pytest.fixture
+async def first(tmp_path: Path) -> AsyncIterator[Checkpointed]:
+    async with checkpointed_core(tmp_path / "first") as core:
+        await core.manager.workspaces.create("site", pool="default", mode="agent")
+        yield core
+
+
+async def test_what_waits_finds_its_artifacts_and_a_workspace_its_newest_state(
+    first: Checkpointed, tmp_path: Path
+) -> None:
+    [own] = await first.submit()
+    [there] = await first.submit(make_submission(workspace="site"))
+    large, small = random.Random(1).randbytes(200_000), b"small"
+    given = [await give(first, own, "large", large), await give(first, there, "small", small)]
+    await give(first, there, "empty", b"")
+    await save_state(first, "site", b"old")
+    state = await save_state(first, "site", b"new")
+    header = await first.manager.checkpoints.take()
+    artifacts = [await first.manager.artifacts.list(task_id) for task_id in (own, there)]
+
+    async with checkpointed_core(tmp_path / "second", load=first.file(header.id)) as second:
+        assert [await second.manager.artifacts.list(task_id) for task_id in (own, there)] == artifacts
+        assert [await bytes_of(second, sha256) for sha256 in given] == [large, small]
+        assert await bytes_of(second, digest_of(b"")) == b""
+        assert await second.manager.workspace_states.list("site") == [state]
+        assert await bytes_of(second, state.sha256) == b"new"
+        assert [blob.workspace for blob in await second.manager.blobs.get(given[1])] == ["site"]
+        assert (await save_state(second, "site", b"newer")).version == state.version + 1
+    assert (header.blobs, header.blob_bytes, header.blobs_left_out) == (4, 200_008, 0)
+
+
+async def test_what_nothing_that_goes_on_needs_is_not_in_it(first: Checkpointed, tmp_path: Path) -> None:
+    agent = FakeAgent(first)
+    await agent.connect()
+    [ended] = await first.submit(make_submission(key="again"))
+    ref = (await agent.task()).ref
+    await give(first, ended, "in", b"of a task that has ended")
+    await agent.finish(ref)
+    await upload(first, b"nobody's")
+    header = await first.manager.checkpoints.take()
+
+    async with checkpointed_core(tmp_path / "second", load=first.file(header.id)) as second:
+        assert await second.status(ended) is TaskStatus.COMPLETED
+        assert await second.manager.artifacts.list(ended) == []
+        assert await second.manager.blobs.page(None, "", 10) == ([], "")
+    assert (header.blobs, header.blobs_left_out, header.version) == (0, 0, 1)
+
+
+async def test_blobs_up_to_a_size_are_in_it_and_the_next_larger_one_is_named(first: Checkpointed) -> None:
+    [task_id] = await first.submit()
+    fits = await give(first, task_id, "fits", b"x" * MOST_BLOB_BYTES)
+    larger = await give(first, task_id, "larger", b"x" * (MOST_BLOB_BYTES + 1))
+    state = await save_state(first, "site", b"y" * (MOST_BLOB_BYTES + 1))
+    header = await first.manager.checkpoints.take()
+
+    assert (header.blobs, header.blob_bytes, header.blobs_left_out) == (1, MOST_BLOB_BYTES, 2)
+    assert {(one.sha256, one.size, one.why, one.task_id, one.name, one.workspace) for one in header.left_out} == {
+        (larger, MOST_BLOB_BYTES + 1, LeftOutWhy.TOO_LARGE, task_id, "larger", ""),
+        (state.sha256, MOST_BLOB_BYTES + 1, LeftOutWhy.TOO_LARGE, "", "", "site"),
+    }
+    assert await first.manager.checkpoints.verify(header.id) == header
+    assert await first.manager.checkpoints.all() == [header]
+    assert {sha256 for sha256, _ in _pieces(first.file(header.id))} == {fits}
+
+
+async def test_only_so_many_bytes_together_are_in_it_the_smallest_blobs_first(tmp_path: Path) -> None:
+    exactly = Bounds(blob_bytes=100, bytes=30, blobs=100)
+    assert (BOUNDS.blob_bytes, BOUNDS.bytes, BOUNDS.blobs) == (MOST_BLOB_BYTES, MOST_BYTES, MOST_BLOBS)
+    async with checkpointed_core(tmp_path / "first", bounds=exactly) as first:
+        [task_id] = await first.submit()
+        for size in (20, 10):
+            await give(first, task_id, f"of-{size}", b"x" * size)
+        whole = await first.manager.checkpoints.take()
+        largest = await give(first, task_id, "of-21", b"x" * 21)
+        await give(first, task_id, "of-1", b"x")
+        lacking = await first.manager.checkpoints.take()
+
+    assert (whole.blobs, whole.blob_bytes, whole.blobs_left_out) == (2, 30, 0)
+    assert (lacking.blobs, lacking.blob_bytes, lacking.blobs_left_out) == (2, 11, 2)
+    assert [(one.name, one.why) for one in lacking.left_out] == [
+        ("of-20", LeftOutWhy.NO_ROOM),
+        ("of-21", LeftOutWhy.NO_ROOM),
+    ]
+    assert lacking.left_out[1].sha256 == largest
+
+
+async def test_only_so_many_blobs_are_in_it_and_all_that_it_lacks_are_counted(tmp_path: Path) -> None:
+    async with checkpointed_core(tmp_path / "first", bounds=Bounds(blobs=2)) as first:
+        ids = await first.submit(*(make_submission() for _ in range(2)))
+        for number in range(MOST_LEFT_OUT + 3):
+            await give(first, ids[number % 2], f"n{number}", str(number).encode())
+        header = await first.manager.checkpoints.take()
+
+        assert (header.blobs, header.blobs_left_out) == (2, MOST_LEFT_OUT + 1)
+        assert len(header.left_out) == MOST_LEFT_OUT
+        assert await first.manager.checkpoints.verify(header.id) == header
+
+
+async def test_what_it_lacks_is_refused_by_name_until_somebody_brings_it(tmp_path: Path) -> None:
+    async with checkpointed_core(tmp_path / "first", bounds=Bounds(blob_bytes=3)) as first:
+        await first.manager.workspaces.create("site", pool="default", mode="agent")
+        [task_id] = await first.submit(make_submission(workspace="site"))
+        sha256 = await give(first, task_id, "in", b"bytes")
+        state = await save_state(first, "site", b"state")
+        header = await first.manager.checkpoints.take()
+
+    async with checkpointed_core(tmp_path / "second", load=first.file(header.id)) as second:
+        [artifact] = await second.manager.artifacts.list(task_id)
+        assert (artifact.sha256, artifact.size) == (sha256, 5)
+        assert (await second.manager.workspace_states.get("site")).etag == state.etag
+        for lacking in (sha256, state.sha256):
+            with pytest.raises(BlobNotFound, match=f"the bytes of the blob {lacking} are not here"):
+                await second.manager.blobs.open(lacking, workspaces={"site"})
+        again = await second.manager.checkpoints.take()
+        assert [(one.sha256, one.why) for one in again.left_out if one.size == 5] == [
+            (one, LeftOutWhy.MISSING) for one in sorted([sha256, state.sha256])
+        ]
+
+        assert await upload(second, b"bytes") == sha256  # as `artifacts upload` does: for no workspace
+        reading = await second.manager.blobs.open(sha256, workspaces={"site"})
+        assert await reading.read(0, 10) == b"bytes"
+        reading.close()
+        await second.manager.blobs.sweep()
+        assert {blob.workspace for blob in await second.manager.blobs.get(sha256)} == {"", "site"}
+
+
+async def test_bytes_that_are_damaged_on_the_disk_or_gone_are_left_out_by_name(first: Checkpointed) -> None:
+    [task_id] = await first.submit()
+    good, changed, shorter, gone = [
+        await give(first, task_id, name, name.encode()) for name in ("good", "changed", "shorter", "gone")
+    ]
+    _blob(first, changed).write_bytes(b"chanced")
+    _blob(first, shorter).write_bytes(b"short")
+    _blob(first, gone).unlink()
+    header = await first.manager.checkpoints.take()
+
+    assert header.blobs == 1
+    assert {(one.sha256, one.why) for one in header.left_out} == {
+        (changed, LeftOutWhy.DAMAGED),
+        (shorter, LeftOutWhy.DAMAGED),
+        (gone, LeftOutWhy.MISSING),
+    }
+    assert {sha256 for sha256, _ in _pieces(first.file(header.id))} == {good}
+
+
+GOOD = digest_of(b"good")
+WHOLE = [Piece(GOOD, 4, 0, b"go"), Piece(GOOD, 4, 2, b"od")]
+BROKEN: Mapping[str, Sequence[Piece]] = {
+    f"the bytes of the blob {GOOD} have another digest": [Piece(GOOD, 4, 0, b"evil")],
+    f"the blob {GOOD} has no end": WHOLE[:1],
+    f"the bytes of the blob {GOOD} are not in order": WHOLE[1:],
+    f"the bytes of the blob {GOOD} are not in order ": [Piece(GOOD, 4, 0, b"goods")],
+    "it has 2 blobs of the 3": WHOLE,
+}
+
+
+@pytest.mark.parametrize("why", BROKEN)
+async def test_a_blob_that_is_not_whole_is_refused_by_name_and_nothing_is_changed(why: str, tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    pieces = [Piece(digest_of(b"other"), 5, 0, b"other"), *BROKEN[why]]
+    _write(path, list(map(piece_line, pieces)), blobs=3)
+
+    async with checkpointed_core(tmp_path / "second") as core:
+        with pytest.raises(CheckpointRefused) as refusal:
+            await core.shelf.load_file(path, now=0, as_waiting=False)
+        assert refusal.value.defect is Defect.DAMAGED
+        assert why.strip() in str(refusal.value)
+        assert _on_disk(core) == []
+        await core.submit()
+
+
+async def test_bytes_that_came_before_rows_that_were_refused_are_swept_away(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    rockets = {"table": "rockets", "columns": [], "rows": []}
+    _write(path, [piece_line(Piece(GOOD, 4, 0, b"good")), rockets], blobs=1)
+
+    async with checkpointed_core(tmp_path / "second") as core:
+        with pytest.raises(CheckpointRefused):
+            await core.shelf.load_file(path, now=0, as_waiting=False)
+        arriving = core.directory / f"blobs/uploads/{digest_of(b'half')}.4.~checkpoint"  # as a crash leaves it
+        arriving.write_bytes(b"ha")
+        long_ago = core.clock.now() / 1000 - UPLOAD_KEPT_MS / 1000 - 60
+        os.utime(arriving, (long_ago, long_ago))
+        assert len(_on_disk(core)) == 2
+        for _ in range(PARTS):
+            await core.manager.blobs.sweep()
+        assert _on_disk(core) == []
+
+
+async def test_a_server_that_has_a_blob_already_loads_it_whatever_its_quota_says(
+    first: Checkpointed, tmp_path: Path
+) -> None:
+    [task_id] = await first.submit(make_submission(workspace="site"))
+    sha256 = await give(first, task_id, "in", b"bytes")
+    await give(first, task_id, "more", b"more")
+    header = await first.manager.checkpoints.take()
+    other = await first.manager.checkpoints.take()
+
+    async with checkpointed_core(tmp_path / "second", options=Options(blob_quota=5)) as second:
+        await upload(second, b"bytes")
+        _blob(second, sha256).write_bytes(b"rotten")  # what is known to be right takes its place
+        await second.manager.pause(SCHEDULER)
+        content = await first.manager.checkpoints.content(header.id)
+        loaded = await second.manager.resume_from(SCHEDULER, content=content)
+        assert (loaded.was_paused, loaded.loaded, loaded.checkpoint) == (True, True, header)
+        assert await bytes_of(second, sha256) == b"bytes"
+
+        await second.manager.pause(SCHEDULER)
+        _blob(second, sha256).unlink()
+        again = await second.manager.resume_from(SCHEDULER, checkpoint_id=header.id)
+        assert (again.loaded, again.checkpoint) == (False, header)
+        with pytest.raises(ServerNotEmpty):
+            await second.shelf.load_file(first.file(other.id), now=0, as_waiting=False)
+        assert sha256 not in _on_disk(second)  # nothing was done
+
+
+async def test_the_state_of_a_workspace_is_that_of_the_checkpoint(first: Checkpointed, tmp_path: Path) -> None:
+    state = await save_state(first, "site", b"theirs")
+    header = await first.manager.checkpoints.take()
+
+    async with checkpointed_core(tmp_path / "second") as second:
+        for name in ("site", "other"):
+            await second.manager.workspaces.create(name, pool="default", mode="agent")
+            await save_state(second, name, b"one")
+        await save_state(second, "site", b"two")
+        kept = await save_state(second, "other", b"two")
+        await second.manager.pause(SCHEDULER)
+        await second.manager.checkpoints.keep(await first.manager.checkpoints.content(header.id))
+        assert await second.manager.load_checkpoint(header.id)
+        assert await second.manager.workspace_states.list("site") == [state]
+        assert (await second.manager.workspace_states.get("other")).etag == kept.etag
+
+
+async def test_one_is_taken_when_an_artifact_a_state_or_late_bytes_have_come(tmp_path: Path) -> None:
+    options = Options(checkpoint_interval=0.02)
+    async with checkpointed_core(tmp_path / "first", options=options) as core:
+        await core.manager.workspaces.create("site", pool="default", mode="agent")
+        [task_id] = await core.submit()
+        sha256 = await give(core, task_id, "in", b"bytes")
+        await eventually(lambda: _newest(core).blobs == 1)
+        await save_state(core, "site", b"state")
+        await eventually(lambda: _newest(core).blobs == 2)
+        _blob(core, sha256).unlink()
+        await core.submit()
+        await eventually(lambda: _newest(core).blobs_left_out == 1)
+        await upload(core, b"bytes")
+        await eventually(lambda: (_newest(core).blobs, _newest(core).blobs_left_out) == (2, 0))
+
+
+async def test_bytes_are_in_lines_that_are_not_too_long(first: Checkpointed) -> None:
+    [task_id] = await first.submit()
+    await give(first, task_id, "in", random.Random(1).randbytes(MOST_BLOB_BYTES))
+    header = await first.manager.checkpoints.take()
+
+    pieces = _pieces(first.file(header.id))
+    assert len(pieces) > 80
+    assert max(len(data) for _, data in pieces) <= MOST_LINE_CHARS
+
+
+async def test_one_of_the_previous_format_is_loaded(tmp_path: Path) -> None:
+    async with checkpointed_core(tmp_path / "second", load=OLD) as second:
+        there, own = [record.task for record in await second.manager.list(TaskQuery())]
+        assert (own.spec.workspace, there.spec.workspace) == ("", "site")
+        assert second.manager.limits.get("pool:default").most == 7
+        assert await second.manager.artifacts.list(own.id) == []
+
+
+async def test_one_without_blobs_is_as_an_older_nodelink_reads_it(first: Checkpointed) -> None:
+    await first.submit()
+    header = await first.manager.checkpoints.take()
+
+    with OLD.open("rb") as old, first.file(header.id).open("rb") as new:
+        assert _names_in_header(new) == _names_in_header(old)
+        assert not {line["table"] for line in lines(new)} & set(OF_BLOBS)
+
+
+def _newest(core: Checkpointed) -> CheckpointHeader:
+    assert core.manager.checkpoints.last is not None
+    return core.manager.checkpoints.last
+
+
+def _blob(core: Checkpointed, sha256: str) -> Path:
+    return core.directory / "blobs" / sha256[:2] / sha256
+
+
+def _on_disk(core: Checkpointed) -> list[str]:
+    """The names of all files of blobs."""
+    return [path.name for path in (core.directory / "blobs").rglob("*") if path.is_file()]
+
+
+def _pieces(path: Path) -> list[tuple[str, str]]:
+    """The digest and the text of each line with bytes."""
+    with path.open("rb") as file:
+        return [(line["blob"], line["data"]) for line in lines(file) if "blob" in line]
+
+
+def _names_in_header(file: BinaryIO) -> list[str]:
+    file.seek(0)
+    return list(json.loads(file.read(HEADER_BYTES)))
+
+
+def _write(path: Path, body: Sequence[Mapping[str, Any]], *, blobs: int) -> None:
+    """A checkpoint with these lines, whole by its digest."""
+    asked = {"cluster_id": "", "why": "asked", "taken_at": 1, "start_number": 1, "control_ms": 1, "revision": 1}
+    numbers = {"last_key": 0, "complete": False, "waiting": 0, "running": 0, "tasks": 0}
+    size = sum(line["size"] for line in body if line.get("offset") == 0)
+    with path.open("w+b") as file:
+        writer = BodyWriter(file)
+        for line in body:
+            writer.line(line)
+        writer.finish(CheckpointHeader(id="c1", blobs=blobs, blob_bytes=size, **asked, **numbers))  # type: ignore[arg-type]
