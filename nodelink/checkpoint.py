@@ -58,7 +58,7 @@ class LeftOutWhy(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
     """A blob that is needed and not in a checkpoint, and one that needs it: a task, by a `name` if it has it as an
-    artifact, or else the state of a `workspace`.
+    artifact, without one if its payload names it; or else the state of a `workspace`.
     """
 
     sha256: str

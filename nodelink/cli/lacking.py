@@ -25,4 +25,4 @@ def say_lacking(told: Checkpoint | CheckpointHeader) -> None:
 def _needed_by(one: LeftOutBlob | LeftOut) -> str:
     if not one.task_id:
         return f"the state of workspace {one.workspace}"
-    return f"{one.name} of task {one.task_id}"
+    return f"{one.name or 'the payload'} of task {one.task_id}"

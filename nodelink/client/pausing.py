@@ -17,8 +17,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOutBlob:
-    """A blob that a checkpoint lacks, and one that needs it: a task, by a `name` if it is an artifact of it; without a
-    task, it is the state of the `workspace`. `why`: too large, no room, damaged or missing.
+    """A blob that a checkpoint lacks, and one that needs it: a task, by a `name` if it is an artifact of it, without
+    one if the payload names it; without a task, it is the state of the `workspace`.
+
+    `why`: too large, no room, damaged or missing.
     """
 
     sha256: str

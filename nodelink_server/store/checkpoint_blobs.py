@@ -1,12 +1,14 @@
 """Which blobs are in a checkpoint: those that what goes on needs. Their rows all are; their bytes, the smallest first,
 as far as there is room.
 
-What goes on are the tasks that have not ended, with their artifacts, and the workspaces, each with its newest state.
+What goes on are the tasks that have not ended, with their artifacts and what their payloads name, and the workspaces,
+each with its newest state.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,7 @@ from nodelink.checkpoint_file import BodyWriter
 from nodelink.errors import StoreUnavailable
 from nodelink.task import LIVE
 from nodelink_server.store.blob_files import BlobFiles, read
+from nodelink_server.store.payload_digests import blobs_in_payloads
 from nodelink_server.store.tables import UNCOMPLETED
 
 MOST_BLOB_BYTES = 4 << 20
@@ -39,17 +42,19 @@ _STATES = (
 _NEEDED = (
     f"SELECT sha256, workspace, size FROM ({_ARTIFACTS})"  # noqa: S608
     f" UNION SELECT sha256, workspace, size FROM ({_STATES})"
+    " UNION SELECT sha256, workspace, size FROM blobs WHERE sha256 IN (SELECT value FROM json_each(:named))"
 )
 _BLOBS = f"SELECT b.* FROM ({_NEEDED}) n JOIN blobs b ON b.sha256 = n.sha256 AND b.workspace = n.workspace"  # noqa: S608
 _DIGESTS = f"SELECT sha256, max(size) FROM ({_NEEDED}) GROUP BY sha256 ORDER BY 2, 1"  # noqa: S608
 _A_TASK = (
     "SELECT t.id, a.name, a.workspace FROM artifacts a JOIN tasks t ON t.key = a.task_key"  # noqa: S608
-    f" WHERE {_GOING_ON} AND a.sha256 = ? ORDER BY t.key, a.name LIMIT 1"
+    f" WHERE {_GOING_ON} AND a.sha256 = :sha256 ORDER BY t.key, a.name LIMIT 1"
 )
-_A_WORKSPACE = f"SELECT '', '', workspace FROM ({_STATES}) WHERE sha256 = ? ORDER BY workspace LIMIT 1"  # noqa: S608
+_A_NAMING_TASK = "SELECT id, '', workspace FROM tasks WHERE key = :key"
+_A_WORKSPACE = f"SELECT '', '', workspace FROM ({_STATES}) WHERE sha256 = :sha256 ORDER BY workspace LIMIT 1"  # noqa: S608
 
 ROWS: Mapping[str, str] = {"blobs": _BLOBS, "artifacts": _ARTIFACTS, "workspace_states": _STATES}
-"""The rows of each table of blobs that are kept."""
+"""The rows of each table of blobs that are kept. `:named`: the digests that payloads name, as JSON."""
 
 
 class Bounds(NamedTuple):
@@ -65,28 +70,39 @@ BOUNDS = Bounds()
 
 @dataclass(slots=True)
 class Choice:
-    """The blobs whose bytes are to be written, with their sizes, and those that are left out; not all are named."""
+    """The blobs whose bytes are to be written, with their sizes, and those that are left out; not all are listed.
 
+    `named`: those that payloads name, each with the key of a task.
+    """
+
+    named: Mapping[str, int]
     chosen: list[tuple[str, int]] = field(default_factory=list)
     bytes: int = 0
     left_out: list[LeftOut] = field(default_factory=list)
     left_out_count: int = 0
 
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """What the queries of `ROWS` are given."""
+        return {"named": json.dumps(list(self.named))}
+
 
 def choose(driver: sqlite3.Connection, files: BlobFiles, bounds: Bounds) -> Choice:
     """Look at every blob that is needed, and read those through that have room."""
-    choice = Choice()
-    for sha256, size in driver.execute(_DIGESTS):
+    choice = Choice(named=blobs_in_payloads(driver))
+    for sha256, size in driver.execute(_DIGESTS, choice.parameters):
         why = _why_not(choice, files, bounds, sha256, size)
         if why is None:
             choice.chosen.append((sha256, size))
             choice.bytes += size
             continue
         choice.left_out_count += 1
-        if why in {LeftOutWhy.DAMAGED, LeftOutWhy.MISSING}:
-            log.warning("blob_not_whole", sha256=sha256, size=size, why=why.value)
         if len(choice.left_out) < MOST_LEFT_OUT:
-            choice.left_out.append(_named(driver, sha256, size, why))
+            if why is LeftOutWhy.DAMAGED:
+                log.error("blob_damaged", sha256=sha256, size=size)
+            task_id, name, workspace = _needing(driver, sha256, choice.named.get(sha256))
+            left_out = LeftOut(sha256=sha256, size=size, why=why, task_id=task_id, name=name, workspace=workspace)
+            choice.left_out.append(left_out)
     return choice
 
 
@@ -137,8 +153,12 @@ def _pieces(files: BlobFiles, sha256: str, size: int) -> Iterator[tuple[int, byt
         os.close(descriptor)
 
 
-def _named(driver: sqlite3.Connection, sha256: str, size: int, why: LeftOutWhy) -> LeftOut:
-    """A blob that is left out, with what needs it: a task before a workspace."""
-    found = driver.execute(_A_TASK, (sha256,)).fetchone() or driver.execute(_A_WORKSPACE, (sha256,)).fetchone()
-    task_id, name, workspace = found
-    return LeftOut(sha256=sha256, size=size, why=why, task_id=task_id, name=name, workspace=workspace)
+def _needing(driver: sqlite3.Connection, sha256: str, key: int | None) -> tuple[str, str, str]:
+    """What needs a blob: a task by its artifact or its payload, or else a workspace; as the fields of `LeftOut`."""
+    wanted = {"sha256": sha256, "key": key}
+    for query in (_A_TASK, _A_NAMING_TASK, _A_WORKSPACE):
+        found = driver.execute(query, wanted).fetchone()
+        if found is not None:
+            task_id, name, workspace = found
+            return task_id, name, workspace
+    return "", "", ""

@@ -100,7 +100,8 @@ def write(connection: Connection, snapshot: Snapshot, files: BlobFiles, body: Bo
     for table in OF_BLOBS:
         columns, binary = columns_of(table)
         names = ", ".join(f'"{column}"' for column in columns)
-        _put(body, table, columns, binary, driver.execute(f"SELECT {names} FROM ({ROWS[table]})"))  # noqa: S608
+        query = f"SELECT {names} FROM ({ROWS[table]})"  # noqa: S608 - names of ours
+        _put(body, table, columns, binary, driver.execute(query, snapshot.blobs.parameters))
     for table in WHOLE:
         columns, binary = columns_of(table)
         names = ", ".join(f'"{column}"' for column in columns)

@@ -28,7 +28,9 @@ class LeftOutJson(BaseModel):
     size: int = Field(description="how many bytes it has")
     why: LeftOutWhy = Field(description="no room: others took it; damaged, missing: so it was on that server's disk")
     task_id: str | None = Field(description="the task that needs it; null: it is the state of the workspace")
-    name: str | None = Field(description="the name of the task's artifact that it is")
+    name: str | None = Field(
+        description="the name of the task's artifact that it is; null: its payload names the digest"
+    )
     workspace: str | None = Field(description="whose state it is, or the workspace of the task")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,9 @@ def tool(tmp_path: Path) -> SmallTool:
     return SmallTool(tmp_path)
 
 
-async def waiting_for_approval(services: Services, rest: Rest, server: Server, tool: SmallTool) -> tuple[str, Json]:
+async def waiting_for_approval(
+    services: Services, rest: Rest, server: Server, tool: SmallTool, payload: Json = PAYLOAD
+) -> tuple[str, Json]:
     """A task in a workspace that has a state, with a plan that nobody has approved yet."""
     await services.agent(server, "--tools", "ansible", env=tool.env)
     await rest.online()
@@ -33,16 +37,24 @@ async def waiting_for_approval(services: Services, rest: Rest, server: Server, t
     headers = {"If-None-Match": "*", "Content-Type": "application/octet-stream"}
     saved = await rest.http.put("/api/v1/workspaces/site/state", content=STATE, headers=headers)
     assert saved.is_success, saved.text
-    return await planned(rest, PAYLOAD, workspace="site")
+    return await planned(rest, payload, workspace="site")
 
 
-async def kept(rest: Rest, file: Path) -> Json:
-    """Pause, and have the checkpoint of the pause in a file. Returns what it says of itself."""
-    paused = await rest.post("/scheduler/pause", {}, 200)
-    content = await rest.http.get(paused["checkpoint"]["url"])
-    file.write_bytes(content.content)
-    checkpoint: Json = paused["checkpoint"]
-    return checkpoint
+async def uploaded(server: Server, folder: Path) -> Json:
+    """A payload that names its source, an archive, by its digest."""
+    (folder / "site.yml").write_text("- hosts: all\n")
+    with tarfile.open(folder / "site.tar", "w") as archive:
+        archive.add(folder / "site.yml", "site.yml")
+    sent = await nodelink("artifacts", "upload", "site.tar", "--server", server.grpc, cwd=folder)
+    assert sent.code == 0, sent.err
+    sha256 = hashlib.sha256((folder / "site.tar").read_bytes()).hexdigest()
+    return {"tool": "ansible", "source": {"sha256": sha256, "playbook": "site.yml"}}
+
+
+async def kept(rest: Rest) -> tuple[Json, bytes]:
+    """Pause. Returns what the checkpoint of the pause says of itself, and its file."""
+    checkpoint = (await rest.post("/scheduler/pause", {}, 200))["checkpoint"]
+    return checkpoint, (await rest.http.get(checkpoint["url"])).content
 
 
 async def lost(server: Server) -> None:
@@ -57,8 +69,10 @@ async def test_the_plan_that_waited_is_applied_by_the_next_server_though_that_di
     file = tmp_path / "queue.checkpoint"
     server = await services.server()
     async with Rest(server) as rest:
-        task_id, plan = await waiting_for_approval(services, rest, server, tool)
-        checkpoint = await kept(rest, file)
+        payload = await uploaded(server, tmp_path)
+        task_id, plan = await waiting_for_approval(services, rest, server, tool, payload)
+        checkpoint, content = await kept(rest)
+        file.write_bytes(content)
         stored = await rest.http.get(f"/api/v1/artifacts/{plan['sha256']}")
         state = await rest.http.get("/api/v1/workspaces/site/state")
     await lost(server)
@@ -77,7 +91,7 @@ async def test_the_plan_that_waited_is_applied_by_the_next_server_though_that_di
         await rest.post("/scheduler/resume", {}, 200)
         applied = await having(rest, task_id, "completed")
 
-    assert (checkpoint["complete"], checkpoint["blobs"], checkpoint["blobs_left_out"]) == (True, 2, 0)
+    assert (checkpoint["complete"], checkpoint["blobs"], checkpoint["blobs_left_out"]) == (True, 3, 0)
     assert came_first
     assert {**same_plan, "expires_at": plan["expires_at"]} == plan  # that is told by another clock
     assert (same_stored.status_code, same_stored.content) == (200, stored.content)
@@ -96,7 +110,7 @@ async def test_a_plan_that_the_checkpoint_lacks_is_brought_by_a_person_or_its_ta
         sha256 = plan["sha256"]
         (tmp_path / "plan.json").write_bytes((await rest.http.get(f"/api/v1/artifacts/{sha256}")).content)
         (server.data_dir / "blobs" / sha256[:2] / sha256).unlink()  # as if it had been too large
-        await kept(rest, file)
+        file.write_bytes((await kept(rest))[1])
     await lost(server)
     server = await services.server(again=server)
 

@@ -23,6 +23,7 @@ from nodelink_server.core.ports import TaskQuery
 from nodelink_server.store.checkpoint_blobs import BOUNDS, MOST_BLOB_BYTES, MOST_BLOBS, MOST_BYTES, Bounds
 from nodelink_server.store.checkpoint_tables import OF_BLOBS
 from nodelink_server.store.checkpoint_taking import MOST_LINE_CHARS
+from nodelink_server.store.payload_digests import DIGESTS_AT_ONCE
 from tests.support.blobs_given import bytes_of, digest_of, give, save_state, upload
 from tests.support.checkpointed import Checkpointed, checkpointed_core
 from tests.support.core_parts import eventually, make_submission
@@ -61,6 +62,31 @@ async def test_what_waits_finds_its_artifacts_and_a_workspace_its_newest_state(
         assert [blob.workspace for blob in await second.manager.blobs.get(given[1])] == ["site"]
         assert (await save_state(second, "site", b"newer")).version == state.version + 1
     assert (header.blobs, header.blob_bytes, header.blobs_left_out) == (4, 200_008, 0)
+
+
+async def test_blobs_that_payloads_name_are_in_it(tmp_path: Path) -> None:
+    async with checkpointed_core(tmp_path / "first", bounds=Bounds(blob_bytes=7)) as first:
+        archive, larger, other = [await upload(first, data) for data in (b"archive", b"larger one", b"other")]
+        longer = f"{other}0"
+        payload = json.dumps({"source": {"sha256": archive}, "more": [larger, larger], "none": longer}).encode()
+        [task_id] = await first.submit(make_submission(payload=payload))
+        header = await first.manager.checkpoints.take()
+
+    async with checkpointed_core(tmp_path / "second", load=first.file(header.id)) as second:
+        assert await bytes_of(second, archive) == b"archive"
+        with pytest.raises(BlobNotFound):
+            await bytes_of(second, other)
+    assert header.blobs == 1
+    assert [(one.sha256, one.task_id, one.name) for one in header.left_out] == [(larger, task_id, "")]
+
+
+async def test_payloads_are_looked_through_a_portion_after_the_other(first: Checkpointed) -> None:
+    named = await upload(first, b"archive")
+    unknown = [digest_of(str(number).encode()) for number in range(DIGESTS_AT_ONCE)]
+    await first.submit(*(make_submission(payload=json.dumps(digests).encode()) for digests in (unknown, [named])))
+    await first.submit(make_submission(payload=json.dumps(unknown[::-1]).encode()))
+
+    assert (await first.manager.checkpoints.take()).blobs == 1
 
 
 async def test_what_nothing_that_goes_on_needs_is_not_in_it(first: Checkpointed, tmp_path: Path) -> None:
