@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +20,7 @@ from nodelink.checkpoint_file import BodyWriter, lines
 from nodelink.errors import BlobNotFound, ServerNotEmpty
 from nodelink.task import TaskStatus
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.blob_ports import Artifact, WorkspaceState
 from nodelink_server.core.blobs import PARTS, UPLOAD_KEPT_MS
 from nodelink_server.core.pauses import SCHEDULER
 from nodelink_server.core.ports import TaskQuery
@@ -26,7 +30,7 @@ from nodelink_server.store.checkpoint_taking import MOST_LINE_CHARS
 from nodelink_server.store.payload_digests import DIGESTS_AT_ONCE
 from tests.support.blobs_given import bytes_of, digest_of, give, save_state, upload
 from tests.support.checkpointed import Checkpointed, checkpointed_core
-from tests.support.core_parts import eventually, make_submission
+from tests.support.core_parts import make_submission
 from tests.support.fake_agent import FakeAgent
 from tests.support.frozen import PLACE
 
@@ -70,9 +74,12 @@ async def test_blobs_that_payloads_name_are_in_it(tmp_path: Path) -> None:
         longer = f"{other}0"
         payload = json.dumps({"source": {"sha256": archive}, "more": [larger, larger], "none": longer}).encode()
         [task_id] = await first.submit(make_submission(payload=payload))
+        with closing(sqlite3.connect(first.directory / "nodelink.db")) as connection, connection:
+            connection.execute("UPDATE blobs SET used_at = 1")  # long ago
         header = await first.manager.checkpoints.take()
 
     async with checkpointed_core(tmp_path / "second", load=first.file(header.id)) as second:
+        await second.manager.blobs.sweep()
         assert await bytes_of(second, archive) == b"archive"
         with pytest.raises(BlobNotFound):
             await bytes_of(second, other)
@@ -214,7 +221,7 @@ BROKEN: Mapping[str, Sequence[Piece]] = {
 }
 
 
-@pytest.mark.parametrize("why", BROKEN)
+@pytest.mark.parametrize("why", BROKEN, ids=range(len(BROKEN)))
 async def test_a_blob_that_is_not_whole_is_refused_by_name_and_nothing_is_changed(why: str, tmp_path: Path) -> None:
     path = tmp_path / "made"
     pieces = [Piece(digest_of(b"other"), 5, 0, b"other"), *BROKEN[why]]
@@ -250,7 +257,7 @@ async def test_bytes_that_came_before_rows_that_were_refused_are_swept_away(tmp_
 async def test_a_server_that_has_a_blob_already_loads_it_whatever_its_quota_says(
     first: Checkpointed, tmp_path: Path
 ) -> None:
-    [task_id] = await first.submit(make_submission(workspace="site"))
+    [task_id] = await first.submit()
     sha256 = await give(first, task_id, "in", b"bytes")
     await give(first, task_id, "more", b"more")
     header = await first.manager.checkpoints.take()
@@ -288,23 +295,31 @@ async def test_the_state_of_a_workspace_is_that_of_the_checkpoint(first: Checkpo
         await second.manager.checkpoints.keep(await first.manager.checkpoints.content(header.id))
         assert await second.manager.load_checkpoint(header.id)
         assert await second.manager.workspace_states.list("site") == [state]
+        _blob(second, state.sha256).unlink()
+        assert not await second.manager.load_checkpoint(header.id)
+        assert state.sha256 not in _on_disk(second)  # nothing was done
         assert (await second.manager.workspace_states.get("other")).etag == kept.etag
 
 
-async def test_one_is_taken_when_an_artifact_a_state_or_late_bytes_have_come(tmp_path: Path) -> None:
-    options = Options(checkpoint_interval=0.02)
-    async with checkpointed_core(tmp_path / "first", options=options) as core:
-        await core.manager.workspaces.create("site", pool="default", mode="agent")
-        [task_id] = await core.submit()
-        sha256 = await give(core, task_id, "in", b"bytes")
-        await eventually(lambda: _newest(core).blobs == 1)
-        await save_state(core, "site", b"state")
-        await eventually(lambda: _newest(core).blobs == 2)
-        _blob(core, sha256).unlink()
-        await core.submit()
-        await eventually(lambda: _newest(core).blobs_left_out == 1)
-        await upload(core, b"bytes")
-        await eventually(lambda: (_newest(core).blobs, _newest(core).blobs_left_out) == (2, 0))
+async def test_an_artifact_a_state_and_late_bytes_are_changes(first: Checkpointed) -> None:
+    [task_id] = await first.submit()
+    sha256, other = await upload(first, b"bytes"), await upload(first, b"other", "site")
+    last = await first.manager.checkpoints.take()
+    assert await _if_changed(first, last) is None
+
+    artifact = Artifact(name="in", attempt=0, sha256=sha256, size=5, created_at=1)
+    await first.store.blobs.attach(task_id, artifact, "", None)  # and nothing else, as if it came after the bytes
+    with_artifact = await _if_changed(first, last)
+    state = WorkspaceState(workspace="site", version=1, sha256=other, size=5, created_at=1)
+    await first.store.blobs.save_state(state, after=0, holder=None)
+    with_state = await _if_changed(first, with_artifact)
+    _blob(first, sha256).unlink()
+    lacking = await first.manager.checkpoints.take()
+    await upload(first, b"bytes")
+    whole = await _if_changed(first, lacking)
+
+    counts = [(one.blobs, one.blobs_left_out) for one in (with_artifact, with_state, lacking, whole) if one]
+    assert counts == [(1, 0), (2, 0), (1, 1), (2, 0)]
 
 
 async def test_bytes_are_in_lines_that_are_not_too_long(first: Checkpointed) -> None:
@@ -334,9 +349,10 @@ async def test_one_without_blobs_is_as_an_older_nodelink_reads_it(first: Checkpo
         assert not {line["table"] for line in lines(new)} & set(OF_BLOBS)
 
 
-def _newest(core: Checkpointed) -> CheckpointHeader:
-    assert core.manager.checkpoints.last is not None
-    return core.manager.checkpoints.last
+async def _if_changed(core: Checkpointed, last: CheckpointHeader | None) -> CheckpointHeader | None:
+    """One that is taken if anything has changed since another."""
+    assert last is not None
+    return await core.shelf.take(replace(last, id=f"{last.id}-"), keep=9, unless=last.fingerprint)
 
 
 def _blob(core: Checkpointed, sha256: str) -> Path:
