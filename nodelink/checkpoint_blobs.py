@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import takewhile
@@ -20,6 +21,8 @@ PIECE_BYTES = 48_000
 """A line is made without a pause: whoever shares the interpreter must not wait long for it."""
 LEFT_OUT = "left_out"
 BLOB = "blob"
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Line = Mapping[str, Any]
 
@@ -111,12 +114,14 @@ class _Reading:
 
 def _piece(line: Line) -> Piece:
     sha256, size, offset, data = (line.get(name) for name in (BLOB, "size", "offset", "data"))
-    if not isinstance(sha256, str) or type(size) is not int or type(offset) is not int or not isinstance(data, str):
+    if not isinstance(sha256, str) or not _DIGEST.fullmatch(sha256):
+        raise _damaged("the name of a blob in it is no SHA-256")
+    if type(size) is not int or type(offset) is not int or not isinstance(data, str):
         raise _damaged("a line with bytes of a blob is not as such lines are")
     try:
         return Piece(sha256, size, offset, base64.b64decode(data, validate=True))
     except (binascii.Error, ValueError) as error:
-        raise _damaged(f"the bytes of the blob {sha256[:64]} cannot be read") from error
+        raise _damaged(f"the bytes of the blob {sha256} cannot be read") from error
 
 
 def _left_out(told: Mapping[str, Any]) -> LeftOut:

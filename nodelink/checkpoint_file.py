@@ -20,6 +20,8 @@ from nodelink.checkpoint import (
 from nodelink.checkpoint_blobs import check_blobs, left_out_of
 
 READ_BYTES = 256 * 1024
+UNPACKED_BYTES = 1024 * 1024
+"""So much of a body is unpacked at a time: a little of it may stand for very much."""
 MOST_LINE_BYTES = 64 * 1024 * 1024
 _GZIP = 31
 _QUICKLY = 1
@@ -88,8 +90,8 @@ def lines(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
     unzip = zlib.decompressobj(_GZIP)
     rest = b""
     try:
-        while part := file.read(READ_BYTES):
-            *whole, rest = (rest + unzip.decompress(part)).split(b"\n")
+        for part in _unpacked(file, unzip):
+            *whole, rest = (rest + part).split(b"\n")
             if len(rest) > MOST_LINE_BYTES:
                 raise CheckpointRefused(Defect.DAMAGED, "one of its lines has no end")
             yield from map(json.loads, whole)
@@ -97,6 +99,14 @@ def lines(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
         raise CheckpointRefused(Defect.DAMAGED, "its lines cannot be read") from error
     if rest or not unzip.eof:
         raise CheckpointRefused(Defect.DAMAGED, "its last line has no end")
+
+
+def _unpacked(file: BinaryIO, unzip: Any) -> Iterator[bytes]:
+    """What is packed from here on, a part at a time."""
+    while packed := file.read(READ_BYTES):
+        while packed:
+            yield unzip.decompress(packed, UNPACKED_BYTES)
+            packed = unzip.unconsumed_tail
 
 
 def _header(file: BinaryIO) -> CheckpointHeader:

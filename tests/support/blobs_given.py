@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
+from nodelink.checkpoint_file import lines
 from nodelink_server.core.blob_ports import MAX_CHUNK_BYTES, UploadName, WorkspaceState
 from tests.support.core_parts import Core
 
@@ -46,3 +48,14 @@ async def bytes_of(core: Core, sha256: str) -> bytes:
         return b"".join(parts)
     finally:
         reading.close()
+
+
+def blobs_on_disk(directory: Path) -> list[str]:
+    """The names of all files of blobs under the directory of a database."""
+    return [path.name for path in (directory / "blobs").rglob("*") if path.is_file()]
+
+
+def pieces_in(checkpoint: Path) -> list[tuple[str, str]]:
+    """The digest and the text of each line with bytes."""
+    with checkpoint.open("rb") as file:
+        return [(line["blob"], line["data"]) for line in lines(file) if "blob" in line]

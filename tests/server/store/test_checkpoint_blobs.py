@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pytest
 
-from nodelink.checkpoint import HEADER_BYTES, MOST_LEFT_OUT, CheckpointHeader, CheckpointRefused, Defect, LeftOutWhy
-from nodelink.checkpoint_blobs import Piece, piece_line
-from nodelink.checkpoint_file import BodyWriter, lines
+from nodelink.checkpoint import MOST_LEFT_OUT, CheckpointHeader, LeftOutWhy
 from nodelink.errors import BlobNotFound, ServerNotEmpty
 from nodelink.task import TaskStatus
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.blob_ports import Artifact, WorkspaceState
-from nodelink_server.core.blobs import PARTS, UPLOAD_KEPT_MS
 from nodelink_server.core.pauses import SCHEDULER
-from nodelink_server.core.ports import TaskQuery
 from nodelink_server.store.checkpoint_blobs import BOUNDS, MOST_BLOB_BYTES, MOST_BLOBS, MOST_BYTES, Bounds
-from nodelink_server.store.checkpoint_tables import OF_BLOBS
-from nodelink_server.store.checkpoint_taking import MOST_LINE_CHARS
 from nodelink_server.store.payload_digests import DIGESTS_AT_ONCE
-from tests.support.blobs_given import bytes_of, digest_of, give, save_state, upload
+from tests.support.blobs_given import blobs_on_disk, bytes_of, digest_of, give, pieces_in, save_state, upload
 from tests.support.checkpointed import Checkpointed, checkpointed_core
 from tests.support.core_parts import make_submission
 from tests.support.fake_agent import FakeAgent
-from tests.support.frozen import PLACE
-
-OLD = PLACE / "checkpoint_1/queue.checkpoint"
 
 
 @pytest.fixture
@@ -127,7 +116,7 @@ async def test_blobs_up_to_a_size_are_in_it_and_the_next_larger_one_is_named(fir
     }
     assert await first.manager.checkpoints.verify(header.id) == header
     assert await first.manager.checkpoints.all() == [header]
-    assert {sha256 for sha256, _ in _pieces(first.file(header.id))} == {fits}
+    assert {sha256 for sha256, _ in pieces_in(first.file(header.id))} == {fits}
 
 
 async def test_only_so_many_bytes_together_are_in_it_the_smallest_blobs_first(tmp_path: Path) -> None:
@@ -207,51 +196,7 @@ async def test_bytes_that_are_damaged_on_the_disk_or_gone_are_left_out_by_name(f
         (shorter, LeftOutWhy.DAMAGED),
         (gone, LeftOutWhy.MISSING),
     }
-    assert {sha256 for sha256, _ in _pieces(first.file(header.id))} == {good}
-
-
-GOOD = digest_of(b"good")
-WHOLE = [Piece(GOOD, 4, 0, b"go"), Piece(GOOD, 4, 2, b"od")]
-BROKEN: Mapping[str, Sequence[Piece]] = {
-    f"the bytes of the blob {GOOD} have another digest": [Piece(GOOD, 4, 0, b"evil")],
-    f"the blob {GOOD} has no end": WHOLE[:1],
-    f"the bytes of the blob {GOOD} are not in order": WHOLE[1:],
-    f"the bytes of the blob {GOOD} are not in order ": [Piece(GOOD, 4, 0, b"goods")],
-    "it has 2 blobs of the 3": WHOLE,
-}
-
-
-@pytest.mark.parametrize("why", BROKEN, ids=range(len(BROKEN)))
-async def test_a_blob_that_is_not_whole_is_refused_by_name_and_nothing_is_changed(why: str, tmp_path: Path) -> None:
-    path = tmp_path / "made"
-    pieces = [Piece(digest_of(b"other"), 5, 0, b"other"), *BROKEN[why]]
-    _write(path, list(map(piece_line, pieces)), blobs=3)
-
-    async with checkpointed_core(tmp_path / "second") as core:
-        with pytest.raises(CheckpointRefused) as refusal:
-            await core.shelf.load_file(path, now=0, as_waiting=False)
-        assert refusal.value.defect is Defect.DAMAGED
-        assert why.strip() in str(refusal.value)
-        assert _on_disk(core) == []
-        await core.submit()
-
-
-async def test_bytes_that_came_before_rows_that_were_refused_are_swept_away(tmp_path: Path) -> None:
-    path = tmp_path / "made"
-    rockets = {"table": "rockets", "columns": [], "rows": []}
-    _write(path, [piece_line(Piece(GOOD, 4, 0, b"good")), rockets], blobs=1)
-
-    async with checkpointed_core(tmp_path / "second") as core:
-        with pytest.raises(CheckpointRefused):
-            await core.shelf.load_file(path, now=0, as_waiting=False)
-        arriving = core.directory / f"blobs/uploads/{digest_of(b'half')}.4.~checkpoint"  # as a crash leaves it
-        arriving.write_bytes(b"ha")
-        long_ago = core.clock.now() / 1000 - UPLOAD_KEPT_MS / 1000 - 60
-        os.utime(arriving, (long_ago, long_ago))
-        assert len(_on_disk(core)) == 2
-        for _ in range(PARTS):
-            await core.manager.blobs.sweep()
-        assert _on_disk(core) == []
+    assert {sha256 for sha256, _ in pieces_in(first.file(header.id))} == {good}
 
 
 async def test_a_server_that_has_a_blob_already_loads_it_whatever_its_quota_says(
@@ -278,7 +223,7 @@ async def test_a_server_that_has_a_blob_already_loads_it_whatever_its_quota_says
         assert (again.loaded, again.checkpoint) == (False, header)
         with pytest.raises(ServerNotEmpty):
             await second.shelf.load_file(first.file(other.id), now=0, as_waiting=False)
-        assert sha256 not in _on_disk(second)  # nothing was done
+        assert sha256 not in blobs_on_disk(second.directory)  # nothing was done
 
 
 async def test_the_state_of_a_workspace_is_that_of_the_checkpoint(first: Checkpointed, tmp_path: Path) -> None:
@@ -297,7 +242,7 @@ async def test_the_state_of_a_workspace_is_that_of_the_checkpoint(first: Checkpo
         assert await second.manager.workspace_states.list("site") == [state]
         _blob(second, state.sha256).unlink()
         assert not await second.manager.load_checkpoint(header.id)
-        assert state.sha256 not in _on_disk(second)  # nothing was done
+        assert state.sha256 not in blobs_on_disk(second.directory)  # nothing was done
         assert (await second.manager.workspace_states.get("other")).etag == kept.etag
 
 
@@ -322,33 +267,6 @@ async def test_an_artifact_a_state_and_late_bytes_are_changes(first: Checkpointe
     assert counts == [(1, 0), (2, 0), (1, 1), (2, 0)]
 
 
-async def test_bytes_are_in_lines_that_are_not_too_long(first: Checkpointed) -> None:
-    [task_id] = await first.submit()
-    await give(first, task_id, "in", random.Random(1).randbytes(MOST_BLOB_BYTES))
-    header = await first.manager.checkpoints.take()
-
-    pieces = _pieces(first.file(header.id))
-    assert len(pieces) > 80
-    assert max(len(data) for _, data in pieces) <= MOST_LINE_CHARS
-
-
-async def test_one_of_the_previous_format_is_loaded(tmp_path: Path) -> None:
-    async with checkpointed_core(tmp_path / "second", load=OLD) as second:
-        there, own = [record.task for record in await second.manager.list(TaskQuery())]
-        assert (own.spec.workspace, there.spec.workspace) == ("", "site")
-        assert second.manager.limits.get("pool:default").most == 7
-        assert await second.manager.artifacts.list(own.id) == []
-
-
-async def test_one_without_blobs_is_as_an_older_nodelink_reads_it(first: Checkpointed) -> None:
-    await first.submit()
-    header = await first.manager.checkpoints.take()
-
-    with OLD.open("rb") as old, first.file(header.id).open("rb") as new:
-        assert _names_in_header(new) == _names_in_header(old)
-        assert not {line["table"] for line in lines(new)} & set(OF_BLOBS)
-
-
 async def _if_changed(core: Checkpointed, last: CheckpointHeader | None) -> CheckpointHeader | None:
     """One that is taken if anything has changed since another."""
     assert last is not None
@@ -357,31 +275,3 @@ async def _if_changed(core: Checkpointed, last: CheckpointHeader | None) -> Chec
 
 def _blob(core: Checkpointed, sha256: str) -> Path:
     return core.directory / "blobs" / sha256[:2] / sha256
-
-
-def _on_disk(core: Checkpointed) -> list[str]:
-    """The names of all files of blobs."""
-    return [path.name for path in (core.directory / "blobs").rglob("*") if path.is_file()]
-
-
-def _pieces(path: Path) -> list[tuple[str, str]]:
-    """The digest and the text of each line with bytes."""
-    with path.open("rb") as file:
-        return [(line["blob"], line["data"]) for line in lines(file) if "blob" in line]
-
-
-def _names_in_header(file: BinaryIO) -> list[str]:
-    file.seek(0)
-    return list(json.loads(file.read(HEADER_BYTES)))
-
-
-def _write(path: Path, body: Sequence[Mapping[str, Any]], *, blobs: int) -> None:
-    """A checkpoint with these lines, whole by its digest."""
-    asked = {"cluster_id": "", "why": "asked", "taken_at": 1, "start_number": 1, "control_ms": 1, "revision": 1}
-    numbers = {"last_key": 0, "complete": False, "waiting": 0, "running": 0, "tasks": 0}
-    size = sum(line["size"] for line in body if line.get("offset") == 0)
-    with path.open("w+b") as file:
-        writer = BodyWriter(file)
-        for line in body:
-            writer.line(line)
-        writer.finish(CheckpointHeader(id="c1", blobs=blobs, blob_bytes=size, **asked, **numbers))  # type: ignore[arg-type]
