@@ -135,6 +135,7 @@ async def test_blobs_that_a_checkpoint_lacks_are_told_to_clients_and_to_people(t
     async with checkpointed_core(tmp_path / "lacking", bounds=Bounds(blob_bytes=5, blobs=1)) as core:
         await core.manager.workspaces.create("site", pool="default", mode="agent")
         [task_id] = await core.submit(make_submission(workspace="site"))
+        await give(core, task_id, "fits", b"12345")
         artifact = await give(core, task_id, "in", b"too large")
         state = await save_state(core, "site", b"larger yet")
         port = Address("127.0.0.1", 0)
@@ -152,7 +153,7 @@ async def test_blobs_that_a_checkpoint_lacks_are_told_to_clients_and_to_people(t
             LeftOutBlob(sha256=artifact, size=9, task_id=task_id, name="in", **lacking),
             LeftOutBlob(sha256=state.sha256, size=10, **lacking),
         )
-        assert (taken.blobs, taken.blob_bytes, taken.blobs_left_out) == (0, 0, 2)
+        assert (taken.blobs, taken.blob_bytes, taken.blobs_left_out) == (1, 5, 2)
         assert as_json["left_out"][1] == {"sha256": state.sha256, "size": 10, "task_id": None, "name": None, **lacking}
         content = core.file(taken.id).read_bytes()
     said = [

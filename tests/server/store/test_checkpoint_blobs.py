@@ -180,6 +180,20 @@ async def test_what_it_lacks_is_refused_by_name_until_somebody_brings_it(tmp_pat
         assert {blob.workspace for blob in await second.manager.blobs.get(sha256)} == {"", "site"}
 
 
+async def test_what_it_lacks_may_be_there_before_it_is_loaded(tmp_path: Path) -> None:
+    async with checkpointed_core(tmp_path / "first", bounds=Bounds(blob_bytes=3)) as first:
+        await first.manager.workspaces.create("site", pool="default", mode="agent")
+        state = await save_state(first, "site", b"state")
+        header = await first.manager.checkpoints.take()
+
+    async with checkpointed_core(tmp_path / "second") as second:
+        await upload(second, b"state")
+        assert await second.shelf.load_file(first.file(header.id), now=second.clock.now(), as_waiting=False)
+        reading = await second.manager.blobs.open(state.sha256, workspaces={"site"})
+        reading.close()
+        assert (await second.manager.checkpoints.take()).blobs_left_out == 0
+
+
 async def test_bytes_that_are_damaged_on_the_disk_or_gone_are_left_out_by_name(first: Checkpointed) -> None:
     [task_id] = await first.submit()
     good, changed, shorter, gone = [
