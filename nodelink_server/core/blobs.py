@@ -302,8 +302,8 @@ class Blobs:
         if self._readings.locked():
             raise _crowded()
         reader = await self._store.open(sha256)
-        if reader is None:
-            raise not_found(sha256)
+        if reader is None:  # as a checkpoint leaves it that could not hold them
+            raise BlobNotFound(f"the bytes of the blob {sha256} are not here: upload them")
         await self._readings.acquire()
         reading = Reading(reader, self._readings, self._tally)
         try:
