@@ -125,12 +125,10 @@ class Consequences:
                 self._limits.freed(task.id, change.frees)
             if task.total_deadline is not None and change.expected == 0:
                 self._timers.limited(task)
-            if change.remark is not None and is_moved(change):
-                self._moved(change)
-            else:
+            if change.remark is None:
                 self._by_status.get(task.status, self._ended)(change)
-            if change.remark is not None and change.remark.kind is RemarkKind.EXTENDED:
-                self._extended(task)
+            else:
+                self._remarked(change, change.remark.kind)
         self._cleanup.finished(self._over)
         self._registry.swap(put=self._put, drop=self._drop)
         if self._pushed_out:  # only now are they shown at their present places
@@ -144,6 +142,12 @@ class Consequences:
             session.has_more_room()
         self._limits.tell_opened()
         self._scheduler.reserve()
+
+    def _remarked(self, change: Change, kind: RemarkKind) -> None:
+        follow = self._moved if is_moved(change) else self._by_status.get(change.task.status, self._ended)
+        follow(change)
+        if kind is RemarkKind.EXTENDED:
+            self._extended(change.task)
 
     @contextmanager
     def ends_of(self, task_ids: Collection[str]) -> Iterator[Endings]:

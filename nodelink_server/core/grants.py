@@ -103,9 +103,7 @@ class Grants:
             return execution is Execution.REPLAYABLE
         return execution is not Execution.EXCLUSIVE
 
-    def at_once(
-        self, session: AgentSession, task: Task, standing: Standing, holds: tuple[Hold, ...], now: int
-    ) -> Task:
+    def at_once(self, session: AgentSession, task: Task, standing: Standing, holds: tuple[Hold, ...], now: int) -> Task:
         """A new task's next value if this session is given it in the commit that accepts it, with these places."""
         rank, queue_deadline, fair_tag = standing
         return granted_at_once(

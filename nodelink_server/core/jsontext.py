@@ -31,9 +31,9 @@ def read_json(text: bytes, *, most_depth: int | None = MOST_DEPTH) -> Any:
 def _decoded(text: str) -> Any:
     """The value. Usually nothing is around it, and the decoder need not look for that."""
     try:
-        value, end = _DECODER.scan_once(text, 0)
-    except StopIteration:
-        end = -1
+        value, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError:
+        return _DECODER.decode(text)
     return value if end == len(text) else _DECODER.decode(text)
 
 

@@ -223,8 +223,7 @@ class ResponseProcessor:
     def _consider(self, session: AgentSession, response: TaskResponse, round: _Round) -> None:
         """Work one response into the plan of its task, or answer it at once."""
         ref, update = response
-        kind = type(update)
-        if kind is Accepted:
+        if isinstance(update, Accepted):
             self._tally.responses["accepted"] += 1
             round.accepted[session].append(ref)
             return
@@ -237,14 +236,14 @@ class ResponseProcessor:
                 self._refuse(session, response, AckDisposition.STALE, round, "response_for_unknown_task")
                 return
             plan = round.plans[ref.task_id] = _Plan(before=task, after=task)
-        self._consider_plan(session, response, plan, round)
+        if isinstance(update, Finished) and _refusal(plan.after, session, response) is None:  # as nearly all are
+            self._work_in(plan, update, has_bytes=ref not in round.without_bytes)
+            plan.sources.append((session, response))
+        else:
+            self._consider_plan(session, response, plan, round)
 
     def _consider_plan(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
         update = response.update
-        if isinstance(update, Finished) and _refusal(plan.after, session, response) is None:
-            self._work_in(plan, update, has_bytes=response.ref not in round.without_bytes)
-            plan.sources.append((session, response))
-            return
         if isinstance(update, Gone) and (plan.events or plan.remark is not None):
             round.later.append((session, response))  # the attempt is left behind, with the steps that it took
             return

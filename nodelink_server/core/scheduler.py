@@ -362,7 +362,11 @@ class Scheduler:
                 continue
             if session.room <= 0:
                 sleeper.turn = 0
-            elif session.fits(shape) and self._could_now(session, shape) and not (is_gated and self._is_gated(shape, session)):
+            elif (
+                session.fits(shape)
+                and self._could_now(session, shape)
+                and not (is_gated and self._is_gated(shape, session))
+            ):
                 sleeper.turn = 0
                 found = session
             else:

@@ -454,8 +454,8 @@ def never_ran(task: Task, *, message: str, now: int) -> Task:
 
 
 def _verb_of(task: Task, begun: TaskStatus, finished: Finished) -> Verb:
-    """How an outcome settles a task that has not completed. A stop that nobody here asked for is a failure, whatever the
-    agent calls it.
+    """How an outcome other than completion settles a task. A stop that nobody here asked for is a failure, whatever
+    the agent calls it.
     """
     if finished.outcome is Outcome.FAILED or not finished.tree_gone:
         return Verb.FAIL

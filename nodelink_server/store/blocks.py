@@ -19,7 +19,6 @@ from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import Remark, RemarkKind
 from nodelink_server.store.history import event_of, events_of
 
-
 Row = tuple[object, ...]
 
 OWN = 7
@@ -45,7 +44,9 @@ class CommittedEvents(LateEvents):
         """Those with these names. Made once for all who ask for the same."""
         found = self._named.get(names)
         if found is None:
-            found = self._named[names] = [event for what, first in self._told for event in self._some(what, first, names)]
+            found = self._named[names] = [
+                event for what, first in self._told for event in self._some(what, first, names)
+            ]
         return found
 
     def _some(self, what: Change | Notice, first: int, names: frozenset[str]) -> Sequence[TaskEvent]:
@@ -147,16 +148,16 @@ def _own(change: Change, first: int, now: int) -> tuple[int | str | None, ...]:
 
 def _told_alike(groups: Iterable[Sequence[Any]], now: int) -> Iterator[Told]:
     for events, type_, pool, priority, status, reason, number, agent_id, own in groups:
+        common = (" ".join(events), type_, pool, priority, status, reason)
         each = iter(own)
-        for first, task_id, *moments in zip(*[each] * OWN, strict=True):
-            created_at, ready_at, finished_at, sent_at, started_at = (
-                None if moment is None else moment + now for moment in moments
-            )
-            attempt = [number, agent_id, sent_at, started_at] if number else None
-            change = _change(
-                " ".join(events), task_id, type_, pool, priority, status, reason, created_at, ready_at, finished_at, attempt
-            )
-            yield Told(change, first)
+        for first, task_id, created, ready, finished, sent, started in zip(*[each] * OWN, strict=True):
+            attempt = [number, agent_id, sent + now, _moment(started, now)] if number else None
+            moments = (created + now, _moment(ready, now), _moment(finished, now))
+            yield Told(_change(common[0], task_id, *common[1:], *moments, attempt), first)
+
+
+def _moment(since: int | None, now: int) -> int | None:
+    return None if since is None else since + now
 
 
 def _first_of(told: Told) -> int:

@@ -153,9 +153,8 @@ def events_of(change: Change, first: int, now: int, names: Collection[str] | Non
     """The events of a committed change, numbered from `first`. `names`: only those; None: all."""
     task = change.task
     made = []
-    for revision, name in enumerate(change.events, first):
-        if names is not None and name not in names:
-            continue
+    told = enumerate(change.events, first)
+    for revision, name in told if names is None else (one for one in told if one[1] in names):
         if name is _CREATED:
             made.append(_created(task, revision))
         elif name is _SCHEDULED:
