@@ -503,6 +503,10 @@ class Rooms:
         )
 
     @cached_property
+    def asked(self) -> AskedSpecs:
+        return AskedSpecs(self.agents.types, self.workspaces, Priorities(self._options.priority_rules))
+
+    @cached_property
     def submissions(self) -> Submissions:
         return Submissions(
             store=self._store,
@@ -511,7 +515,7 @@ class Rooms:
             grants=self.grants,
             limits=self.limits,
             ranking=self.ranking,
-            asked=AskedSpecs(self.agents.types, self.workspaces, Priorities(self._options.priority_rules)),
+            asked=self.asked,
             clock=self._clock,
             new_id=self._new_id,
             tally=self.tally,
