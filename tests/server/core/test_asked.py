@@ -62,7 +62,7 @@ async def test_what_a_workspace_says_counts_as_it_is_then() -> None:
         words = make_spec(workspace="site")
         assert core.manager.rooms.asked.of(Submission(spec=words, payload=b"1")).shape.pool == "old"
 
-        await core.manager.workspaces.change("site", by="me", pool="new")
+        await core.manager.workspaces.change("site", pool="new", mode="agent")
 
         assert core.manager.rooms.asked.of(Submission(spec=words, payload=b"1")).shape.pool == "new"
 

@@ -6,11 +6,12 @@ import json
 
 from nodelink_server.core.ports import Change, EventName, Notice
 from nodelink_server.store.blocks import CommittedEvents, Told, decode_block, encode_block
-from tests.server.store.lives import AGENT, EXIT_7, NOW, accept, granted, settle, skip, start, waiting
+from tests.server.store.lives import AGENT, EXIT_7, NOW, accept, grant, new, settle, skip, start, waiting
 
 
 def _told(*changes: Change | Notice) -> list[Told]:
-    told, revision = [], 10
+    told: list[Told] = []
+    revision = 10
     for what in changes:
         told.append(Told(what, revision))
         revision += len(what.events) if isinstance(what, Change) else 1
@@ -18,13 +19,13 @@ def _told(*changes: Change | Notice) -> list[Told]:
 
 
 def _mixed() -> list[Told]:
-    tasks = [granted(waiting(f"t{number}")) for number in range(3)]
+    tasks = [grant(waiting(f"t{number}")).task for number in range(3)]
     return _told(
         *(accept(waiting(f"new{number}", now=NOW - number)) for number in range(3)),
         *(start(task) for task in tasks),
         settle(tasks[0], EXIT_7, begun=False),
         settle(tasks[1], begun=False),
-        skip(waiting("skipped")),
+        skip(new("skipped")),
         accept(waiting("last", pool="gpu")),
         Notice(EventName.AGENT_CONNECTED, AGENT, "default"),
     )
