@@ -16,6 +16,8 @@ from nodelink_server.core.validation import check_own, validate
 from nodelink_server.core.workspaces import Workspaces
 
 MOST_REMEMBERED = 1_024
+LONGEST_REMEMBERED = 1_024
+"""Characters of the metadata of what is remembered: whoever asks for more seldom asks for the same again."""
 
 
 class Asked(NamedTuple):
@@ -47,7 +49,7 @@ class AskedSpecs:
         execution = validate(submission, self._types)
         spec = self._priorities.given(self._workspaces.placed(words))
         asked = Asked(words, spec, spec.execution or execution, shape_for(spec))  # its workspace may have named one
-        if not words.workspace:  # what a workspace says may change
+        if not words.workspace and _is_small(words):  # what a workspace says may change
             self._remember(asked)
         return asked
 
@@ -55,3 +57,7 @@ class AskedSpecs:
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
         self._remembered[id(asked.words)] = asked
+
+
+def _is_small(words: TaskSpec) -> bool:
+    return sum(len(name) + len(value) for name, value in words.metadata.items()) <= LONGEST_REMEMBERED

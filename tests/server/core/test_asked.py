@@ -67,6 +67,14 @@ async def test_what_a_workspace_says_counts_as_it_is_then() -> None:
         assert core.manager.rooms.asked.of(Submission(spec=words, payload=b"1")).shape.pool == "new"
 
 
+async def test_what_is_long_is_not_remembered() -> None:
+    async with running_core() as core:
+        asked = core.manager.rooms.asked
+        for length, is_remembered in ((rooms.LONGEST_REMEMBERED - 4, True), (rooms.LONGEST_REMEMBERED - 3, False)):
+            submission = make_submission(metadata={"note": "x" * length})
+            assert (asked.of(submission) is asked.of(submission)) == is_remembered
+
+
 async def test_only_so_much_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "MOST_REMEMBERED", 2)
     async with running_core() as core:
