@@ -11,19 +11,22 @@ from functools import partial
 from nodelink.errors import BlobConflict, BlobNotFound, FieldError, InvalidTask, TaskNotFound
 from nodelink.task import AttemptRef
 from nodelink_server.core.attempt_access import not_current
-from nodelink_server.core.blob_ports import MOST_ARTIFACTS, Artifact, Kept
+from nodelink_server.core.blob_ports import MOST_ARTIFACTS, Artifact, Kept, NewArtifact
 from nodelink_server.core.blobs import Blobs, not_found
 from nodelink_server.core.characters import NAME
 from nodelink_server.core.deeds import LOCAL, Deed
 from nodelink_server.core.errands import Errands
-from nodelink_server.core.ports import Clock, Store
+from nodelink_server.core.ledger import Ledger
+from nodelink_server.core.ports import Clock, EventName, Keeping, Notice, Store
+from nodelink_server.core.task import Task
 
 
 class Artifacts:
     """Keeps the artifacts of tasks."""
 
-    def __init__(self, *, store: Store, blobs: Blobs, errands: Errands, clock: Clock) -> None:
+    def __init__(self, *, store: Store, ledger: Ledger, blobs: Blobs, errands: Errands, clock: Clock) -> None:
         self._store = store
+        self._ledger = ledger
         self._blobs = blobs
         self._errands = errands
         self._clock = clock
@@ -64,10 +67,28 @@ class Artifacts:
             created_at=self._clock.now(),
         )
         told = {"artifact": name, "attempt": artifact.attempt, "sha256": sha256, "size": blob.size}
-        deed = Deed("artifact_attached", by, f"task:{task_id}", artifact.created_at, None, told)
-        kept = await self._errands.do(partial(self._store.blobs.attach, task_id, artifact, workspace, holder, deed))
-        _check_kept(kept, task_id, artifact)
+        keeping = Keeping(
+            NewArtifact(task_id, artifact, workspace, holder),
+            artifact_notice(found[0], artifact),
+            Deed("artifact_attached", by, f"task:{task_id}", artifact.created_at, None, told),
+        )
+        committed = await self._errands.do(partial(self._ledger.commit, keepings=[keeping]))
+        _check_kept(committed.kept[0], task_id, artifact)
         return artifact
+
+
+def artifact_notice(task: Task, artifact: Artifact) -> Notice:
+    """What is told when a task has got an artifact."""
+    return Notice(
+        EventName.TASK_ARTIFACT,
+        "",
+        task.spec.pool,
+        {"name": artifact.name, "sha256": artifact.sha256, "size": artifact.size},
+        task.id,
+        task.spec.type,
+        artifact.attempt,
+        artifact.created_at,
+    )
 
 
 def check_artifact_name(name: str) -> None:

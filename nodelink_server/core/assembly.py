@@ -425,12 +425,15 @@ class Rooms:
 
     @cached_property
     def artifacts(self) -> Artifacts:
-        return Artifacts(store=self._store, blobs=self.blobs, errands=self.errands, clock=self._clock)
+        return Artifacts(
+            store=self._store, ledger=self.ledger, blobs=self.blobs, errands=self.errands, clock=self._clock
+        )
 
     @cached_property
     def workspace_states(self) -> WorkspaceStates:
         return WorkspaceStates(
             store=self._store.blobs,
+            ledger=self.ledger,
             blobs=self.blobs,
             workspaces=self.workspaces,
             errands=self.errands,

@@ -85,6 +85,26 @@ class AttemptArtifact(NamedTuple):
     sha256: str
 
 
+class NewArtifact(NamedTuple):
+    """A wish: that a blob be an artifact of a task. `holder`: only if this attempt is the task's, and has not ended."""
+
+    task_id: str
+    artifact: Artifact
+    workspace: str
+    holder: AttemptRef | None = None
+
+
+class NewState(NamedTuple):
+    """A wish: that a blob be the state of a workspace, if the newest has the version `after` (0: there is none).
+
+    `holder`: only if this attempt is the task's, and has not ended; None: only if no task works in the workspace.
+    """
+
+    state: WorkspaceState
+    after: int
+    holder: AttemptRef | None = None
+
+
 class Kept(StrEnum):
     """What became of a wish to have a blob stand for something."""
 
@@ -188,27 +208,11 @@ class BlobStore(AttemptArtifacts, Protocol):
     async def blobs(self, workspace: str | None, after: tuple[str, str], limit: int) -> Sequence[Blob]:
         """Blobs in the order of (sha256, workspace), behind a place; None: of every workspace."""
 
-    async def attach(
-        self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None, deed: Deed | None = None
-    ) -> Kept:
-        """Let a blob be an artifact of a task, and audit the deed, if it was not before.
-
-        `holder`: only if this attempt is the task's, and has not ended.
-        """
-
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
         """The artifacts of a task by (name, attempt); None: there is no such task."""
 
     async def states(self, workspace: str) -> Sequence[WorkspaceState]:
         """The states of a workspace that are kept, the newest first."""
-
-    async def save_state(
-        self, state: WorkspaceState, *, after: int, holder: AttemptRef | None, deed: Deed | None = None
-    ) -> Kept:
-        """Let a blob be the state of a workspace, and audit the deed, if the newest has the version `after` (0: none).
-
-        `holder`: only if this attempt is the task's, and has not ended; None: only if no task works in the workspace.
-        """
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:
         """Look at up to `limit` blobs that were last used before a moment: those that stand for nothing are let go."""

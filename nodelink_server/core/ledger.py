@@ -11,12 +11,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
 
 from nodelink.errors import Overloaded, StoreError, StoreUnavailable
 from nodelink_server.core.accounts import Accounts
+from nodelink_server.core.blob_ports import Kept
 from nodelink_server.core.clock import ControlTime
 from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import PauseStep
@@ -27,6 +29,7 @@ from nodelink_server.core.ports import (
     Change,
     Clock,
     Evidence,
+    Keeping,
     Notice,
     Receipt,
     Replay,
@@ -51,6 +54,8 @@ class Committed(NamedTuple):
     locked: frozenset[int] = frozenset()
     clashes: Mapping[int, str] = {}
     """Of those whose unique key is another's, the id of the live task that has it."""
+    kept: Sequence[Kept] = ()
+    """For each of its keepings what became of it."""
 
     def behind(self, first: int) -> Committed:
         """What became of the changes behind so many."""
@@ -59,7 +64,7 @@ class Committed(NamedTuple):
         replays = {index - first: replay for index, replay in self.replays.items() if index >= first}
         clashes = {index - first: owner for index, owner in self.clashes.items() if index >= first}
         locked = frozenset(index - first for index in self.locked if index >= first)
-        return Committed(self.revisions[first:], replays, self.refused_agents, locked, clashes)
+        return Committed(self.revisions[first:], replays, self.refused_agents, locked, clashes, self.kept)
 
 
 Done = Callable[[Committed | StoreError], None]
@@ -78,11 +83,13 @@ class Entry:
     done: Done | None
     pauses: Sequence[PauseStep] = ()
     revived: str = ""
+    keepings: Sequence[Keeping] = ()
 
     @property
     def weight(self) -> int:
         """How many operations it stands for."""
-        return len(self.changes) + len(self.agents) + len(self.notices) + len(self.sessions) + len(self.evidence)
+        beside = len(self.notices) + len(self.sessions) + len(self.evidence) + len(self.keepings)
+        return len(self.changes) + len(self.agents) + beside
 
 
 class Ledger:
@@ -141,11 +148,12 @@ class Ledger:
         evidence: Sequence[Evidence] = (),
         deeds: Sequence[Deed] = (),
         pauses: Sequence[PauseStep] = (),
+        keepings: Sequence[Keeping] = (),
         revived: str = "",
         done: Done | None = None,
     ) -> None:
         """Have something committed, and `done` called on the loop with what became of it."""
-        entry = Entry(changes, agents, notices, sessions, evidence, deeds, done, pauses, revived)
+        entry = Entry(changes, agents, notices, sessions, evidence, deeds, done, pauses, revived, keepings)
         self._gathered.append(entry)
         self._weight += entry.weight
         self._wake.set()
@@ -160,6 +168,7 @@ class Ledger:
         evidence: Sequence[Evidence] = (),
         deeds: Sequence[Deed] = (),
         pauses: Sequence[PauseStep] = (),
+        keepings: Sequence[Keeping] = (),
         revived: str = "",
         first: Done | None = None,
     ) -> Committed:
@@ -187,6 +196,7 @@ class Ledger:
             evidence=evidence,
             deeds=deeds,
             pauses=pauses,
+            keepings=keepings,
             revived=revived,
             done=done,
         )
@@ -259,6 +269,7 @@ class Ledger:
                 evidence=entry.evidence,
                 deeds=entry.deeds,
                 pauses=entry.pauses,
+                keepings=entry.keepings,
                 revived=entry.revived,
             )
         return Batch(
@@ -272,6 +283,7 @@ class Ledger:
             evidence=[late for entry in entries for late in entry.evidence],
             deeds=[deed for entry in entries for deed in entry.deeds],
             pauses=[step for entry in entries for step in entry.pauses],
+            keepings=[keeping for entry in entries for keeping in entry.keepings],
             revived=next((entry.revived for entry in entries if entry.revived), ""),
         )
 
@@ -282,11 +294,14 @@ class Ledger:
                 stamp(change.task, key=key, revision=revision)
                 accepted.append(change)
         self._follow(accepted)
+        kept = iter(receipt.kept)
         first_change = first_agent = 0
         for entry in entries:
             behind, agents_behind = first_change + len(entry.changes), first_agent + len(entry.agents)
+            own = list(islice(kept, len(entry.keepings))) if entry.keepings else ()
             if entry.done is not None:
-                entry.done(_slice(receipt, first_change, behind, first_agent, agents_behind))
+                committed = _slice(receipt, first_change, behind, first_agent, agents_behind)
+                entry.done(committed._replace(kept=own) if own else committed)
             first_change, first_agent = behind, agents_behind
         self._publish(receipt.events)
 

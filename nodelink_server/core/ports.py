@@ -16,7 +16,7 @@ from nodelink.plan import DEFAULT_PLAN_LIMIT, is_applying, is_planning
 from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
 from nodelink_server.core.attempt import Hold, Superseded
-from nodelink_server.core.blob_ports import BlobStore
+from nodelink_server.core.blob_ports import BlobStore, Kept, NewArtifact, NewState
 from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import Pause, PauseStep
 from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
@@ -62,6 +62,8 @@ class EventName(StrEnum):
     TASK_RECOVERED = "task.recovered"
     TASK_RETRYING = "task.retrying"
     TASK_SKIPPED = "task.skipped"
+    TASK_ARTIFACT = "task.artifact"
+    WORKSPACE_STATE = "workspace.state"
     AGENT_CONNECTED = "agent.connected"
     AGENT_DISCONNECTED = "agent.disconnected"
     AGENT_DRAINING = "agent.draining"
@@ -213,12 +215,24 @@ class Evidence(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """An event that concerns no task."""
+    """An event that is no step of a task. `task_id`: in whose room it is told all the same. `at` 0: at its commit."""
 
     name: EventName
     agent_id: str
     pool: str
     data: Mapping[str, object] | None = None
+    task_id: str = ""
+    type: str = ""
+    attempt: int = 0
+    at: int = 0
+
+
+class Keeping(NamedTuple):
+    """A wish about a blob, and what is told and audited if it comes true by the commit; nothing is if it stood so."""
+
+    wish: NewArtifact | NewState
+    notice: Notice
+    deed: Deed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +324,8 @@ class Batch:
     `agents` are upserted: a record whose session is not greater than the stored one is refused, except that an equal
     session updates the other columns. `sessions` are begun or ended: none of a refused agent is begun, and what has
     ended stays as it is. `control_ms` is control time (`core/clock.py`). `statistics` are written over older values of
-    the same rows. `deeds` are only audited: none about a refused agent, and none that changed nothing.
+    the same rows. `deeds` are only audited: none about a refused agent, and none that changed nothing. `keepings` are
+    looked at one after the other, behind everything else.
     """
 
     now: int
@@ -323,6 +338,7 @@ class Batch:
     evidence: Sequence[Evidence] = ()
     deeds: Sequence[Deed] = ()
     pauses: Sequence[PauseStep] = ()
+    keepings: Sequence[Keeping] = ()
     revived: str = ""
     """The loaded checkpoint of which all that ran is dealt with by this commit; empty: none."""
 
@@ -351,6 +367,7 @@ class Receipt:
 
     `locked`: those of the refused changes, by index, whose task was as expected, and a place that they take, or a rate
     that they use, was another's. `clashes`: those whose unique key was, with the id of the live task that has it.
+    `kept`: what became of each keeping.
     """
 
     revisions: Sequence[int]
@@ -360,6 +377,7 @@ class Receipt:
     refused_agents: frozenset[int] = frozenset()
     locked: frozenset[int] = frozenset()
     clashes: Mapping[int, str] = field(default_factory=dict)
+    kept: Sequence[Kept] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,12 @@ import structlog
 from nodelink.errors import BlobNotFound, StateChanged, StateUnguarded, WorkspaceConflict
 from nodelink.task import AttemptRef
 from nodelink_server.core.attempt_access import not_current
-from nodelink_server.core.blob_ports import BlobStore, Kept, WorkspaceState
+from nodelink_server.core.blob_ports import BlobStore, Kept, NewState, WorkspaceState
 from nodelink_server.core.blobs import Blobs, not_found
 from nodelink_server.core.deeds import LOCAL, Deed
 from nodelink_server.core.errands import Errands
-from nodelink_server.core.ports import Clock
+from nodelink_server.core.ledger import Ledger
+from nodelink_server.core.ports import Clock, EventName, Keeping, Notice
 from nodelink_server.core.workspaces import Workspaces
 
 NO_STATE = ""
@@ -30,9 +31,17 @@ class WorkspaceStates:
     """Keeps the state of each workspace, and some before it."""
 
     def __init__(
-        self, *, store: BlobStore, blobs: Blobs, workspaces: Workspaces, errands: Errands, clock: Clock
+        self,
+        *,
+        store: BlobStore,
+        ledger: Ledger,
+        blobs: Blobs,
+        workspaces: Workspaces,
+        errands: Errands,
+        clock: Clock,
     ) -> None:
         self._store = store
+        self._ledger = ledger
         self._blobs = blobs
         self._workspaces = workspaces
         self._errands = errands
@@ -94,8 +103,16 @@ class WorkspaceStates:
             task_id="" if holder is None else holder.task_id,
         )
         before = _told(states[0]) if states else None
-        deed = Deed("state_saved", by, f"workspace:{workspace}", state.created_at, before, _told(state))
-        _check_kept(await self._store.save_state(state, after=newest, holder=holder, deed=deed), state)
+        told = {"workspace": workspace, "etag": state.etag, **_told(state)}
+        if not state.task_id:
+            del told["task_id"]
+        keeping = Keeping(
+            NewState(state, newest, holder),
+            Notice(EventName.WORKSPACE_STATE, "", self._workspaces.get(workspace).pool, told, at=state.created_at),
+            Deed("state_saved", by, f"workspace:{workspace}", state.created_at, before, _told(state)),
+        )
+        committed = await self._ledger.commit(keepings=[keeping])
+        _check_kept(committed.kept[0], state)
         log.info("state_saved", workspace=workspace, version=state.version, task_id=state.task_id)
         return state
 

@@ -16,6 +16,8 @@ from nodelink_server.core.blob_ports import (
     AttemptArtifact,
     Blob,
     Kept,
+    NewArtifact,
+    NewState,
     Swept,
     WorkspaceState,
 )
@@ -77,8 +79,15 @@ def nobodys(connection: Connection, digests: Collection[str]) -> Sequence[str]:
     return [digest for digest in digests if digest not in had]
 
 
-def attach(connection: Connection, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None) -> Kept:
-    """Let a blob be an artifact of a task, if it may be."""
+def stand_for(connection: Connection, wish: NewArtifact | NewState, revision: int) -> Kept:
+    """Let a blob stand for something, if it may. `revision`: of the event that tells it."""
+    if isinstance(wish, NewArtifact):
+        return _attach(connection, wish, revision)
+    return _save_state(connection, wish)
+
+
+def _attach(connection: Connection, wish: NewArtifact, revision: int) -> Kept:
+    task_id, artifact, workspace, holder = wish
     key = connection.execute(select(tasks.c.key).where(tasks.c.id == task_id)).scalar_one_or_none()
     if key is None:
         return Kept.NO_TASK
@@ -94,6 +103,7 @@ def attach(connection: Connection, task_id: str, artifact: Artifact, workspace: 
     if connection.execute(count).scalar_one() >= MOST_ARTIFACTS:
         return Kept.TOO_MANY
     row = {"task_key": key, "workspace": workspace, **{name: getattr(artifact, name) for name in _ARTIFACT}}
+    row["revision"] = revision
     connection.execute(insert(artifacts).values(row))
     return Kept.KEPT
 
@@ -107,7 +117,17 @@ def of_task(connection: Connection, task_id: str) -> Sequence[Artifact] | None:
     if key is None:
         return None
     query = select(artifacts).where(artifacts.c.task_key == key).order_by(artifacts.c.name, artifacts.c.attempt)
-    return [Artifact(**{name: getattr(row, name) for name in _ARTIFACT}) for row in connection.execute(query)]
+    return [_artifact(row) for row in connection.execute(query)]
+
+
+def _artifact(row: Row[Any]) -> Artifact:
+    return Artifact(**{name: getattr(row, name) for name in _ARTIFACT})
+
+
+def told(connection: Connection, task_key: int) -> Sequence[tuple[int, Artifact]]:
+    """The artifacts of a task that were told as events, each with its revision."""
+    query = select(artifacts).where(artifacts.c.task_key == task_key, artifacts.c.revision > 0)
+    return [(row.revision, _artifact(row)) for row in connection.execute(query)]
 
 
 def attached(connection: Connection, told: Collection[AttemptArtifact]) -> Mapping[AttemptArtifact, int]:
@@ -137,8 +157,8 @@ def states(connection: Connection, workspace: str) -> Sequence[WorkspaceState]:
     ]
 
 
-def save_state(connection: Connection, state: WorkspaceState, *, after: int, holder: AttemptRef | None) -> Kept:
-    """Let a blob be the state of a workspace, if it may be."""
+def _save_state(connection: Connection, wish: NewState) -> Kept:
+    state, after, holder = wish
     if holder is not None and not _is_current(connection, holder):
         return Kept.NOT_CURRENT
     if holder is None and _is_held(connection, state.workspace):
@@ -155,13 +175,6 @@ def save_state(connection: Connection, state: WorkspaceState, *, after: int, hol
     old = workspace_states.c.version <= state.version - MOST_STATES
     connection.execute(delete(workspace_states).where(of_workspace, old))
     return Kept.KEPT
-
-
-def is_saved(connection: Connection, state: WorkspaceState) -> bool:
-    """Whether a state is there."""
-    return any(
-        (one.version, one.sha256) == (state.version, state.sha256) for one in states(connection, state.workspace)
-    )
 
 
 def forget(connection: Connection, *, unused_since: int, now: int, limit: int) -> Swept:

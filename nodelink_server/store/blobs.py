@@ -11,12 +11,10 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from nodelink.task import AttemptRef
 from nodelink_server.core.blob_ports import (
     Artifact,
     AttemptArtifact,
     Blob,
-    Kept,
     Swept,
     Unfinished,
     UploadName,
@@ -125,13 +123,6 @@ class DiskBlobs:
         """Blobs in order, behind a place."""
         return await self._readers.read(lambda connection: blob_rows.listed(connection, workspace, after, limit))
 
-    async def attach(
-        self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None, deed: Deed | None = None
-    ) -> Kept:
-        """Let a blob be an artifact of a task. Doing it twice is doing it once."""
-        do = partial(blob_rows.attach, task_id=task_id, artifact=artifact, workspace=workspace, holder=holder)
-        return await self._chain.write(do, _in_doubt_not, deed=deed, is_done=_is_kept, place="artifact")
-
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
         """The artifacts of a task."""
         return await self._readers.read(lambda connection: blob_rows.of_task(connection, task_id))
@@ -145,15 +136,6 @@ class DiskBlobs:
     async def states(self, workspace: str) -> Sequence[WorkspaceState]:
         """The states of a workspace, the newest first."""
         return await self._readers.read(lambda connection: blob_rows.states(connection, workspace))
-
-    async def save_state(
-        self, state: WorkspaceState, *, after: int, holder: AttemptRef | None, deed: Deed | None = None
-    ) -> Kept:
-        """Let a blob be the state of a workspace."""
-        do = partial(blob_rows.save_state, state=state, after=after, holder=holder)
-        return await self._chain.write(
-            do, lambda connection, _: blob_rows.is_saved(connection, state), deed=deed, is_done=_is_kept, place="state"
-        )
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:
         """Let blobs go that stand for nothing."""
@@ -184,10 +166,6 @@ class OpenFile:
             os.close(descriptor)
         else:
             self._reading.add_done_callback(lambda _: os.close(descriptor))
-
-
-def _is_kept(kept: Kept) -> bool:
-    return kept is Kept.KEPT
 
 
 def _in_doubt_not(_connection: Connection, _result: object) -> bool:

@@ -45,7 +45,7 @@ from nodelink_server.core.waiters import waiter_of
 from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
 from nodelink_server.store.gathering import gather, hour_of
-from nodelink_server.store.history import rebuilt
+from nodelink_server.store.history import rebuilt, with_artifacts
 from nodelink_server.store.memory_blobs import MemoryBlobs
 from nodelink_server.store.memory_listing import listed, selected
 from nodelink_server.store.pages import fitting
@@ -280,7 +280,13 @@ class MemoryStore:
         """The events of one task from its first."""
         await self._begin("read")
         row = self._row(task_id)
-        return rebuilt(row.task, row.steps, row.past, row.notes, row.finished) if row else []
+        if row is None:
+            return []
+        shelf = self._disk.blobs
+        told = [
+            (revision, shelf.artifacts[name][1]) for name, revision in shelf.told.items() if name[0] == row.task.key
+        ]
+        return with_artifacts(rebuilt(row.task, row.steps, row.past, row.notes, row.finished), row.task, told)
 
     async def append_logs(self, rows: Sequence[LogRow]) -> None:
         """Make output durable."""

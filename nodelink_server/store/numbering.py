@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nodelink.task import TaskStatus
 from nodelink_server.core.attempt import Hold
-from nodelink_server.core.ports import Batch, Change, EventName
+from nodelink_server.core.ports import Batch, Change, EventName, Notice
 from nodelink_server.store import rows
 from nodelink_server.store.blocks import Told
 from nodelink_server.store.history import ENDS, noted, revisions_of
@@ -76,8 +76,12 @@ class Numbering:
         for index, change in enumerate(batch.changes):
             self._take(change) if index not in refused else self._refuse()
         for notice in batch.notices:
-            self.revision += 1
-            self.told.append(Told(notice, self.revision))
+            self.tell(notice)
+
+    def tell(self, notice: Notice) -> None:
+        """Give a notice its revision."""
+        self.revision += 1
+        self.told.append(Told(notice, self.revision))
 
     def _refuse(self) -> None:
         self.revisions.append(0)

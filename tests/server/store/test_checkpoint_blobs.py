@@ -20,6 +20,7 @@ from nodelink_server.core.blob_ports import Artifact, WorkspaceState
 from nodelink_server.core.pauses import SCHEDULER
 from nodelink_server.store.checkpoint_blobs import BOUNDS, MOST_BLOB_BYTES, MOST_BLOBS, MOST_BYTES, Bounds
 from nodelink_server.store.payload_digests import DIGESTS_AT_ONCE
+from tests.server.store.keepings import new_artifact, new_state
 from tests.support.blobs_given import blobs_on_disk, bytes_of, digest_of, give, pieces_in, save_state, upload
 from tests.support.checkpointed import Checkpointed, checkpointed_core
 from tests.support.core_parts import make_submission
@@ -267,10 +268,12 @@ async def test_an_artifact_a_state_and_late_bytes_are_changes(first: Checkpointe
     assert await _if_changed(first, last) is None
 
     artifact = Artifact(name="in", attempt=0, sha256=sha256, size=5, created_at=1)
-    await first.store.blobs.attach(task_id, artifact, "", None)  # and nothing else, as if it came after the bytes
+    await first.manager.ledger.commit(
+        keepings=[new_artifact(task_id, artifact)]
+    )  # and nothing else, as if it came after the bytes
     with_artifact = await _if_changed(first, last)
     state = WorkspaceState(workspace="site", version=1, sha256=other, size=5, created_at=1)
-    await first.store.blobs.save_state(state, after=0, holder=None)
+    await first.manager.ledger.commit(keepings=[new_state(state, after=0)])
     with_state = await _if_changed(first, with_artifact)
     _blob(first, sha256).unlink()
     lacking = await first.manager.checkpoints.take()

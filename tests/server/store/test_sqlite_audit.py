@@ -20,6 +20,7 @@ from nodelink_server.core.ports import Batch, Workspace, WorkspaceMode
 from nodelink_server.store.audit import audit_hash
 from nodelink_server.store.opening import NO_AUDIT
 from nodelink_server.store.sql import open_store
+from tests.server.store.keepings import attach, save_state
 from tests.server.store.lives import (
     AGENT,
     NOW,
@@ -161,23 +162,25 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 BLOB = Blob(sha256=SHA256, size=5, workspace="site", created_at=NOW, used_at=NOW)
 ARTIFACT = Artifact(name="in.tar", attempt=0, sha256=SHA256, size=5, created_at=NOW)
 STATE = WorkspaceState(workspace="site", version=1, sha256=SHA256, size=5, created_at=NOW)
-KEPT, ATTACHED, SAVED = (Deed(kind, "anna", "it", NOW, None, {"size": 5}) for kind in ("kept", "attached", "saved"))
+KEPT = Deed("blob_kept", "anna", f"blob:{SHA256}", NOW, None, {"size": 5})
+
+
+def kinds(path: Path) -> list[str]:
+    """The deeds that are recorded, by kind."""
+    return [deed[0] for record in records(path) for deed in json.loads(record[4]).get("deeds", ())]
 
 
 async def test_what_becomes_of_bytes_is_recorded_in_the_transaction_that_does_it_and_once(tmp_path: Path) -> None:
     path = tmp_path / "nodelink.db"
     for _ in range(2):
         async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
-            if not await store.find(["t1"]):
-                await put(store, accept(waiting("t1")))
+            await put(store, accept(waiting("t1")))
             await store.blobs.keep(BLOB, KEPT)
-            await store.blobs.attach("t1", ARTIFACT, "site", None, ATTACHED)
-            await store.blobs.save_state(STATE, after=0, holder=None, deed=SAVED)
+            await attach(store, "t1", ARTIFACT, "site", None)
+            await save_state(store, STATE, after=0, holder=None)
             await put(store, accept(waiting("t1")))
 
-    deeds = [deed[0] for record in records(path) for deed in json.loads(record[4]).get("deeds", ())]
-
-    assert deeds == ["kept", "attached", "saved"]
+    assert kinds(path) == ["blob_kept", "artifact_attached", "state_saved"]
     assert_is_whole(path)
 
 
@@ -191,13 +194,14 @@ async def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
         with pytest.raises(IntegrityError):
             await store.blobs.keep(replace(BLOB, workspace="other"), KEPT)
         with pytest.raises(IntegrityError):
-            await store.blobs.attach("t1", ARTIFACT, "site", None, ATTACHED)
+            await attach(store, "t1", ARTIFACT, "site", None)
         with pytest.raises(IntegrityError):
-            await store.blobs.save_state(STATE, after=0, holder=None, deed=SAVED)
+            await save_state(store, STATE, after=0, holder=None)
 
         assert [one.workspace for one in await store.blobs.find(SHA256)] == ["site"]
         assert await store.blobs.artifacts("t1") == []
         assert await store.blobs.states("site") == []
+        assert [event.name for event in await store.history("t1")] == ["task.created", "task.pending"]
 
 
 def fail_once(engine: Engine, *, committed: bool) -> None:
@@ -219,17 +223,22 @@ async def test_the_chain_goes_on_whatever_became_of_a_commit_that_failed(tmp_pat
     path = tmp_path / "nodelink.db"
     async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
         await put(store, accept(waiting("t1")))
-        await store.blobs.keep(BLOB, KEPT)
         fail_once(store._writer._line._engine, committed=committed)
         if committed:
-            assert await store.blobs.attach("t1", ARTIFACT, "site", None, ATTACHED) is Kept.KEPT
+            await store.blobs.keep(BLOB, KEPT)
         else:
             with pytest.raises(StoreUnavailable):
-                await store.blobs.attach("t1", ARTIFACT, "site", None, ATTACHED)
+                await store.blobs.keep(BLOB, KEPT)
+            await store.blobs.keep(BLOB, KEPT)
+        fail_once(store._writer._line._engine, committed=committed)
+        if committed:
+            assert await attach(store, "t1", ARTIFACT, "site", None) is Kept.KEPT
+        else:
+            with pytest.raises(StoreUnavailable):
+                await attach(store, "t1", ARTIFACT, "site", None)
         after = Kept.ALREADY if committed else Kept.KEPT
-        assert await store.blobs.attach("t1", ARTIFACT, "site", None, ATTACHED) is after
-        await store.blobs.save_state(STATE, after=0, holder=None, deed=SAVED)
+        assert await attach(store, "t1", ARTIFACT, "site", None) is after
+        await save_state(store, STATE, after=0, holder=None)
 
-    deeds = [deed[0] for record in records(path) for deed in json.loads(record[4]).get("deeds", ())]
-    assert deeds == ["kept", "attached", "saved"]
+    assert kinds(path) == ["blob_kept", "artifact_attached", "state_saved"]
     assert_is_whole(path)
