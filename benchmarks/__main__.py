@@ -34,7 +34,7 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print. 1: something of NodeLink could not be measured."""
+    """Measure and print. 1: a measurement broke; a peer that cannot be installed is only named."""
     given = parse(argv)
     if given.mode in MAINS:
         return MAINS[given.mode](["--directory", str(given.directory)] if given.directory else [])

@@ -11,7 +11,7 @@ from benchmarks.suites import FULL, QUICK, ROUNDS, Sizes
 
 SUITES = {
     "quick": "the raw limits of this machine and NodeLink beside them, in two minutes; what is done without a mode",
-    "full": "also other ways to hand tasks in, 4 and 16 agents, latency under load, and the peers, in 25 minutes",
+    "full": "also other ways to hand tasks in, 4 and 16 agents, latency under load, the peers; at most 25 minutes",
 }
 ALONE = {
     "database": "lists and `why` at a million tasks",
