@@ -11,7 +11,7 @@ from benchmarks.suites import FULL, QUICK, ROUNDS, Sizes
 
 SUITES = {
     "quick": "the raw limits of this machine and NodeLink beside them, in two minutes; what is done without a mode",
-    "full": "also other ways to hand tasks in, 4 and 16 agents, latency under load, and the peers, in 25 minutes",
+    "full": "also other ways to hand tasks in, 4 and 16 agents, latency under load, the peers; at most 25 minutes",
 }
 ALONE = {
     "database": "lists and `why` at a million tasks",
@@ -19,7 +19,7 @@ ALONE = {
     "blobs": "2 GiB up and down over a link that is cut",
 }
 """Modes that measure one thing for itself, once, and print what it came to."""
-OF_SUITES = ("json", "compare", "rounds", "tasks", "singles", "sdk_tasks", "shell_tasks", "slots")
+OF_SUITES = ("json", "compare", "only", "rounds", "tasks", "singles", "sdk_tasks", "shell_tasks", "slots")
 SIZES = ("tasks", "singles", "sdk_tasks", "shell_tasks", "slots")
 
 
@@ -35,6 +35,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     suites = parser.add_argument_group("of --quick and --full")
     suites.add_argument("--json", type=Path, metavar="FILE", help="write figures, ratios and the machine there")
     suites.add_argument("--compare", type=Path, metavar="FILE", help="print how each ratio changed since that JSON")
+    suites.add_argument(
+        "--only", metavar="TEXT", help="only measurements whose name holds this, without the ratios to others"
+    )
     suites.add_argument("--rounds", type=_count, metavar="N", help=f"default: {ROUNDS}")
     for name in SIZES:
         default = f"default: {getattr(QUICK, name):,}, with --full {getattr(FULL, name):,}"
@@ -59,8 +62,8 @@ def sizes_of(given: argparse.Namespace) -> Sizes:
 
 
 def is_standard(given: argparse.Namespace) -> bool:
-    """Whether it is the suite as it is meant, and not one with sizes of its own."""
-    return given.rounds is None and all(getattr(given, name) is None for name in SIZES)
+    """Whether it is the suite as it is meant: all of it, and in its own sizes."""
+    return all(getattr(given, name) is None for name in ("only", "rounds", *SIZES))
 
 
 def _count(text: str) -> int:

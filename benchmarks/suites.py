@@ -56,3 +56,17 @@ def full(sizes: Sizes) -> Sequence[Measurement]:
         under_load(peak_tasks=sizes.tasks // 2, probes=sizes.singles // 2, slots=sizes.slots),
         *(peer_measurement(peer, tasks=sizes.peer_tasks, singles=sizes.singles // 2) for peer in PEERS),
     )
+
+
+class NothingChosen(Exception):
+    """No measurement has such a name; the message says which there are."""
+
+
+def chosen(measurements: Sequence[Measurement], only: str | None) -> Sequence[Measurement]:
+    """Those whose names hold a text. Raises NothingChosen."""
+    if only is None:
+        return measurements
+    found = [one for one in measurements if only.lower() in one.name.lower()]
+    if not found:
+        raise NothingChosen(f"--only {only}: there are {', '.join(one.name for one in measurements)}")
+    return found

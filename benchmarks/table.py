@@ -17,8 +17,9 @@ def table(run: Run) -> str:
     rows: list[Row] = [("", "median", "rounds", "")]
     for measurement in run.measurements:
         rows += _figures(run, measurement)
-    rows += [("", "", "", ""), ("ratio", "", "goal", "")]
-    rows += _ratios(run)
+    ratios = list(_ratios(run))
+    if ratios:
+        rows += [("", "", "", ""), ("ratio", "", "goal", ""), *ratios]
     missing = [f"not measured: {name}: {why}" for name, why in run.not_measured.items()]
     return "\n".join([*lines_of(rows), *missing, _noise(run)])
 

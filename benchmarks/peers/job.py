@@ -20,6 +20,7 @@ from benchmarks.cpu import cpu_seconds
 
 PAYLOAD = "sixty-four bytes of text, which is as long as the goals have it."
 WARM_UP = 200
+WARM_UP_SINGLES = 20
 READY_SECONDS = 60.0
 EchoAll = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 
@@ -34,6 +35,8 @@ async def measure(echo_all: EchoAll, *, tasks: int, singles: int, pids: Sequence
     await _checked(echo_all, tasks)
     seconds = time.perf_counter() - began
     used = cpu_seconds(involved) - cpu
+    for _ in range(WARM_UP_SINGLES):
+        await _checked(echo_all, 1)
     times = []
     for _ in range(singles):
         began = time.perf_counter()

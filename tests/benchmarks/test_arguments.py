@@ -47,6 +47,16 @@ def test_what_is_not_said_is_as_the_suite_has_it() -> None:
     assert not is_standard(given)
 
 
+def test_a_part_of_a_suite_is_not_the_suite() -> None:
+    assert not is_standard(parse(["--only", "raw"]))
+
+
+def test_a_part_that_is_not_there_is_refused_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "resque"]) == 2
+
+    assert "--only resque: there are raw gRPC, raw fdatasync" in capsys.readouterr().err
+
+
 def test_help_names_every_mode(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"])

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from benchmarks.peers.installed import ROOT, missing
-from benchmarks.peers.job import PAYLOAD, WARM_UP, measure
+from benchmarks.peers.installed import ROOT, missing, versions
+from benchmarks.peers.job import PAYLOAD, WARM_UP, WARM_UP_SINGLES, measure
 from benchmarks.peers.table import PEERS, Peer
 
 
@@ -31,7 +31,8 @@ async def test_all_tasks_are_given_at_once_and_then_one_at_a_time() -> None:
 
     found = await measure(peer.echo_all, tasks=1_000, singles=3, pids=[os.getppid()])
 
-    assert peer.asked == [1, WARM_UP, 1_000, 1, 1, 1]
+    warm_up, singles = [1, WARM_UP], [1] * (WARM_UP_SINGLES + 3)
+    assert peer.asked == [*warm_up, 1_000, *singles]
     assert found.keys() == {"seconds", "cpu_seconds", "singles"}
 
 
@@ -46,6 +47,10 @@ def test_the_payload_has_the_size_that_the_goals_have() -> None:
 
 async def test_a_part_that_cannot_be_installed_has_a_reason() -> None:
     assert await missing(["gearman"]) == {"gearman": "usage: scripts/peers clients|arq|redis|rabbitmq"}
+
+
+def test_the_versions_of_every_peer_are_known() -> None:
+    assert versions().keys() >= {"celery", "dramatiq", "huey", "taskiq", "arq", "redis", "redis (arq)"}
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
