@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from nodelink.plan import PLAN
 from tests.simulation.agents import AgentHost
 from tests.simulation.callers import Caller
+from tests.simulation.servers import ServerHost
 
 SHARE = 0.07
 """Of so many worlds."""
@@ -22,10 +23,22 @@ LONGEST_SLIP = 3.0
 
 
 class Exile:
-    """Has long work done, and cuts off whoever does it. `lease`: of what may be done again, in seconds."""
+    """Has long work done, and cuts off whoever does it; sometimes the server stands still before the lease is over.
 
-    def __init__(self, agents: Sequence[AgentHost], *, caller: Caller, lease: float, chance: random.Random) -> None:
+    `lease`: of what may be done again, in seconds.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[AgentHost],
+        *,
+        server: ServerHost,
+        caller: Caller,
+        lease: float,
+        chance: random.Random,
+    ) -> None:
         self._agents = agents
+        self._server = server
         self._caller = caller
         self._lease = lease
         self._chance = chance
@@ -47,8 +60,19 @@ class Exile:
             return
         await asyncio.sleep(chance.uniform(0, 8))
         agent.enter_hole(chance.choice(("both", "both", "up")))
-        await asyncio.sleep(self._lease + LONGEST_SLIP + chance.uniform(0, 25))
+        if chance.random() < 0.3:
+            await self._stop_server()
+        else:
+            await asyncio.sleep(self._lease + LONGEST_SLIP)
+        await asyncio.sleep(chance.uniform(0, 25))
         agent.leave_hole()
+
+    async def _stop_server(self) -> None:
+        """Shortly before the lease is over, the server stands still, and then goes on as if nothing had been."""
+        await asyncio.sleep(self._lease - self._chance.uniform(5, 10))
+        self._server.stall()
+        await asyncio.sleep(self._chance.uniform(6, 20))
+        self._server.go_on()
 
     async def _who_does(self, token: str) -> AgentHost | None:
         """Where a task runs, as soon as it does."""

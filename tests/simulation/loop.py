@@ -39,9 +39,8 @@ class Call(list[Any]):
 
     __slots__ = ()
 
-    def cancel(self) -> None:
-        """It is passed over when its turn comes."""
-        self.clear()
+    cancel = list.clear
+    """It is passed over when its turn comes."""
 
     def cancelled(self) -> bool:
         """Whether it is not to be called any more."""

@@ -154,6 +154,7 @@ class World:
         self._pauser = Pauser(disk=self.disk, server=self.server, chance=self._chance("pauser"))
         self._exile = Exile(
             self.agents,
+            server=self.server,
             caller=self._caller("exile", crowd=0.0),
             lease=self.scale.options.patience.lease / 1000,
             chance=self._chance("exile"),
