@@ -327,17 +327,22 @@ def ref_of(pb: agent_pb2.AttemptRef) -> AttemptRef:
 
 def put_task_request(pb: agent_pb2.TaskRequest, request: TaskRequest, work: bytes | None = None) -> None:
     """Write a task for an agent. `work`: what was asked as bytes, if they are at hand."""
+    pb.MergeFromString(_terms(request.execution, request.granted, request.basis, request.lease_ms))
     put_ref(pb.ref, request.ref)
     pb.spec = work_bytes(request.spec, request.payload) if work is None else work
-    pb.execution = EXECUTION_TO_PB[request.execution]
-    pb.granted = request.granted
-    pb.basis = request.basis
-    if request.lease_ms is not None:
-        put_ms(pb.lease, request.lease_ms)
     if request.traceparent:
         pb.trace_context[TRACEPARENT] = request.traceparent
     if request.plan is not None:
         put_plan(pb.plan, request.plan)
+
+
+@lru_cache(16)
+def _terms(execution: Execution, granted: bool, basis: int, lease_ms: int | None) -> bytes:
+    """On what terms an agent is given a task, as bytes of its request: the same for all that it is given at a time."""
+    pb = agent_pb2.TaskRequest(execution=EXECUTION_TO_PB[execution], granted=granted, basis=basis)
+    if lease_ms is not None:
+        put_ms(pb.lease, lease_ms)
+    return pb.SerializeToString()
 
 
 def _work_of(message: bytes, execution: Execution | None) -> TaskSpec:

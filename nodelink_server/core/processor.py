@@ -69,6 +69,7 @@ class _Plan:
 
     before: Task
     after: Task
+    now: int
     events: list[EventName] = field(default_factory=list)
     finished: Finished | None = None
     superseded: Superseded | None = None
@@ -87,6 +88,7 @@ class _Plan:
 class _Round:
     """What one round of responses comes to."""
 
+    now: int
     found: Mapping[str, Task]
     without_bytes: Collection[AttemptRef] = ()
     """Attempts that tell of a plan which is not there."""
@@ -173,7 +175,7 @@ class ResponseProcessor:
     ) -> Sequence[tuple[AgentSession, TaskResponse]]:
         """One commit. Returns the responses whose tasks had changed meanwhile and must be looked at again."""
         without = await without_bytes(self._store.blobs, (response for _, response in responses))
-        round = _Round(await self._missing(responses), without)
+        round = _Round(self._clock.now(), await self._missing(responses), without)
         for session, response in responses:
             self._consider(session, response, round)
         again = [*await self._commit(round), *round.later]
@@ -235,7 +237,7 @@ class ResponseProcessor:
             if task is None:
                 self._refuse(session, response, AckDisposition.STALE, round, "response_for_unknown_task")
                 return
-            plan = round.plans[ref.task_id] = _Plan(before=task, after=task)
+            plan = round.plans[ref.task_id] = _Plan(task, task, round.now)
         if isinstance(update, Finished) and _refusal(plan.after, session, response) is None:  # as nearly all are
             self._work_in(plan, update, has_bytes=ref not in round.without_bytes)
             plan.sources.append((session, response))
@@ -253,7 +255,7 @@ class ResponseProcessor:
                 plan.sources.append((session, response))  # said twice, and not durable yet: acknowledged with the plan
                 return
             if refusal is AckDisposition.STALE:
-                _keep_evidence(session, response, plan.before, self._clock.now(), round)
+                _keep_evidence(session, response, plan.before, round.now, round)
             self._refuse(session, response, refusal, round, f"response_{refusal}")
         elif isinstance(update, Progress):
             self._progress(plan.after, update)
@@ -280,7 +282,7 @@ class ResponseProcessor:
     def _answer_without_change(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
         """A final word from which nothing follows: a task in doubt stays in doubt; what has begun is not declined."""
         if isinstance(response.update, Gone):
-            _keep_evidence(session, response, plan.before, self._clock.now(), round)
+            _keep_evidence(session, response, plan.before, round.now, round)
             round.acks[session].append(ResultAck(response.ref, AckDisposition.COMMITTED))
         else:
             self._refuse(session, response, AckDisposition.STALE, round, "declined_after_start")
@@ -301,7 +303,7 @@ class ResponseProcessor:
 
     def _work_in(self, plan: _Plan, update: Started | Final, *, has_bytes: bool = True) -> bool:
         """Let a plan follow from an update. Returns whether anything does."""
-        task, now = plan.after, self._clock.now()
+        task, now = plan.after, plan.now
         begun = task.attempt is not None and task.attempt.started_at is not None
         if isinstance(update, Finished):
             if not begun:
