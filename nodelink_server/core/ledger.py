@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import structlog
@@ -65,8 +64,7 @@ class Committed(NamedTuple):
 Done = Callable[[Committed | StoreError], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What one caller wants to be committed together, and whom to tell."""
 
     changes: Sequence[Change]
@@ -282,6 +280,11 @@ class Ledger:
                 stamp(change.task, key=key, revision=revision)
                 accepted.append(change)
         self._follow(accepted)
+        if len(entries) == 1:
+            if entries[0].done is not None:
+                entries[0].done(_whole(receipt))
+            self._publish(receipt.events)
+            return
         first_change = first_agent = 0
         for entry in entries:
             behind, agents_behind = first_change + len(entry.changes), first_agent + len(entry.agents)
@@ -294,6 +297,11 @@ class Ledger:
         for entry in entries:
             if entry.done is not None:
                 entry.done(error)
+
+
+def _whole(receipt: Receipt) -> Committed:
+    replays = dict(receipt.replays)
+    return Committed(receipt.revisions, replays, receipt.refused_agents, receipt.locked, receipt.clashes)
 
 
 def _slice(receipt: Receipt, first: int, behind: int, first_agent: int, agents_behind: int) -> Committed:
