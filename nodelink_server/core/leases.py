@@ -121,7 +121,7 @@ class Leases:
         something has become of them.
         """
         now = self._control.now()
-        if now < self._spared_until():
+        if not self._looks or self._looks[0][0] > now or now < self._spared_until():
             return ()
         found: list[Task] = []
         while self._looks and self._looks[0][0] <= now and len(found) < most:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -70,8 +69,7 @@ class Committed(NamedTuple):
 Done = Callable[[Committed | StoreError], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What one caller wants to be committed together, and whom to tell."""
 
     changes: Sequence[Change]
@@ -294,6 +292,11 @@ class Ledger:
                 stamp(change.task, key=key, revision=revision)
                 accepted.append(change)
         self._follow(accepted)
+        if len(entries) == 1:
+            if entries[0].done is not None:
+                entries[0].done(_whole(receipt))
+            self._publish(receipt.events)
+            return
         kept = iter(receipt.kept)
         first_change = first_agent = 0
         for entry in entries:
@@ -309,6 +312,11 @@ class Ledger:
         for entry in entries:
             if entry.done is not None:
                 entry.done(error)
+
+
+def _whole(receipt: Receipt) -> Committed:
+    replays = dict(receipt.replays)
+    return Committed(receipt.revisions, replays, receipt.refused_agents, receipt.locked, receipt.clashes, receipt.kept)
 
 
 def _slice(receipt: Receipt, first: int, behind: int, first_agent: int, agents_behind: int) -> Committed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from nodelink.plan import PLAN
 from tests.simulation.agents import AgentHost
@@ -25,7 +25,7 @@ LONGEST_SLIP = 3.0
 class Exile:
     """Has long work done, and cuts off whoever does it; sometimes the server stands still before the lease is over.
 
-    `lease`: of what may be done again, in seconds.
+    `lease`: of what may be done again, in seconds. `suspend`: has a machine stand still for some seconds.
     """
 
     def __init__(
@@ -34,13 +34,16 @@ class Exile:
         *,
         server: ServerHost,
         caller: Caller,
+        suspend: Callable[[AgentHost], Awaitable[None]],
         lease: float,
         chance: random.Random,
     ) -> None:
         self._agents = agents
         self._server = server
         self._caller = caller
+        self._suspend = suspend
         self._lease = lease
+        self._loop = asyncio.get_running_loop()
         self._chance = chance
         self.comes = chance.random() < SHARE and len(agents) > 1
         """Whether this happens at all: somebody else must be there."""
@@ -60,8 +63,11 @@ class Exile:
             return
         await asyncio.sleep(chance.uniform(0, 8))
         agent.enter_hole(chance.choice(("both", "both", "up")))
-        if chance.random() < 0.3:
+        way = chance.random()
+        if way < 0.3:
             await self._stop_server()
+        elif way < 0.6:
+            await self._doze(agent)
         else:
             await asyncio.sleep(self._lease + LONGEST_SLIP)
         await asyncio.sleep(chance.uniform(0, 25))
@@ -73,6 +79,13 @@ class Exile:
         self._server.stall()
         await asyncio.sleep(self._chance.uniform(6, 20))
         self._server.go_on()
+
+    async def _doze(self, agent: AgentHost) -> None:
+        """The machine stands still again and again until the lease is over; its clock goes on."""
+        until = self._loop.time() + self._lease + LONGEST_SLIP
+        while self._loop.time() < until:
+            await self._suspend(agent)
+            await asyncio.sleep(self._chance.uniform(0, 2))
 
     async def _who_does(self, token: str) -> AgentHost | None:
         """Where a task runs, as soon as it does."""

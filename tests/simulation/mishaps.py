@@ -39,7 +39,7 @@ class Mishaps:
             "agent_leave": self._leave,
             "agent_stall": self._stall,
             "spawner_kill": self._kill_spawner,
-            "suspend": lambda: self._suspend(self._any()),
+            "suspend": lambda: self.suspend(self._any()),
             "limp": self._limp,
             "reboot": lambda: self._reboot(wipe=False),
             "disk_lost": lambda: self._reboot(wipe=True),
@@ -52,6 +52,18 @@ class Mishaps:
         for agent in self._agents:
             agent.machine.disk.full = False
             agent.start()
+
+    async def suspend(self, agent: AgentHost) -> None:
+        """Stop a whole machine. Its clock goes on, and its processes do not see that."""
+        processes = [agent.process, f"{agent.name}/commands", *(one.process for one in agent.spawners.values())]
+        processes = [process for process in processes if not self._loop.is_stalled(process)]
+        for process in processes:
+            self._loop.stall(process)
+        began = agent.machine.clock.monotonic()
+        await asyncio.sleep(self._chance.uniform(0, SHORT_STALL_SECONDS))
+        agent.machine.suspended += agent.machine.clock.monotonic() - began
+        for process in processes:
+            self._loop.go_on(process)
 
     def _any(self) -> AgentHost:
         return self._chance.choice(self._agents)
@@ -118,18 +130,6 @@ class Mishaps:
         await asyncio.sleep(seconds)
         self._loop.go_on(process)
 
-    async def _suspend(self, agent: AgentHost) -> None:
-        """Stop a whole machine. Its clock goes on, and its processes do not see that."""
-        processes = [agent.process, f"{agent.name}/commands", *(one.process for one in agent.spawners.values())]
-        processes = [process for process in processes if not self._loop.is_stalled(process)]
-        for process in processes:
-            self._loop.stall(process)
-        began = agent.machine.clock.monotonic()
-        await asyncio.sleep(self._chance.uniform(0, SHORT_STALL_SECONDS))
-        agent.machine.suspended += agent.machine.clock.monotonic() - began
-        for process in processes:
-            self._loop.go_on(process)
-
     async def _limp(self) -> None:
         """A machine stands still again and again, and what is said to it and by it is swallowed meanwhile."""
         agent = one_of(self._agents, self._chance)
@@ -138,7 +138,7 @@ class Mishaps:
         agent.enter_hole()
         await stopped
         for _ in range(self._chance.choice((0, 15))):
-            await self._suspend(agent)
+            await self.suspend(agent)
             await asyncio.sleep(self._chance.uniform(0, 2))
         await asyncio.sleep(self._chance.uniform(0, 30))
         if self._chance.random() < 0.4:

@@ -189,12 +189,26 @@ class ServerLife:
         self._own(task)
         if self._host.chance.random() < 0.05:
             self._loop.call_later(self._host.chance.uniform(0, 0.3), task.cancel)
-        await asyncio.wait({task})
+        await self._over(task)
         if task.cancelled() or self._dead or self._host.chance.random() < 0.05:
             if not task.cancelled():
                 task.exception()
             raise Unanswered
         return task.result()
+
+    async def _over(self, task: asyncio.Task[T]) -> None:
+        """Wait until it has ended, in whatever way. As `asyncio.wait`, which can wait for several."""
+        over: asyncio.Future[None] = self._loop.create_future()
+
+        def tell(_: object) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        task.add_done_callback(tell)
+        try:
+            await over
+        finally:
+            task.remove_done_callback(tell)
 
     async def _asked(self, ask: Callable[[TaskManager], Awaitable[T]]) -> T:
         return await ask(self.manager)

@@ -156,6 +156,7 @@ class World:
             self.agents,
             server=self.server,
             caller=self._caller("exile", crowd=0.0),
+            suspend=self._mishaps.suspend,
             lease=self.scale.options.patience.lease / 1000,
             chance=self._chance("exile"),
         )
