@@ -17,8 +17,11 @@ from nodelink.checkpoint import (
     digest_of,
     encode_header,
 )
+from nodelink.checkpoint_blobs import check_blobs, left_out_of
 
 READ_BYTES = 256 * 1024
+UNPACKED_BYTES = 1024 * 1024
+"""So much of a body is unpacked at a time: a little of it may stand for very much."""
 MOST_LINE_BYTES = 64 * 1024 * 1024
 _GZIP = 31
 _QUICKLY = 1
@@ -35,8 +38,11 @@ class BodyWriter:
 
     def rows(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """One line: rows of one table. Bytes have been made text before."""
-        line = json.dumps({"table": table, "columns": columns, "rows": rows}, separators=(",", ":"))
-        self._put(self._zip.compress(line.encode() + b"\n"))
+        self.line({"table": table, "columns": columns, "rows": rows})
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Any line."""
+        self._put(self._zip.compress(json.dumps(line, separators=(",", ":")).encode() + b"\n"))
 
     def finish(self, header: CheckpointHeader) -> CheckpointHeader:
         """Write the end, and the header, with what is known now. Returns the whole header."""
@@ -58,20 +64,24 @@ class BodyWriter:
 
 
 def read_header(file: BinaryIO) -> CheckpointHeader:
-    """What a file says of itself. Raises `CheckpointRefused`."""
-    file.seek(0)
-    return decode_header(file.read(HEADER_BYTES))
+    """What a file says of itself, with the blobs that it names as left out. Raises `CheckpointRefused`."""
+    return _with_left_out(file, _header(file))
 
 
 def verified(file: BinaryIO) -> CheckpointHeader:
-    """The header of a file that is whole, and what its own server has written. Raises `CheckpointRefused`."""
-    header = read_header(file)
+    """The header of a file that is whole, and what its own server has written; so is each blob in it.
+
+    Raises `CheckpointRefused`.
+    """
+    header = _header(file)
     length = file.seek(0, 2)
     if length < header.size:
         raise CheckpointRefused(Defect.TRUNCATED, f"it has {length:,} bytes of {header.size:,}")
     if length > header.size or _digest_of(file, header) != header.sha256:
         raise CheckpointRefused(Defect.DAMAGED, "its SHA-256 is not the one that it was written with")
-    return header
+    if header.blobs:
+        check_blobs(header, lines(file))
+    return _with_left_out(file, header)
 
 
 def lines(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
@@ -80,8 +90,8 @@ def lines(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
     unzip = zlib.decompressobj(_GZIP)
     rest = b""
     try:
-        while part := file.read(READ_BYTES):
-            *whole, rest = (rest + unzip.decompress(part)).split(b"\n")
+        for part in _unpacked(file, unzip):
+            *whole, rest = (rest + part).split(b"\n")
             if len(rest) > MOST_LINE_BYTES:
                 raise CheckpointRefused(Defect.DAMAGED, "one of its lines has no end")
             yield from map(json.loads, whole)
@@ -89,6 +99,23 @@ def lines(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
         raise CheckpointRefused(Defect.DAMAGED, "its lines cannot be read") from error
     if rest or not unzip.eof:
         raise CheckpointRefused(Defect.DAMAGED, "its last line has no end")
+
+
+def _unpacked(file: BinaryIO, unzip: Any) -> Iterator[bytes]:
+    """What is packed from here on, a part at a time."""
+    while packed := file.read(READ_BYTES):
+        while packed:
+            yield unzip.decompress(packed, UNPACKED_BYTES)
+            packed = unzip.unconsumed_tail
+
+
+def _header(file: BinaryIO) -> CheckpointHeader:
+    file.seek(0)
+    return decode_header(file.read(HEADER_BYTES))
+
+
+def _with_left_out(file: BinaryIO, header: CheckpointHeader) -> CheckpointHeader:
+    return replace(header, left_out=left_out_of(lines(file))) if header.blobs_left_out else header
 
 
 def _digest_of(file: BinaryIO, header: CheckpointHeader) -> str:

@@ -368,6 +368,8 @@ class Finished:
     retry_after_ms: int | None = None
     plan: Plan | None = None
     """The plan that it has made, if making one was its work."""
+    plan_artifact: str = ""
+    """Which artifact of the attempt has the bytes of the plan; empty: they are kept elsewhere."""
 
 
 Update = Accepted | Started | Progress | Extended | Declined | Gone | Finished

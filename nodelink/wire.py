@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -61,6 +62,11 @@ from nodelink.v1 import agent_pb2, task_pb2
 
 TRACEPARENT = "traceparent"
 """The key of the W3C trace context in a TaskRequest."""
+
+MOST_WRITTEN_SPECS = 64
+MOST_READ_SPECS = 1_024
+LONGEST_KNOWN_SPEC = 1_024
+"""Bytes of a spec that is remembered once it has been read or written."""
 
 _DEFAULT_RETRY = RetryPolicy()
 _LARGEST_UINT32 = (1 << 32) - 1
@@ -213,6 +219,35 @@ def work_bytes(spec: TaskSpec, payload: bytes) -> bytes:
     return pb.SerializeToString()
 
 
+class WorkWriter:
+    """Writes what was asked as `work_bytes` does; what many tasks ask alike, once. Their payloads are put behind it."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[TaskSpec, bytes]] = {}
+        self._own = task_pb2.TaskSpec()
+
+    def bytes_of(self, spec: TaskSpec, payload: bytes) -> bytes:
+        """The bytes of a task. Two messages, one behind the other, are read as one that has what both have."""
+        _, alike = self._known.get(id(spec)) or self._written(spec)
+        self._own.payload = payload
+        return alike + self._own.SerializeToString()
+
+    def _written(self, spec: TaskSpec) -> tuple[TaskSpec, bytes]:
+        written = (spec, work_bytes(spec, b""))
+        if len(written[1]) <= LONGEST_KNOWN_SPEC:
+            if len(self._known) >= MOST_WRITTEN_SPECS:
+                self._known.clear()
+            self._known[id(spec)] = written  # which keeps the spec, so that no other comes to have its identity
+        return written
+
+
+def without_payload(pb: task_pb2.TaskSpec) -> tuple[bytes, bytes]:
+    """The bytes of a message without its payload, which many may have in common, and the payload, which it loses."""
+    payload = pb.payload
+    pb.ClearField("payload")
+    return pb.SerializeToString(), payload
+
+
 def spec_of(pb: task_pb2.TaskSpec) -> tuple[TaskSpec, bytes]:
     """What is asked, defaults filled in, and its payload. InvalidTask: a choice that this version does not know."""
     _check_known("execution", pb.execution, EXECUTION_FROM_PB)
@@ -290,19 +325,31 @@ def ref_of(pb: agent_pb2.AttemptRef) -> AttemptRef:
     return AttemptRef(pb.task_id, pb.attempt, pb.fence)
 
 
-def put_task_request(pb: agent_pb2.TaskRequest, request: TaskRequest) -> None:
-    """Write a task for an agent."""
+def put_task_request(pb: agent_pb2.TaskRequest, request: TaskRequest, work: bytes | None = None) -> None:
+    """Write a task for an agent. `work`: what was asked as bytes, if they are at hand."""
+    pb.MergeFromString(_terms(request.execution, request.granted, request.basis, request.lease_ms))
     put_ref(pb.ref, request.ref)
-    pb.spec = work_bytes(request.spec, request.payload)
-    pb.execution = EXECUTION_TO_PB[request.execution]
-    pb.granted = request.granted
-    pb.basis = request.basis
-    if request.lease_ms is not None:
-        put_ms(pb.lease, request.lease_ms)
+    pb.spec = work_bytes(request.spec, request.payload) if work is None else work
     if request.traceparent:
         pb.trace_context[TRACEPARENT] = request.traceparent
     if request.plan is not None:
         put_plan(pb.plan, request.plan)
+
+
+@lru_cache(16)
+def _terms(execution: Execution, granted: bool, basis: int, lease_ms: int | None) -> bytes:
+    """On what terms an agent is given a task, as bytes of its request: the same for all that it is given at a time."""
+    pb = agent_pb2.TaskRequest(execution=EXECUTION_TO_PB[execution], granted=granted, basis=basis)
+    if lease_ms is not None:
+        put_ms(pb.lease, lease_ms)
+    return pb.SerializeToString()
+
+
+def _work_of(message: bytes, execution: Execution | None) -> TaskSpec:
+    return _spec_of(task_pb2.TaskSpec.FromString(message), execution)
+
+
+_known_work = lru_cache(MOST_READ_SPECS)(_work_of)
 
 
 def task_request_of(pb: agent_pb2.TaskRequest) -> TaskRequest | None:
@@ -312,10 +359,11 @@ def task_request_of(pb: agent_pb2.TaskRequest) -> TaskRequest | None:
     except DecodeError:
         return None
     execution = EXECUTION_FROM_PB.get(pb.execution)
+    message, payload = without_payload(spec)
     return TaskRequest(
         ref=ref_of(pb.ref),
-        spec=_spec_of(spec, execution),
-        payload=spec.payload,
+        spec=_known_work(message, execution) if len(message) <= LONGEST_KNOWN_SPEC else _work_of(message, execution),
+        payload=payload,
         execution=execution or Execution.ONCE,
         granted=pb.granted,
         lease_ms=ms_of(pb.lease) if pb.HasField("lease") else None,
@@ -389,6 +437,7 @@ def _put_finished(pb: agent_pb2.Finished, finished: Finished) -> None:
         put_ms(pb.retry_after, finished.retry_after_ms)
     if finished.plan is not None:
         put_plan(pb.plan, finished.plan)
+        pb.plan_artifact = finished.plan_artifact
     for stream, length in finished.log_totals.items():
         pb.log_totals.add(stream=STREAM_TO_PB[stream], bytes=length)
 
@@ -442,6 +491,7 @@ def _finished_of(pb: agent_pb2.Finished) -> Finished | None:
         tree_gone=pb.tree_gone,
         retry_after_ms=ms_of(pb.retry_after) if pb.HasField("retry_after") else None,
         plan=plan_of(pb.plan) if pb.HasField("plan") else None,
+        plan_artifact=pb.plan_artifact,
     )
 
 

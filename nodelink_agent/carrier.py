@@ -34,6 +34,7 @@ from nodelink.errors import (
     QuotaExceeded,
     StateChanged,
 )
+from nodelink.failpoints import hit
 from nodelink.feed import Feed
 from nodelink.task import AttemptRef
 from nodelink.v1 import agent_pb2, agent_pb2_grpc, data_pb2, data_pb2_grpc
@@ -137,19 +138,24 @@ class AttemptBlobs:
         target = await asyncio.to_thread(Target, path, sha256)
         with target:
             await self._insist(lambda: self._receive(sha256, target))
-            return await asyncio.to_thread(target.finish)
+            whole = await asyncio.to_thread(target.finish)
+        hit("agent.download.complete")
+        return whole
 
     async def put(self, given: Given, *, name: str = "") -> str:
         """Have the server have bytes, and perhaps as an artifact."""
         source = await asyncio.to_thread(Source, given)
         with source:
             await self._insist(lambda: self._send(source, name))
+        hit("agent.upload.complete")
         return source.sha256
 
     async def save_state(self, sha256: str, *, if_match: str) -> StateRef:
         """Let bytes be the state of the workspace."""
         request = data_pb2.SaveStateRequest(proof=self._proof, sha256=sha256, if_match=if_match)
+        hit("agent.state.before_save")
         answer = await self._insist(lambda: self._data.SaveState(request, timeout=CALL_SECONDS))
+        hit("agent.state.saved")
         return _state_of(answer.state)
 
     async def _receive(self, sha256: str, target: Target) -> None:
@@ -158,6 +164,7 @@ class AttemptBlobs:
         try:
             async for frame in call:
                 await asyncio.to_thread(target.write, frame.data)
+                hit("agent.piece.fetched")
                 self._sign()
                 if target.offset >= frame.size:
                     return
@@ -173,18 +180,23 @@ class AttemptBlobs:
             agent_pb2.PutBlobRequest(announcement=wanted),
             lambda data: agent_pb2.PutBlobRequest(data=data),
             source,
-            lambda _offset, _size: self._sign(),
+            lambda _offset, _size: self._sent(),
         )
         call = self._agents.PutBlob(feed.frames())
         try:
             async for answer in call:
                 if answer.complete:
                     return
+                hit("agent.upload.announced")
                 feed.go_on(answer.offset)
         finally:
             feed.stop()
             call.cancel()
         raise feed.error or LinkLost("the server ended the stream")
+
+    def _sent(self) -> None:
+        hit("agent.piece.sent")
+        self._sign()
 
     async def _insist(self, deed: Callable[[], Awaitable[_Result]]) -> _Result:
         """Do something, again and again if that may help."""

@@ -23,6 +23,7 @@ NEEDS: Mapping[str, str] = {
     "strace": "strace, from Debian",
     "terraform": "terraform, which no package registry has",
     "tmpfs": "mounting a small file system, as root on Linux",
+    "valgrind": "valgrind, from Debian",
 }
 """A test with one of these marks needs more than Python: it runs only with --all, and then a missing tool fails it."""
 

@@ -11,6 +11,7 @@ import click
 from nodelink.checkpoint_file import verified
 from nodelink.cli.connect import server_option, talk
 from nodelink.cli.exit_codes import Exit
+from nodelink.cli.lacking import say_lacking
 from nodelink.cli.manual import CommandGroup
 from nodelink.cli.output import output_options, say, show_all, show_one
 from nodelink.cli.pausing_forms import checkpoint_form, header_form
@@ -102,6 +103,7 @@ async def _write(client: AsyncClient, checkpoint_id: str, path: Path) -> None:
     finally:
         begun.unlink(missing_ok=True)
     say(f"{path}: {header.waiting} waiting and {header.running} running task(s)")
+    say_lacking(header)
 
 
 @checkpoints.command(
@@ -118,15 +120,20 @@ async def _write(client: AsyncClient, checkpoint_id: str, path: Path) -> None:
 def verify_checkpoint(server: str, output: str, checkpoint: str) -> None:
     """Read a checkpoint through: one that the server keeps, or a file here (a name with a / or that exists).
 
-    What is not whole is refused by the name of its defect: not a checkpoint, newer, truncated or damaged.
+    What is not whole is refused by the name of its defect: not a checkpoint, newer, truncated or damaged. Blobs that
+    are not in it are named: somebody has to bring them.
     """
     path = Path(checkpoint)
     if "/" in checkpoint or path.is_file():
         with path.open("rb") as file:
-            show_one(header_form(verified(file)), output)
+            header = verified(file)
+        show_one(header_form(header), output)
+        say_lacking(header)
         return
 
     async def verify(client: AsyncClient) -> None:
-        show_one(checkpoint_form(await client.verify_checkpoint(checkpoint)), output)
+        whole = await client.verify_checkpoint(checkpoint)
+        show_one(checkpoint_form(whole), output)
+        say_lacking(whole)
 
     talk(server, verify)

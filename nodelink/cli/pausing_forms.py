@@ -8,8 +8,8 @@ from nodelink.cli.table import Form
 from nodelink.cli.times import moment
 
 if TYPE_CHECKING:
-    from nodelink.checkpoint import CheckpointHeader
-    from nodelink.client import Checkpoint, Pause, Paused, Resumed
+    from nodelink.checkpoint import CheckpointHeader, LeftOut
+    from nodelink.client import Checkpoint, LeftOutBlob, Pause, Paused, Resumed
 
 
 def pause_form(pause: Pause) -> Form:
@@ -25,7 +25,9 @@ def paused_form(paused: Paused) -> Form:
 
 def resumed_form(resumed: Resumed) -> Form:
     """What a resumption has changed."""
-    return {"was_paused": resumed.was_paused, "loaded": resumed.loaded}
+    given = resumed.checkpoint
+    form: Form = {"was_paused": resumed.was_paused, "loaded": resumed.loaded}
+    return {**form, "checkpoint": None if given is None else checkpoint_form(given)}
 
 
 def checkpoint_form(checkpoint: Checkpoint) -> Form:
@@ -43,6 +45,7 @@ def checkpoint_form(checkpoint: Checkpoint) -> Form:
         "version": checkpoint.version,
         "cluster_id": checkpoint.cluster_id,
         "ended_left_out": checkpoint.ended_left_out,
+        **_blobs_form(checkpoint),
     }
 
 
@@ -61,4 +64,26 @@ def header_form(header: CheckpointHeader) -> Form:
         "version": header.version,
         "cluster_id": header.cluster_id,
         "ended_left_out": header.ended_left_out,
+        **_blobs_form(header),
+    }
+
+
+def _blobs_form(told: Checkpoint | CheckpointHeader) -> Form:
+    return {
+        "blobs": told.blobs,
+        "blob_bytes": told.blob_bytes,
+        "blobs_left_out": told.blobs_left_out,
+        "left_out": tuple(_left_out_form(one) for one in told.left_out),
+    }
+
+
+def _left_out_form(one: LeftOutBlob | LeftOut) -> Form:
+    """A blob that has to be brought."""
+    return {
+        "sha256": one.sha256,
+        "size": one.size,
+        "why": str(one.why),
+        "task_id": one.task_id or None,
+        "name": one.name or None,
+        "workspace": one.workspace or None,
     }

@@ -12,6 +12,7 @@ from nodelink.cli.candidates import pools
 from nodelink.cli.connect import server_option, talk
 from nodelink.cli.exit_codes import Exit
 from nodelink.cli.figures_forms import scheduler_form
+from nodelink.cli.lacking import say_lacking
 from nodelink.cli.manual import CommandGroup
 from nodelink.cli.output import output_options, show_one, text_of_one
 from nodelink.cli.pausing_forms import paused_form, resumed_form
@@ -133,6 +134,8 @@ def resume(
             pool=pool or "", type=type or "", reason=reason, checkpoint=given, as_waiting=as_waiting
         )
         show_one(resumed_form(resumed), output)
+        if resumed.checkpoint is not None:
+            say_lacking(resumed.checkpoint)
 
     talk(server, resume_it)
 

@@ -24,7 +24,7 @@ from nodelink.client.nouns import (
     TaskFilter,
     TaskResult,
 )
-from nodelink.client.pausing import Checkpoint, Pause, Paused, Resumed
+from nodelink.client.pausing import Checkpoint, LeftOutBlob, Pause, Paused, Resumed
 from nodelink.client.places import Limit, LimitHolder, LimitList, LimitWaiter, Workspace
 from nodelink.client.plans import TaskPlan
 from nodelink.client.sync import Client
@@ -51,6 +51,7 @@ __all__ = [
     "Condition",
     "Event",
     "LateResult",
+    "LeftOutBlob",
     "Limit",
     "LimitHolder",
     "LimitInForce",

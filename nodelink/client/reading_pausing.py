@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodelink.client.pausing import Checkpoint, Pause, Paused, Resumed
+from nodelink.client.pausing import Checkpoint, LeftOutBlob, Pause, Paused, Resumed
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.v1 import admin_pb2
 from nodelink.wire import ms_of
@@ -27,6 +27,10 @@ def checkpoint_of(pb: admin_pb2.Checkpoint) -> Checkpoint:
         version=pb.version,
         cluster_id=pb.cluster_id,
         ended_left_out=pb.ended_left_out,
+        blobs=pb.blobs,
+        blob_bytes=pb.blob_bytes,
+        blobs_left_out=pb.blobs_left_out,
+        left_out=tuple(map(_left_out_of, pb.left_out)),
     )
 
 
@@ -38,7 +42,8 @@ def paused_of(pb: admin_pb2.PauseSchedulerResponse) -> Paused:
 
 def resumed_of(pb: admin_pb2.ResumeSchedulerResponse) -> Resumed:
     """What has changed."""
-    return Resumed(was_paused=pb.was_paused, loaded=pb.loaded)
+    given = checkpoint_of(pb.checkpoint) if pb.HasField("checkpoint") else None
+    return Resumed(was_paused=pb.was_paused, loaded=pb.loaded, checkpoint=given)
 
 
 def resume_message(
@@ -53,3 +58,9 @@ def resume_message(
     elif checkpoint is not None:
         request.checkpoint_id = checkpoint
     return request
+
+
+def _left_out_of(pb: admin_pb2.LeftOutBlob) -> LeftOutBlob:
+    return LeftOutBlob(
+        sha256=pb.sha256, size=pb.size, why=pb.why, task_id=pb.task_id, name=pb.name, workspace=pb.workspace
+    )

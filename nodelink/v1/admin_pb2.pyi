@@ -306,15 +306,17 @@ class ResumeSchedulerRequest(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., type: _Optional[str] = ..., reason: _Optional[str] = ..., checkpoint_id: _Optional[str] = ..., checkpoint: _Optional[bytes] = ..., as_waiting: _Optional[bool] = ...) -> None: ...
 
 class ResumeSchedulerResponse(_message.Message):
-    __slots__ = ("was_paused", "loaded")
+    __slots__ = ("was_paused", "loaded", "checkpoint")
     WAS_PAUSED_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     was_paused: bool
     loaded: bool
-    def __init__(self, was_paused: _Optional[bool] = ..., loaded: _Optional[bool] = ...) -> None: ...
+    checkpoint: Checkpoint
+    def __init__(self, was_paused: _Optional[bool] = ..., loaded: _Optional[bool] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ...) -> None: ...
 
 class Checkpoint(_message.Message):
-    __slots__ = ("id", "taken_at", "why", "complete", "waiting", "running", "bytes", "sha256", "version", "cluster_id", "ended_left_out")
+    __slots__ = ("id", "taken_at", "why", "complete", "waiting", "running", "bytes", "sha256", "version", "cluster_id", "ended_left_out", "blobs", "blob_bytes", "blobs_left_out", "left_out")
     ID_FIELD_NUMBER: _ClassVar[int]
     TAKEN_AT_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
@@ -326,6 +328,10 @@ class Checkpoint(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     ENDED_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    BLOB_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     id: str
     taken_at: _timestamp_pb2.Timestamp
     why: str
@@ -337,7 +343,27 @@ class Checkpoint(_message.Message):
     version: int
     cluster_id: str
     ended_left_out: int
-    def __init__(self, id: _Optional[str] = ..., taken_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., why: _Optional[str] = ..., complete: _Optional[bool] = ..., waiting: _Optional[int] = ..., running: _Optional[int] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., version: _Optional[int] = ..., cluster_id: _Optional[str] = ..., ended_left_out: _Optional[int] = ...) -> None: ...
+    blobs: int
+    blob_bytes: int
+    blobs_left_out: int
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOutBlob]
+    def __init__(self, id: _Optional[str] = ..., taken_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., why: _Optional[str] = ..., complete: _Optional[bool] = ..., waiting: _Optional[int] = ..., running: _Optional[int] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., version: _Optional[int] = ..., cluster_id: _Optional[str] = ..., ended_left_out: _Optional[int] = ..., blobs: _Optional[int] = ..., blob_bytes: _Optional[int] = ..., blobs_left_out: _Optional[int] = ..., left_out: _Optional[_Iterable[_Union[LeftOutBlob, _Mapping]]] = ...) -> None: ...
+
+class LeftOutBlob(_message.Message):
+    __slots__ = ("sha256", "size", "why", "task_id", "name", "workspace")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    TASK_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    sha256: str
+    size: int
+    why: str
+    task_id: str
+    name: str
+    workspace: str
+    def __init__(self, sha256: _Optional[str] = ..., size: _Optional[int] = ..., why: _Optional[str] = ..., task_id: _Optional[str] = ..., name: _Optional[str] = ..., workspace: _Optional[str] = ...) -> None: ...
 
 class TakeCheckpointRequest(_message.Message):
     __slots__ = ()

@@ -356,7 +356,7 @@ class Gone(_message.Message):
     def __init__(self, message: _Optional[str] = ..., agent_died: _Optional[bool] = ...) -> None: ...
 
 class Finished(_message.Message):
-    __slots__ = ("outcome", "exit_code", "signal", "output", "error", "reason", "run_seconds", "cpu_seconds", "max_rss_bytes", "log_totals", "tree_gone", "retry_after", "plan")
+    __slots__ = ("outcome", "exit_code", "signal", "output", "error", "reason", "run_seconds", "cpu_seconds", "max_rss_bytes", "log_totals", "tree_gone", "retry_after", "plan", "plan_artifact")
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
@@ -370,6 +370,7 @@ class Finished(_message.Message):
     TREE_GONE_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
+    PLAN_ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     outcome: Outcome
     exit_code: int
     signal: int
@@ -383,7 +384,8 @@ class Finished(_message.Message):
     tree_gone: bool
     retry_after: _duration_pb2.Duration
     plan: _task_pb2.Plan
-    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., output: _Optional[bytes] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., reason: _Optional[str] = ..., run_seconds: _Optional[float] = ..., cpu_seconds: _Optional[float] = ..., max_rss_bytes: _Optional[int] = ..., log_totals: _Optional[_Iterable[_Union[LogTotal, _Mapping]]] = ..., tree_gone: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., plan: _Optional[_Union[_task_pb2.Plan, _Mapping]] = ...) -> None: ...
+    plan_artifact: str
+    def __init__(self, outcome: _Optional[_Union[Outcome, str]] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., output: _Optional[bytes] = ..., error: _Optional[_Union[_task_pb2.TaskError, _Mapping]] = ..., reason: _Optional[str] = ..., run_seconds: _Optional[float] = ..., cpu_seconds: _Optional[float] = ..., max_rss_bytes: _Optional[int] = ..., log_totals: _Optional[_Iterable[_Union[LogTotal, _Mapping]]] = ..., tree_gone: _Optional[bool] = ..., retry_after: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., plan: _Optional[_Union[_task_pb2.Plan, _Mapping]] = ..., plan_artifact: _Optional[str] = ...) -> None: ...
 
 class LogTotal(_message.Message):
     __slots__ = ("stream", "bytes")

@@ -178,7 +178,8 @@ async def _send_plan(path: Path, ending: Finished, context: Context) -> Ending:
         await asyncio.wait({sending, stop}, return_when=asyncio.FIRST_COMPLETED)
         if not sending.done():
             return stopped(context.stop_reason or Reason.INFRASTRUCTURE, confirmed=True)
-        return replace(ending, plan=_plan(read_plan_file(stored), stored, sending.result()))
+        plan = _plan(read_plan_file(stored), stored, sending.result())
+        return replace(ending, plan=plan, plan_artifact=ARTIFACT)
     finally:
         sending.cancel()
         stop.cancel()

@@ -69,10 +69,14 @@ class Accounts:
     def count(self, changes: Sequence[Change]) -> None:
         """Count what a commit has made durable."""
         self._turn()
+        created: dict[int, _Cell] = {}
         for change in changes:
             task, attempt = change.task, change.task.attempt
             if change.expected == 0:
-                self._cell(task.spec, "").counts.created += 1
+                cell = created.get(id(task.spec))  # many tasks of a commit are asked for alike
+                if cell is None:
+                    cell = created[id(task.spec)] = self._cell(task.spec, "")
+                cell.counts.created += 1
             if change.superseded is not None and not change.superseded.has_failed:
                 self._cell(task.spec, change.superseded.attempt.agent_id).counts.returned += 1
             if attempt is not None and task.status is _SENT:

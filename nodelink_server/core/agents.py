@@ -23,11 +23,12 @@ from nodelink_server.core.clock import ControlTime
 from nodelink_server.core.clones import Clones
 from nodelink_server.core.contacts import Contacts
 from nodelink_server.core.cordons import Kept, kept_of
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.handshake import FEATURES, Hello, check_hello, hash_of
 from nodelink_server.core.leases import Leases
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.needs import taken_of
-from nodelink_server.core.ports import AgentRecord, Clock, Deed, EventName, Notice, SessionEnding, Shape
+from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice, SessionEnding, Shape
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import SILENT_PERIODS, AgentSession, DrainRequest, OnBeat
 from nodelink_server.core.validation import BUILT_IN

@@ -11,18 +11,22 @@ from functools import partial
 from nodelink.errors import BlobConflict, BlobNotFound, FieldError, InvalidTask, TaskNotFound
 from nodelink.task import AttemptRef
 from nodelink_server.core.attempt_access import not_current
-from nodelink_server.core.blob_ports import MOST_ARTIFACTS, Artifact, Kept
+from nodelink_server.core.blob_ports import MOST_ARTIFACTS, Artifact, Kept, NewArtifact
 from nodelink_server.core.blobs import Blobs, not_found
 from nodelink_server.core.characters import NAME
+from nodelink_server.core.deeds import LOCAL, Deed
 from nodelink_server.core.errands import Errands
-from nodelink_server.core.ports import Clock, Store
+from nodelink_server.core.ledger import Ledger
+from nodelink_server.core.ports import Clock, EventName, Keeping, Notice, Store
+from nodelink_server.core.task import Task
 
 
 class Artifacts:
     """Keeps the artifacts of tasks."""
 
-    def __init__(self, *, store: Store, blobs: Blobs, errands: Errands, clock: Clock) -> None:
+    def __init__(self, *, store: Store, ledger: Ledger, blobs: Blobs, errands: Errands, clock: Clock) -> None:
         self._store = store
+        self._ledger = ledger
         self._blobs = blobs
         self._errands = errands
         self._clock = clock
@@ -41,7 +45,9 @@ class Artifacts:
             raise BlobNotFound(f"the task has no artifact {name[:64]!r}")
         return found[-1]
 
-    async def attach(self, task_id: str, name: str, sha256: str, *, holder: AttemptRef | None = None) -> Artifact:
+    async def attach(
+        self, task_id: str, name: str, sha256: str, *, holder: AttemptRef | None = None, by: str = LOCAL
+    ) -> Artifact:
         """Let a blob be an artifact of a task: of the attempt `holder`, or else one that a caller gives it.
 
         Raises `InvalidTask`, `TaskNotFound`, `BlobNotFound`, `BlobConflict` if the name stands for other bytes,
@@ -52,7 +58,7 @@ class Artifacts:
         if not found:
             raise _no_task(task_id)
         workspace = found[0].spec.workspace
-        blob = await self._blobs.have(sha256, workspace)
+        blob = await self._blobs.have(sha256, workspace, by=by)
         artifact = Artifact(
             name=name,
             attempt=0 if holder is None else holder.attempt,
@@ -60,9 +66,29 @@ class Artifacts:
             size=blob.size,
             created_at=self._clock.now(),
         )
-        kept = await self._errands.do(partial(self._store.blobs.attach, task_id, artifact, workspace, holder))
-        _check_kept(kept, task_id, artifact)
+        told = {"artifact": name, "attempt": artifact.attempt, "sha256": sha256, "size": blob.size}
+        keeping = Keeping(
+            NewArtifact(task_id, artifact, workspace, holder),
+            artifact_notice(found[0], artifact),
+            Deed("artifact_attached", by, f"task:{task_id}", artifact.created_at, None, told),
+        )
+        committed = await self._errands.do(partial(self._ledger.commit, keepings=[keeping]))
+        _check_kept(committed.kept[0], task_id, artifact)
         return artifact
+
+
+def artifact_notice(task: Task, artifact: Artifact) -> Notice:
+    """What is told when a task has got an artifact."""
+    return Notice(
+        EventName.TASK_ARTIFACT,
+        "",
+        task.spec.pool,
+        {"name": artifact.name, "sha256": artifact.sha256, "size": artifact.size},
+        task.id,
+        task.spec.type,
+        artifact.attempt,
+        artifact.created_at,
+    )
 
 
 def check_artifact_name(name: str) -> None:
@@ -74,7 +100,7 @@ def check_artifact_name(name: str) -> None:
 
 def _check_kept(kept: Kept, task_id: str, artifact: Artifact) -> None:
     match kept:
-        case Kept.KEPT:
+        case Kept.KEPT | Kept.ALREADY:
             return
         case Kept.NOT_CURRENT:
             raise not_current()

@@ -16,6 +16,7 @@ from nodelink_server.core.answers import Answers
 from nodelink_server.core.approvals import Approvals
 from nodelink_server.core.archive import Archive
 from nodelink_server.core.artifacts import Artifacts
+from nodelink_server.core.asked import AskedSpecs
 from nodelink_server.core.assignment import AssignmentDelays
 from nodelink_server.core.attempt_access import AttemptAccess
 from nodelink_server.core.blobs import Blobs
@@ -424,12 +425,15 @@ class Rooms:
 
     @cached_property
     def artifacts(self) -> Artifacts:
-        return Artifacts(store=self._store, blobs=self.blobs, errands=self.errands, clock=self._clock)
+        return Artifacts(
+            store=self._store, ledger=self.ledger, blobs=self.blobs, errands=self.errands, clock=self._clock
+        )
 
     @cached_property
     def workspace_states(self) -> WorkspaceStates:
         return WorkspaceStates(
             store=self._store.blobs,
+            ledger=self.ledger,
             blobs=self.blobs,
             workspaces=self.workspaces,
             errands=self.errands,
@@ -502,6 +506,10 @@ class Rooms:
         )
 
     @cached_property
+    def asked(self) -> AskedSpecs:
+        return AskedSpecs(self.agents.types, self.workspaces, Priorities(self._options.priority_rules))
+
+    @cached_property
     def submissions(self) -> Submissions:
         return Submissions(
             store=self._store,
@@ -510,11 +518,9 @@ class Rooms:
             grants=self.grants,
             limits=self.limits,
             ranking=self.ranking,
-            priorities=Priorities(self._options.priority_rules),
-            workspaces=self.workspaces,
+            asked=self.asked,
             clock=self._clock,
             new_id=self._new_id,
-            types=self.agents.types,
             tally=self.tally,
             submitting=self._observer.submitting if self._observer is not None else None,
         )

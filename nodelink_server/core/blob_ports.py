@@ -12,6 +12,7 @@ from enum import StrEnum, auto
 from typing import NamedTuple, Protocol
 
 from nodelink.task import AttemptRef
+from nodelink_server.core.deeds import Deed
 
 MAX_CHUNK_BYTES = 1 << 20
 """How many bytes travel at a time at most, and so how many of one transfer are in memory."""
@@ -76,10 +77,40 @@ class WorkspaceState:
         return f"{self.version}-{self.sha256[:16]}"
 
 
+class AttemptArtifact(NamedTuple):
+    """What an attempt says it has made: these bytes, as its artifact of this name."""
+
+    ref: AttemptRef
+    name: str
+    sha256: str
+
+
+class NewArtifact(NamedTuple):
+    """A wish: that a blob be an artifact of a task. `holder`: only if this attempt is the task's, and has not ended."""
+
+    task_id: str
+    artifact: Artifact
+    workspace: str
+    holder: AttemptRef | None = None
+
+
+class NewState(NamedTuple):
+    """A wish: that a blob be the state of a workspace, if the newest has the version `after` (0: there is none).
+
+    `holder`: only if this attempt is the task's, and has not ended; None: only if no task works in the workspace.
+    """
+
+    state: WorkspaceState
+    after: int
+    holder: AttemptRef | None = None
+
+
 class Kept(StrEnum):
     """What became of a wish to have a blob stand for something."""
 
     KEPT = auto()
+    ALREADY = auto()
+    """It stood so before."""
     NO_TASK = auto()
     NOT_CURRENT = auto()
     """The attempt for which it was wished is not the task's current one, or has ended."""
@@ -114,7 +145,14 @@ class BlobReader(Protocol):
         """Let go of it."""
 
 
-class BlobStore(Protocol):
+class AttemptArtifacts(Protocol):
+    """What attempts have made. Raises `StoreUnavailable`."""
+
+    async def there(self, told: Collection[AttemptArtifact]) -> Collection[AttemptArtifact]:
+        """Those of them that are artifacts of their attempts, with all of their bytes."""
+
+
+class BlobStore(AttemptArtifacts, Protocol):
     """Where blobs are. Raises `StoreUnavailable` when it cannot do what is asked; then nothing has changed.
 
     It is the caller who sees that the same upload is not touched twice at a time, and that nothing is placed, kept or
@@ -155,8 +193,8 @@ class BlobStore(Protocol):
 
     # -- what they stand for ------------------------------------------------------------------------------------------
 
-    async def keep(self, blob: Blob) -> None:
-        """Let a workspace have a blob, or note that it was used."""
+    async def keep(self, blob: Blob, deed: Deed | None = None) -> None:
+        """Let a workspace have a blob, and audit the deed; or note that it was used, if the workspace had it before."""
 
     async def find(self, sha256: str) -> Sequence[Blob]:
         """The blob as each workspace has it."""
@@ -170,20 +208,11 @@ class BlobStore(Protocol):
     async def blobs(self, workspace: str | None, after: tuple[str, str], limit: int) -> Sequence[Blob]:
         """Blobs in the order of (sha256, workspace), behind a place; None: of every workspace."""
 
-    async def attach(self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None) -> Kept:
-        """Let a blob be an artifact of a task. `holder`: only if this attempt is the task's, and has not ended."""
-
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
         """The artifacts of a task by (name, attempt); None: there is no such task."""
 
     async def states(self, workspace: str) -> Sequence[WorkspaceState]:
         """The states of a workspace that are kept, the newest first."""
-
-    async def save_state(self, state: WorkspaceState, *, after: int, holder: AttemptRef | None) -> Kept:
-        """Let a blob be the state of a workspace, if the newest has the version `after` (0: there is none).
-
-        `holder`: only if this attempt is the task's, and has not ended; None: only if no task works in the workspace.
-        """
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:
         """Look at up to `limit` blobs that were last used before a moment: those that stand for nothing are let go."""

@@ -28,6 +28,7 @@ from nodelink.errors import (
     TooLarge,
 )
 from nodelink_server.core.blob_ports import MAX_CHUNK_BYTES, Blob, BlobReader, BlobStore, UploadName
+from nodelink_server.core.deeds import LOCAL, Deed
 from nodelink_server.core.errands import Errands
 from nodelink_server.core.ports import Clock
 from nodelink_server.core.tally import Tally
@@ -125,7 +126,7 @@ class Blobs:
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
-    async def announce(self, name: UploadName) -> Upload:
+    async def announce(self, name: UploadName, *, by: str = LOCAL) -> Upload:
         """Say what will come, and hear how much of it is there: all of it, if the server has it already.
 
         Raises `InvalidTask`, `TooLarge`, `WorkspaceNotFound`, `DigestMismatch` if the digest is known to be of another
@@ -133,13 +134,13 @@ class Blobs:
         """
         self._check(name)
         await self._load()
-        upload = await self._errands.do(partial(self._announce, name))
+        upload = await self._errands.do(partial(self._announce, name, by))
         under_way = self._uploads.get(name)
         if under_way is not None and under_way.offset == name.size:  # it was too late, or the disk full, before
-            return await self._to_the_end(self._move_on(under_way, name.size, b""))
+            return await self._to_the_end(self._move_on(under_way, name.size, b"", by))
         return upload
 
-    async def append(self, name: UploadName, offset: int, data: bytes) -> Upload:
+    async def append(self, name: UploadName, offset: int, data: bytes, *, by: str = LOCAL) -> Upload:
         """Put the next piece of an upload behind those that are there. With the last one it is complete, and durable.
 
         Raises `BlobConflict` if it does not go on there, `BlobNotFound` if it was not announced, `DigestMismatch` if
@@ -154,9 +155,9 @@ class Blobs:
             return await self._complete_already(name)
         if self._writings.locked():
             raise _crowded()
-        return await self._to_the_end(self._move_on(under_way, offset, data))
+        return await self._to_the_end(self._move_on(under_way, offset, data, by))
 
-    async def have(self, sha256: str, workspace: str) -> Blob:
+    async def have(self, sha256: str, workspace: str, *, by: str = LOCAL) -> Blob:
         """The blob as a workspace has it; if only others have it, it has it too from now on.
 
         Raises `BlobNotFound`, `InvalidTask`, `WorkspaceNotFound`, `QuotaExceeded`, `Overloaded`, `StoreUnavailable`.
@@ -165,7 +166,7 @@ class Blobs:
         size = await self._store.size_of(sha256)
         if size is None:
             raise not_found(sha256)
-        await self.announce(UploadName(sha256, size, workspace))
+        await self.announce(UploadName(sha256, size, workspace), by=by)
         found = [blob for blob in await self._store.find(sha256) if blob.workspace == workspace]
         if not found:
             raise not_found(sha256)
@@ -178,7 +179,7 @@ class Blobs:
         if name.workspace:
             self._workspaces.get(name.workspace)
 
-    async def _announce(self, name: UploadName) -> Upload:
+    async def _announce(self, name: UploadName, by: str) -> Upload:
         now = self._clock.now()
         size = await self._store.size_of(name.sha256)
         if size not in {None, name.size}:
@@ -188,7 +189,7 @@ class Blobs:
         if size is not None:
             if not known:
                 await self._check_quota(name)
-            await self._keep(name)
+            await self._keep(name, by)
             if under_way is not None and not under_way.lock.locked():  # others were faster
                 await self._abandon(under_way)
             return Upload(name, name.size, is_complete=True)
@@ -223,7 +224,7 @@ class Blobs:
             return Upload(name, name.size, is_complete=True)
         raise BlobNotFound(f"no upload of {name.size:,} bytes with the digest {name.sha256} was announced")
 
-    async def _move_on(self, under_way: _UnderWay, offset: int, data: bytes) -> Upload:
+    async def _move_on(self, under_way: _UnderWay, offset: int, data: bytes, by: str) -> Upload:
         name = under_way.name
         async with self._writings, under_way.lock:
             if under_way.is_over:
@@ -236,31 +237,32 @@ class Blobs:
                 under_way.touched_at = self._clock.now()
                 self._tally.blob_bytes["written"] += len(data)
             if under_way.offset == name.size:
-                await self._finish(under_way)
+                await self._finish(under_way, by)
             return Upload(name, under_way.offset, is_complete=under_way.is_over)
 
-    async def _finish(self, under_way: _UnderWay) -> None:
+    async def _finish(self, under_way: _UnderWay, by: str) -> None:
         """All of it is there: see that it is right, and let the workspace have it."""
         if await self._store.seal(under_way.name):
-            await self._errands.do(partial(self._place, under_way))
+            await self._errands.do(partial(self._place, under_way, by))
             return
         self._end(under_way)
         log.warning("upload_refused", sha256=under_way.name.sha256, size=under_way.name.size)
         raise DigestMismatch
 
-    async def _place(self, under_way: _UnderWay) -> None:
+    async def _place(self, under_way: _UnderWay, by: str) -> None:
         name = under_way.name
         if await self._store.size_of(name.sha256) is None:
             await self._store.place(name)
         else:
             await self._store.drop(name)
-        await self._keep(name)
+        await self._keep(name, by)
         self._end(under_way)
 
-    async def _keep(self, name: UploadName) -> None:
+    async def _keep(self, name: UploadName, by: str) -> None:
         now = self._clock.now()
         blob = Blob(sha256=name.sha256, size=name.size, workspace=name.workspace, created_at=now, used_at=now)
-        await self._store.keep(blob)
+        told = {"workspace": name.workspace, "size": name.size}
+        await self._store.keep(blob, Deed("blob_kept", by, f"blob:{name.sha256}", now, None, told))
 
     def _end(self, under_way: _UnderWay) -> None:
         under_way.is_over = True
@@ -300,8 +302,8 @@ class Blobs:
         if self._readings.locked():
             raise _crowded()
         reader = await self._store.open(sha256)
-        if reader is None:
-            raise not_found(sha256)
+        if reader is None:  # as a checkpoint leaves it that could not hold them
+            raise BlobNotFound(f"the bytes of the blob {sha256} are not here: upload them")
         await self._readings.acquire()
         reading = Reading(reader, self._readings, self._tally)
         try:

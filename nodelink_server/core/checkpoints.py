@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -24,6 +24,21 @@ MOST_IN_ANSWER = 3 * 1024 * 1024
 """Checkpoints up to this size are part of the answer to a pause: 4 MiB as text."""
 
 log = structlog.get_logger(__name__)
+
+
+class Loading(NamedTuple):
+    """What came of loading a checkpoint. `boot`: what to go on from; None: it was loaded before, so nothing is done."""
+
+    header: CheckpointHeader
+    boot: Boot | None
+
+
+class Resumption(NamedTuple):
+    """What a resumption has changed. `checkpoint`: the one that was given; `loaded`: it was loaded now, not before."""
+
+    was_paused: bool
+    loaded: bool
+    checkpoint: CheckpointHeader | None
 
 
 class Shelf(Protocol):
@@ -44,8 +59,8 @@ class Shelf(Protocol):
     async def keep(self, content: bytes) -> CheckpointHeader:
         """Put one of another server here. Raises `CheckpointRefused`."""
 
-    async def load(self, checkpoint_id: str, *, now: int, as_waiting: bool) -> Boot | None:
-        """Fill the empty database with one, and return what to go on from. None: it was loaded before.
+    async def load(self, checkpoint_id: str, *, now: int, as_waiting: bool) -> Loading:
+        """Fill the empty database with one, unless it was loaded before.
 
         Raises `CheckpointNotFound`, `CheckpointRefused`, `ServerNotEmpty`.
         """
@@ -132,8 +147,8 @@ class Checkpoints:
         """Take over one of another server. Raises `CheckpointRefused`, `StoreUnavailable`."""
         return await self._shelf.keep(content)
 
-    async def load(self, checkpoint_id: str, *, as_waiting: bool) -> Boot | None:
-        """Fill the empty database with one; memory is to follow. None: it was loaded before. Raises as the shelf."""
+    async def load(self, checkpoint_id: str, *, as_waiting: bool) -> Loading:
+        """Fill the empty database with one, unless it was loaded before; memory is to follow. Raises as the shelf."""
         return await self._shelf.load(checkpoint_id, now=self._clock.now(), as_waiting=as_waiting)
 
     @property
@@ -161,7 +176,14 @@ class Checkpoints:
             if taken is not None:
                 self.last = taken
                 self._tally.checkpoint_seconds.observe(self._clock.monotonic() - began)
-                log.info("checkpoint_taken", id=taken.id, why=why, tasks=taken.tasks, bytes=taken.size)
+                log.info(
+                    "checkpoint_taken",
+                    id=taken.id,
+                    why=why,
+                    tasks=taken.tasks,
+                    bytes=taken.size,
+                    blobs_left_out=taken.blobs_left_out,
+                )
             return taken
 
     def _asked(self, why: str) -> CheckpointHeader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -50,9 +50,10 @@ class Cleanup:
         self._finished: deque[tuple[float, str]] = deque()
         self._sweeping = asyncio.Lock()
 
-    def finished(self, task_id: str) -> None:
-        """A task has ended: it stays in memory for a moment, for those who ask right away."""
-        self._finished.append((self._clock.monotonic(), task_id))
+    def finished(self, task_ids: Sequence[str]) -> None:
+        """Tasks have ended: they stay in memory for a moment, for those who ask right away."""
+        now = self._clock.monotonic()
+        self._finished.extend([(now, task_id) for task_id in task_ids])
         if len(self._finished) > MOST_FINISHED:
             self._forget(len(self._finished) - MOST_FINISHED)
 

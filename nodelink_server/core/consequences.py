@@ -100,7 +100,7 @@ class Consequences:
         self._pushed_out: list[str] = []
         self._to_begin: list[Task] = []
         self._roomier: list[AgentSession] = []
-        self._ends = False
+        self._over: list[str] = []
         self._by_status: Mapping[TaskStatus, Callable[[Change], None]] = {
             TaskStatus.SCHEDULED: self._scheduled,
             TaskStatus.PENDING: self._pending,
@@ -116,30 +116,38 @@ class Consequences:
         """Let memory follow a commit."""
         self._accounts.count(changes)
         self._put, self._drop, self._pushed_out, self._to_begin, self._roomier = [], [], [], [], []
-        self._ends = False
+        self._over = []
         for change in changes:
+            task = change.task
             if change.superseded is not None:
-                self._left_behind(change.task.id, change.superseded.attempt)
-            if change.frees or self._leaves_adopted(change.task):
-                self._limits.freed(change.task.id, change.frees)
-            if change.expected == 0 and change.task.total_deadline is not None:
-                self._timers.limited(change.task)
-            follow = self._moved if is_moved(change) else self._by_status.get(change.task.status, self._ended)
-            follow(change)
-            if change.remark is not None and change.remark.kind is RemarkKind.EXTENDED:
-                self._extended(change.task)
+                self._left_behind(task.id, change.superseded.attempt)
+            if change.frees or self._leaves_adopted(task):
+                self._limits.freed(task.id, change.frees)
+            if task.total_deadline is not None and change.expected == 0:
+                self._timers.limited(task)
+            if change.remark is None:
+                self._by_status.get(task.status, self._ended)(change)
+            else:
+                self._remarked(change, change.remark.kind)
+        self._cleanup.finished(self._over)
         self._registry.swap(put=self._put, drop=self._drop)
         if self._pushed_out:  # only now are they shown at their present places
             out_of_reach = list(filter(self._scheduler.is_out_of_reach, self._pushed_out))
             self._registry.swap(put=(), drop=out_of_reach)
         for task in self._to_begin:  # only now are they shown as sent
             self._timers.sent(task)
-        if self._ends:  # where something ended there is room
+        if self._over:  # where something ended there is room
             self._scheduler.wake_rested(all=True)
         for session in self._roomier:  # whoever has room now looks at what is shown
             session.has_more_room()
         self._limits.tell_opened()
         self._scheduler.reserve()
+
+    def _remarked(self, change: Change, kind: RemarkKind) -> None:
+        follow = self._moved if is_moved(change) else self._by_status.get(change.task.status, self._ended)
+        follow(change)
+        if kind is RemarkKind.EXTENDED:
+            self._extended(change.task)
 
     @contextmanager
     def ends_of(self, task_ids: Collection[str]) -> Iterator[Endings]:
@@ -163,7 +171,7 @@ class Consequences:
 
     def _leaves_adopted(self, task: Task) -> bool:
         """Whether a task is with an agent no more that had places of which only memory knows."""
-        return task.status not in HOLDING and self._limits.is_adopted(task.id)
+        return self._limits.has_adopted and task.status not in HOLDING and self._limits.is_adopted(task.id)
 
     def _scheduled(self, change: Change) -> None:
         task = change.task
@@ -205,20 +213,17 @@ class Consequences:
         self._pushed_out.extend(pushed_out)
 
     def _sent(self, change: Change) -> None:
-        task = change.task
-        assert task.attempt is not None
+        task, attempt = change.task, change.task.attempt
+        assert attempt is not None
         self._put.append(task)
         self._logbook.wake(task.id)
-        if (
-            EventName.TASK_SENT in change.events
-        ):  # else it was granted before, and its start is said by the hello's answer
-            self._leases.granted(task.attempt.agent_id, task.id)
+        session = self._agents.session(attempt.agent_id)
+        if EventName.TASK_SENT in change.events:  # else granted before, and its start is said by the hello's answer
+            self._leases.granted(attempt.agent_id, task.id)
             if task.spec.start_timeout_ms is not None:
                 self._to_begin.append(task)
-            self._grants.deliver(self._agents.session(task.attempt.agent_id), task)
-            return
-        session = self._agents.session(task.attempt.agent_id)
-        if session is not None:  # it may have been granted after that session had begun
+            self._grants.deliver(session, task)
+        elif session is not None:  # it may have been granted after that session had begun
             session.use.take(task)
 
     def _in_progress(self, change: Change) -> None:
@@ -273,20 +278,21 @@ class Consequences:
             self._let_go(session, task.id)
 
     def _ended(self, change: Change) -> None:
-        task = change.task
+        task, attempt, task_id = change.task, change.task.attempt, change.task.id
         self._put.append(task)
-        self._cleanup.finished(task.id)
-        self._sends.forget(task.id)
-        if task.attempt is not None:
-            self._ends = True
-            self._leases.gone(task.attempt.agent_id, task.id)
-            self._left(task.attempt.agent_id)
-            session = self._agents.session(task.attempt.agent_id)
+        self._over.append(task_id)
+        self._sends.forget(task_id)
+        if attempt is not None:
+            agent_id = attempt.agent_id
+            self._leases.gone(agent_id, task_id)
+            self._left(agent_id)
+            session = self._agents.session(agent_id)
             if session is not None:
-                session.answered((task.ref,))
-                self._let_go(session, task.id)
-        if (task.lock or task.shared_keys) and not change.frees:
+                if session.is_stopping_any:
+                    session.answered((task.ref,))
+                self._let_go(session, task_id)
+        if not change.frees and (task.lock or task.shared_keys):
             self._limits.left(task)
-        self._logbook.wake(task.id)
-        for endings in self._waiters.get(task.id, ()):
+        self._logbook.wake(task_id)
+        for endings in self._waiters.get(task_id, ()):
             endings.hear(change)

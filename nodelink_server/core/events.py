@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from nodelink.errors import Overloaded
-from nodelink_server.core.ports import Clock, EventName, Store, TaskEvent
+from nodelink_server.core.ports import Clock, EventName, LateEvents, Store, TaskEvent
 from nodelink_server.core.tally import Tally
 
 MOST_QUEUED = 4_096
@@ -54,6 +54,8 @@ class EventFilter:
 
     def select(self, events: Iterable[TaskEvent]) -> list[TaskEvent]:
         """The events that match, in the listener's own terms."""
+        if isinstance(events, LateEvents) and self.names and self.agent_id is None:
+            return [event for event in events.named(self.names) if self._matches(event)]
         chosen = [event for event in events if self._matches(event)]
         if self.agent_id is not None:
             chosen = [e for e in map(_as_agent_event, chosen) if e is not None]

@@ -14,6 +14,7 @@ import structlog
 from nodelink.errors import StoreError, StoreUnavailable
 from nodelink.plan import Plan
 from nodelink.task import AttemptRef, Execution, StartCommand, TaskRequest
+from nodelink_server.core.attempt import Hold
 from nodelink_server.core.changes import changed
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.limits import Limits, keys_of
@@ -97,19 +98,25 @@ class Grants:
 
     def is_at_once(self, session: AgentSession, task: Task) -> bool:
         """Whether a new task may be granted to a session in the commit that accepts it."""
-        return not self.is_offered(session, task) and task.phase_execution is not Execution.EXCLUSIVE
+        execution = task.phase_execution
+        if session.protocol >= FIRST_LEASED_PROTOCOL:
+            return execution is Execution.REPLAYABLE
+        return execution is not Execution.EXCLUSIVE
 
-    def at_once(self, session: AgentSession, task: Task, standing: Standing) -> Task:
-        """A new task's next value if this session is given it in the commit that accepts it."""
+    def at_once(self, session: AgentSession, task: Task, standing: Standing, holds: tuple[Hold, ...], now: int) -> Task:
+        """A new task's next value if this session is given it in the commit that accepts it, with these places."""
+        rank, queue_deadline, fair_tag = standing
         return granted_at_once(
             task,
-            **standing._asdict(),
+            rank=rank,
+            queue_deadline=queue_deadline,
+            fair_tag=fair_tag,
             agent_id=session.agent_id,
             session=session.number,
             fence=self._fence(),
-            now=self._clock.now(),
+            now=now,
             lease_ms=self._lease_of(session, task),
-            holds=self._limits.reservation(task.id).holds,
+            holds=holds,
         )
 
     async def feed(self, session: AgentSession) -> None:
@@ -156,9 +163,7 @@ class Grants:
         """A grant is durable: hand the task over, or have it started, unless its session has ended meanwhile."""
         attempt = task.attempt
         assert attempt is not None
-        accepted_by = self._starting.pop(task.ref, None)
-        is_declined = task.ref in self._declined_early
-        self._declined_early.discard(task.ref)
+        accepted_by, is_declined = self._accepted_by(task.ref) if self._starting else (None, False)
         if session is None or session.number != attempt.session or not session.is_open:
             self._scheduler.send_failed([task.id], attempt.agent_id)
             self._take_back(attempt.session, [task.ref])
@@ -171,6 +176,13 @@ class Grants:
         else:
             session.deliver(self._request(session, task))
         _let_go_of_payload(task)
+
+    def _accepted_by(self, ref: AttemptRef) -> tuple[AgentSession | None, bool]:
+        """Who has accepted the offer whose grant is durable now, and whether it has declined it since."""
+        accepted_by = self._starting.pop(ref, None)
+        is_declined = ref in self._declined_early
+        self._declined_early.discard(ref)
+        return accepted_by, is_declined
 
     def _deliver_nothing(self, session: AgentSession, task: Task, *, is_there: bool) -> None:
         """A grant has become durable that is not wanted any more. `is_there`: the agent has accepted it."""

@@ -10,19 +10,31 @@ MOST_DEPTH = 100
 """How deep the values of a caller may nest to be read at all. A payload may less: that is the core's to say."""
 
 
-def read_json(text: bytes, *, most_depth: int = MOST_DEPTH) -> Any:
-    """The value. ValueError says what is wrong: no JSON, a name twice in one object, NaN, too deep, no Unicode."""
+def read_json(text: bytes, *, most_depth: int | None = MOST_DEPTH) -> Any:
+    """The value. ValueError says what is wrong: no JSON, a name twice in one object, NaN, too deep, no Unicode.
+
+    `most_depth` None: it is known already that it is not too deep.
+    """
     try:
-        value = _DECODER.decode(text.decode("utf-8"))
+        value = _decoded(text.decode("utf-8"))
     except RecursionError:
-        raise ValueError(f"the values nest deeper than {most_depth}") from None
+        raise ValueError(f"the values nest deeper than {most_depth or MOST_DEPTH}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
-    if text.count(b"[") + text.count(b"{") > most_depth and _is_deeper(value, most_depth):
+    if most_depth is not None and text.count(b"[") + text.count(b"{") > most_depth and _is_deeper(value, most_depth):
         raise ValueError(f"the values nest deeper than {most_depth}")
     if b"\\u" in text:
         _check_unicode(value)
     return value
+
+
+def _decoded(text: str) -> Any:
+    """The value. Usually nothing is around it, and the decoder need not look for that."""
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError:
+        return _DECODER.decode(text)
+    return value if end == len(text) else _DECODER.decode(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,13 +11,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
 
 from nodelink.errors import Overloaded, StoreError, StoreUnavailable
 from nodelink_server.core.accounts import Accounts
+from nodelink_server.core.blob_ports import Kept
 from nodelink_server.core.clock import ControlTime
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import PauseStep
 from nodelink_server.core.ports import (
     AgentRecord,
@@ -25,8 +28,8 @@ from nodelink_server.core.ports import (
     Batch,
     Change,
     Clock,
-    Deed,
     Evidence,
+    Keeping,
     Notice,
     Receipt,
     Replay,
@@ -51,6 +54,8 @@ class Committed(NamedTuple):
     locked: frozenset[int] = frozenset()
     clashes: Mapping[int, str] = {}
     """Of those whose unique key is another's, the id of the live task that has it."""
+    kept: Sequence[Kept] = ()
+    """For each of its keepings what became of it."""
 
     def behind(self, first: int) -> Committed:
         """What became of the changes behind so many."""
@@ -59,7 +64,7 @@ class Committed(NamedTuple):
         replays = {index - first: replay for index, replay in self.replays.items() if index >= first}
         clashes = {index - first: owner for index, owner in self.clashes.items() if index >= first}
         locked = frozenset(index - first for index in self.locked if index >= first)
-        return Committed(self.revisions[first:], replays, self.refused_agents, locked, clashes)
+        return Committed(self.revisions[first:], replays, self.refused_agents, locked, clashes, self.kept)
 
 
 Done = Callable[[Committed | StoreError], None]
@@ -78,11 +83,13 @@ class Entry:
     done: Done | None
     pauses: Sequence[PauseStep] = ()
     revived: str = ""
+    keepings: Sequence[Keeping] = ()
 
     @property
     def weight(self) -> int:
         """How many operations it stands for."""
-        return len(self.changes) + len(self.agents) + len(self.notices) + len(self.sessions) + len(self.evidence)
+        beside = len(self.notices) + len(self.sessions) + len(self.evidence) + len(self.keepings)
+        return len(self.changes) + len(self.agents) + beside
 
 
 class Ledger:
@@ -141,11 +148,12 @@ class Ledger:
         evidence: Sequence[Evidence] = (),
         deeds: Sequence[Deed] = (),
         pauses: Sequence[PauseStep] = (),
+        keepings: Sequence[Keeping] = (),
         revived: str = "",
         done: Done | None = None,
     ) -> None:
         """Have something committed, and `done` called on the loop with what became of it."""
-        entry = Entry(changes, agents, notices, sessions, evidence, deeds, done, pauses, revived)
+        entry = Entry(changes, agents, notices, sessions, evidence, deeds, done, pauses, revived, keepings)
         self._gathered.append(entry)
         self._weight += entry.weight
         self._wake.set()
@@ -160,6 +168,7 @@ class Ledger:
         evidence: Sequence[Evidence] = (),
         deeds: Sequence[Deed] = (),
         pauses: Sequence[PauseStep] = (),
+        keepings: Sequence[Keeping] = (),
         revived: str = "",
         first: Done | None = None,
     ) -> Committed:
@@ -187,6 +196,7 @@ class Ledger:
             evidence=evidence,
             deeds=deeds,
             pauses=pauses,
+            keepings=keepings,
             revived=revived,
             done=done,
         )
@@ -227,19 +237,7 @@ class Ledger:
         return entries
 
     async def _commit(self, entries: list[Entry]) -> None:
-        batch = Batch(
-            now=self._clock.now(),
-            control_ms=self._control.now(),
-            changes=[change for entry in entries for change in entry.changes],
-            agents=[agent for entry in entries for agent in entry.agents],
-            notices=[notice for entry in entries for notice in entry.notices],
-            sessions=[session for entry in entries for session in entry.sessions],
-            statistics=self._accounts.take(),
-            evidence=[late for entry in entries for late in entry.evidence],
-            deeds=[deed for entry in entries for deed in entry.deeds],
-            pauses=[step for entry in entries for step in entry.pauses],
-            revived=next((entry.revived for entry in entries if entry.revived), ""),
-        )
+        batch = self._batch_of(entries)
         began = self._clock.monotonic()
         try:
             receipt = await self._store.apply(batch)
@@ -257,6 +255,38 @@ class Ledger:
         self._accounts.written()
         self._settle(entries, batch.changes, receipt)
 
+    def _batch_of(self, entries: list[Entry]) -> Batch:
+        if len(entries) == 1:  # mostly, and once a second there is nothing in it
+            entry = entries[0]
+            return Batch(
+                now=self._clock.now(),
+                control_ms=self._control.now(),
+                changes=entry.changes,
+                agents=entry.agents,
+                notices=entry.notices,
+                sessions=entry.sessions,
+                statistics=self._accounts.take(),
+                evidence=entry.evidence,
+                deeds=entry.deeds,
+                pauses=entry.pauses,
+                keepings=entry.keepings,
+                revived=entry.revived,
+            )
+        return Batch(
+            now=self._clock.now(),
+            control_ms=self._control.now(),
+            changes=[change for entry in entries for change in entry.changes],
+            agents=[agent for entry in entries for agent in entry.agents],
+            notices=[notice for entry in entries for notice in entry.notices],
+            sessions=[session for entry in entries for session in entry.sessions],
+            statistics=self._accounts.take(),
+            evidence=[late for entry in entries for late in entry.evidence],
+            deeds=[deed for entry in entries for deed in entry.deeds],
+            pauses=[step for entry in entries for step in entry.pauses],
+            keepings=[keeping for entry in entries for keeping in entry.keepings],
+            revived=next((entry.revived for entry in entries if entry.revived), ""),
+        )
+
     def _settle(self, entries: list[Entry], changes: Sequence[Change], receipt: Receipt) -> None:
         accepted: list[Change] = []
         for change, revision, key in zip(changes, receipt.revisions, receipt.keys, strict=True):
@@ -264,11 +294,14 @@ class Ledger:
                 stamp(change.task, key=key, revision=revision)
                 accepted.append(change)
         self._follow(accepted)
+        kept = iter(receipt.kept)
         first_change = first_agent = 0
         for entry in entries:
             behind, agents_behind = first_change + len(entry.changes), first_agent + len(entry.agents)
+            own = list(islice(kept, len(entry.keepings))) if entry.keepings else ()
             if entry.done is not None:
-                entry.done(_slice(receipt, first_change, behind, first_agent, agents_behind))
+                committed = _slice(receipt, first_change, behind, first_agent, agents_behind)
+                entry.done(committed._replace(kept=own) if own else committed)
             first_change, first_agent = behind, agents_behind
         self._publish(receipt.events)
 

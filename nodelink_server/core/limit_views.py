@@ -13,10 +13,11 @@ import structlog
 
 from nodelink.errors import FieldError, InvalidTask
 from nodelink_server.core.characters import NAME, is_key
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.errands import Errands
 from nodelink_server.core.limits import RUNNING, Limits, key_of, name_of
 from nodelink_server.core.placing_checks import AGENT_ID
-from nodelink_server.core.ports import Clock, Deed, Store, Waiter, Waiters
+from nodelink_server.core.ports import Clock, Store, Waiter, Waiters
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.states import GRANTED

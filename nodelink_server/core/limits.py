@@ -158,6 +158,11 @@ class Limits:
                     self._hold(hold, task.id, None)
                     self._adopted.setdefault(task.id, []).append(hold)
 
+    @property
+    def has_adopted(self) -> bool:
+        """Whether any task has places that only memory knows of."""
+        return bool(self._adopted)
+
     def is_adopted(self, task_id: str) -> bool:
         """Whether a task has places that only memory knows of."""
         return task_id in self._adopted
@@ -189,6 +194,11 @@ class Limits:
 
     # -- gates --------------------------------------------------------------------------------------------------------
 
+    @property
+    def has_gates(self) -> bool:
+        """Whether anything is set that could be closed."""
+        return bool(self._set)
+
     def closed_gate(self, shape: Shape, agent_id: str | None) -> str | None:
         """The limit by which no task of a shape may be given to an agent now; None: none."""
         if not self._set:
@@ -212,6 +222,8 @@ class Limits:
         if task.id in self._reserved:
             return task.id not in self._with_agents
         spec = task.spec
+        if not (self._set or spec.limits or spec.rates or spec.workspace or task.lock):
+            return True
         keys, rates = ({}, []) if task.has_plan else (keys_of(task), _rates_of(spec))  # what it has, it has kept
         if not (keys or rates or self._set):
             return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from nodelink.errors import FieldError, InvalidTask, TaskNotFound
 from nodelink.task import PRIORITIES, Reason
+from nodelink.values import evolve
 from nodelink_server.core.agents import AgentRegistry
 from nodelink_server.core.assignment import Assignment, AssignmentDelays, Unassigned, assignment_since
 from nodelink_server.core.checkpoints import Checkpoints
@@ -140,20 +141,20 @@ class Lookup:
         if task.status not in QUEUED or task.message:
             return record
         if self._scheduler.paused:
-            return replace(record, task=replace(task, reason=Reason.PAUSED, message="the scheduler is paused"))
+            return replace(record, task=evolve(task, reason=Reason.PAUSED, message="the scheduler is paused"))
         pause = self._pauses.over(task.spec.pool, task.spec.type)
         if pause is not None:
-            return replace(record, task=replace(task, reason=Reason.PAUSED, message=f"waits: {pause.words}"))
+            return replace(record, task=evolve(task, reason=Reason.PAUSED, message=f"waits: {pause.words}"))
         lacking = self._limits.explain(task)
         if lacking is not None:
             reason, why = lacking
-            return replace(record, task=replace(task, reason=reason, message=f"waits: {why}"))
+            return replace(record, task=evolve(task, reason=reason, message=f"waits: {why}"))
         failed = self._sends.rest_of(task.id)
         if failed is not None:
             resting = Assignment(failed.times, self._clock.now() + self._sends.left_ms(failed), Unassigned.SEND_FAILED)
             message = f"it could not be sent to agent {failed.agent_id}, and nobody else has room"
-            return replace(record, task=replace(task, message=message), assignment=resting)
+            return replace(record, task=evolve(task, message=message), assignment=resting)
         shape = shape_of(task)
         since, why = task.ready_at or task.created_at, self._agents.unassigned(shape)
         tries = assignment_since(since, self._clock.now(), why, self._delays)
-        return replace(record, task=replace(task, message=self._agents.why_nobody(shape)), assignment=tries)
+        return replace(record, task=evolve(task, message=self._agents.why_nobody(shape)), assignment=tries)

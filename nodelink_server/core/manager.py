@@ -33,7 +33,7 @@ from nodelink_server.core.approvals import Named
 from nodelink_server.core.assembly import Options, Rooms
 from nodelink_server.core.bulk import BulkOrder, BulkOutcome, digest_of, outcome_of, text_of
 from nodelink_server.core.changes import cancelled_by_caller
-from nodelink_server.core.checkpoints import PAUSE, Shelf, check_load
+from nodelink_server.core.checkpoints import PAUSE, Loading, Resumption, Shelf, check_load
 from nodelink_server.core.decisions import Resolution
 from nodelink_server.core.extensions import NewLimits
 from nodelink_server.core.handshake import Hello
@@ -391,17 +391,19 @@ class TaskManager:
         as_waiting: bool = False,
         reason: str = "",
         by: str = "local",
-    ) -> tuple[bool, bool]:
+    ) -> Resumption:
         """Resume, if one is given from a checkpoint that is kept here, or from the file of another server's.
 
-        Returns whether it was paused, and whether a checkpoint was loaded now. Raises as `resume` and
-        `load_checkpoint`; then it stays paused.
+        Raises as `resume` and `load_checkpoint`; then it stays paused.
         """
         check_load(scope, checkpoint_id=checkpoint_id, content=content, as_waiting=as_waiting)
         if content:
             checkpoint_id = (await self.checkpoints.keep(content)).id
-        loaded = bool(checkpoint_id) and await self.load_checkpoint(checkpoint_id, as_waiting=as_waiting)
-        return await self.resume(scope, reason=reason, by=by), loaded
+        loading = await self._loading(checkpoint_id, as_waiting) if checkpoint_id else None
+        was_paused = await self.resume(scope, reason=reason, by=by)
+        if loading is None:
+            return Resumption(was_paused, loaded=False, checkpoint=None)
+        return Resumption(was_paused, loaded=loading.boot is not None, checkpoint=loading.header)
 
     async def load_checkpoint(self, checkpoint_id: str, *, as_waiting: bool = False) -> bool:
         """Go on from a checkpoint of another server, in one that is paused and has never had a task. Returns whether it
@@ -409,24 +411,29 @@ class TaskManager:
 
         Raises `CheckpointNotFound`, `CheckpointRefused`, `ServerNotEmpty`, `StoreUnavailable`.
         """
+        return (await self._loading(checkpoint_id, as_waiting)).boot is not None
+
+    async def _loading(self, checkpoint_id: str, as_waiting: bool) -> Loading:
         return await self.rooms.errands.do(partial(self._load, checkpoint_id, as_waiting))
 
-    async def _load(self, checkpoint_id: str, as_waiting: bool) -> bool:
+    async def _load(self, checkpoint_id: str, as_waiting: bool) -> Loading:
         if self.rooms.pauses.get(SCHEDULER) is None:
             raise ServerNotEmpty("a checkpoint can only be loaded while the scheduler is paused: pause it first")
         self._is_loading = True
         try:
             await self.ledger.commit()  # what is under way is durable first: then the database is empty, or is not
-            boot = await self.checkpoints.load(checkpoint_id, as_waiting=as_waiting)
-            if boot is None:
-                return False
-            if boot.control_ms > self.rooms.control.now():
-                self.rooms.control.resume(boot.control_ms)
-            self._take_up(boot)
-            self.rooms.timers.look_anew()
-            return True
+            loading = await self.checkpoints.load(checkpoint_id, as_waiting=as_waiting)
+            if loading.boot is not None:
+                self._go_on(loading.boot)
+            return loading
         finally:
             self._is_loading = False
+
+    def _go_on(self, boot: Boot) -> None:
+        if boot.control_ms > self.rooms.control.now():
+            self.rooms.control.resume(boot.control_ms)
+        self._take_up(boot)
+        self.rooms.timers.look_anew()
 
     async def resume(self, scope: str, *, reason: str = "", by: str = "local") -> bool:
         """Let things start in a scope again. Returns whether it was paused. Raises as `pause`."""

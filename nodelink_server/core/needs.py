@@ -57,8 +57,12 @@ def needs_text(spec: TaskSpec) -> str:
 
 def shape_of(task: Task) -> Shape:
     """What decides which agents could run a task."""
-    spec = task.spec
-    return Shape(spec.pool, spec.type, needs_text(spec), spec.type == PLAN_AND_APPLY and task.has_plan)
+    return shape_for(task.spec, has_plan=task.plan is not None)
+
+
+def shape_for(spec: TaskSpec, *, has_plan: bool = False) -> Shape:
+    """The same of a task that asks for this."""
+    return Shape(spec.pool, spec.type, needs_text(spec), has_plan and spec.type == PLAN_AND_APPLY)
 
 
 def taken_of(task: Task) -> Taken:

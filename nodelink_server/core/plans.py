@@ -6,12 +6,25 @@ The moves of a task between its plan and its apply. What may be applied is the p
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from nodelink.plan import PLAN, Plan, is_planning
-from nodelink.task import ErrorCategory, Finished, LogStream, Outcome, Reason, TaskError, TaskSpec, TaskStatus
+from nodelink.task import (
+    AttemptRef,
+    ErrorCategory,
+    Finished,
+    LogStream,
+    Outcome,
+    Reason,
+    TaskError,
+    TaskResponse,
+    TaskSpec,
+    TaskStatus,
+)
 from nodelink.values import evolve
 from nodelink_server.core.attempt import PLANNED, Attempt, Failure, Planned, Superseded
+from nodelink_server.core.blob_ports import AttemptArtifact, AttemptArtifacts
 from nodelink_server.core.changes import changed
 from nodelink_server.core.clock import ControlTime
 from nodelink_server.core.limits import keys_of
@@ -23,6 +36,7 @@ from nodelink_server.core.task import Task, stopped
 DAY_MS = 24 * 3600 * 1000
 MAX_TARGET_CHARS = 1_000
 MAX_SUMMARY_CHARS = 16_384
+MAX_NAME_CHARS = 63
 LARGEST_SIZE = (1 << 63) - 1
 SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -32,15 +46,43 @@ def plans_now(task: Task) -> bool:
     return is_planning(task.spec.type, has_plan=task.has_plan)
 
 
-def checked_plan(task: Task, finished: Finished) -> Finished:
-    """An end as it counts: whose work was a plan has failed without one, and nobody else has made one."""
+async def without_bytes(blobs: AttemptArtifacts, responses: Iterable[TaskResponse]) -> Collection[AttemptRef]:
+    """Attempts that tell of a plan whose bytes are not where they say. Asks only if there are plans, and once for all.
+
+    What an attempt gives to the server is there before its end is told, and stays. Raises `StoreUnavailable`.
+    """
+    told = [
+        AttemptArtifact(ref, update.plan_artifact, update.plan.sha256)
+        for ref, update in responses
+        if isinstance(update, Finished) and update.plan is not None and update.plan_artifact
+    ]
+    if not told:
+        return ()
+    there = await blobs.there(told)
+    return {one.ref for one in told if one not in there}
+
+
+def checked_plan(task: Task, finished: Finished, *, has_bytes: bool) -> Finished:
+    """An end as it counts: whose work was a plan has failed without one, and nobody else has made one.
+
+    `has_bytes`: the bytes of the plan are where the end tells.
+    """
     if not plans_now(task) or finished.outcome is not Outcome.COMPLETED:
-        return finished if finished.plan is None else replace(finished, plan=None)
+        return without_plan(finished)
+    category = ErrorCategory.HANDLER
     wrong = "it has told no plan" if finished.plan is None else _problem(finished.plan)
+    if not wrong and finished.plan is not None and not has_bytes:
+        category = ErrorCategory.INTERNAL
+        wrong = f"its plan {finished.plan.sha256} is not its artifact {finished.plan_artifact[:MAX_NAME_CHARS]!r}"
     if not wrong:
         return finished
-    error = TaskError(ErrorCategory.HANDLER, f"{wrong}, so there is nothing that could be applied")
-    return replace(finished, outcome=Outcome.FAILED, reason=Reason.HANDLER_ERROR, error=error, plan=None)
+    error = TaskError(category, f"{wrong}, so there is nothing that could be applied")
+    return replace(without_plan(finished), outcome=Outcome.FAILED, reason=Reason.HANDLER_ERROR, error=error)
+
+
+def without_plan(finished: Finished) -> Finished:
+    """An end as it is kept: its plan is the task's, or nobody's."""
+    return finished if finished.plan is None else replace(finished, plan=None, plan_artifact="")
 
 
 def is_planned(task: Task, finished: Finished) -> bool:

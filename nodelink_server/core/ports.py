@@ -16,7 +16,8 @@ from nodelink.plan import DEFAULT_PLAN_LIMIT, is_applying, is_planning
 from nodelink.task import Execution, Finished, LogStream, TaskStatus
 from nodelink.values import value
 from nodelink_server.core.attempt import Hold, Superseded
-from nodelink_server.core.blob_ports import BlobStore
+from nodelink_server.core.blob_ports import BlobStore, Kept, NewArtifact, NewState
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import Pause, PauseStep
 from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
 from nodelink_server.core.task import Task
@@ -61,6 +62,8 @@ class EventName(StrEnum):
     TASK_RECOVERED = "task.recovered"
     TASK_RETRYING = "task.retrying"
     TASK_SKIPPED = "task.skipped"
+    TASK_ARTIFACT = "task.artifact"
+    WORKSPACE_STATE = "workspace.state"
     AGENT_CONNECTED = "agent.connected"
     AGENT_DISCONNECTED = "agent.disconnected"
     AGENT_DRAINING = "agent.draining"
@@ -90,6 +93,14 @@ class TaskEvent(NamedTuple):
     pool: str = ""
     attempt: int = 0
     data: Mapping[str, object] | None = None
+
+
+class LateEvents(Sequence[TaskEvent]):
+    """Events that are made when somebody looks at them."""
+
+    def named(self, names: frozenset[str]) -> Sequence[TaskEvent]:
+        """Those with these names, without making any other."""
+        raise NotImplementedError
 
 
 class Shape(NamedTuple):
@@ -204,26 +215,24 @@ class Evidence(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """An event that concerns no task."""
+    """An event that is no step of a task. `task_id`: in whose room it is told all the same. `at` 0: at its commit."""
 
     name: EventName
     agent_id: str
     pool: str
     data: Mapping[str, object] | None = None
+    task_id: str = ""
+    type: str = ""
+    attempt: int = 0
+    at: int = 0
 
 
-class Deed(NamedTuple):
-    """What somebody has changed that is no task, to be audited in full: who, `about` what, and how it was and is.
+class Keeping(NamedTuple):
+    """A wish about a blob, and what is told and audited if it comes true by the commit; nothing is if it stood so."""
 
-    `about` names it as people do: `pool:default`, `workspace:site`, `agent:ID`. None: there is no such thing.
-    """
-
-    kind: str
-    by: str
-    about: str
-    at: int
-    before: Mapping[str, object] | None = None
-    after: Mapping[str, object] | None = None
+    wish: NewArtifact | NewState
+    notice: Notice
+    deed: Deed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +324,8 @@ class Batch:
     `agents` are upserted: a record whose session is not greater than the stored one is refused, except that an equal
     session updates the other columns. `sessions` are begun or ended: none of a refused agent is begun, and what has
     ended stays as it is. `control_ms` is control time (`core/clock.py`). `statistics` are written over older values of
-    the same rows. `deeds` are only audited: none about a refused agent, and none that changed nothing.
+    the same rows. `deeds` are only audited: none about a refused agent, and none that changed nothing. `keepings` are
+    looked at one after the other, behind everything else.
     """
 
     now: int
@@ -328,6 +338,7 @@ class Batch:
     evidence: Sequence[Evidence] = ()
     deeds: Sequence[Deed] = ()
     pauses: Sequence[PauseStep] = ()
+    keepings: Sequence[Keeping] = ()
     revived: str = ""
     """The loaded checkpoint of which all that ran is dealt with by this commit; empty: none."""
 
@@ -356,6 +367,7 @@ class Receipt:
 
     `locked`: those of the refused changes, by index, whose task was as expected, and a place that they take, or a rate
     that they use, was another's. `clashes`: those whose unique key was, with the id of the live task that has it.
+    `kept`: what became of each keeping.
     """
 
     revisions: Sequence[int]
@@ -365,6 +377,7 @@ class Receipt:
     refused_agents: frozenset[int] = frozenset()
     locked: frozenset[int] = frozenset()
     clashes: Mapping[int, str] = field(default_factory=dict)
+    kept: Sequence[Kept] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,16 @@ the loop tries again, the channel fills, agents get no more credit, and their ou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import get_args
 
 import structlog
 
 from nodelink.errors import StoreError
+from nodelink.plan import PLANNED
 from nodelink.task import (
+    TERMINAL,
     Accepted,
     AckDisposition,
     AttemptRef,
@@ -22,19 +25,21 @@ from nodelink.task import (
     Extended,
     Finished,
     Gone,
+    Outcome,
     Progress,
     Reason,
     ResultAck,
     Started,
     TaskResponse,
     TaskStatus,
+    Update,
 )
 from nodelink_server.core.attempt import Superseded
 from nodelink_server.core.changes import changed
 from nodelink_server.core.channel import ResponseChannel
 from nodelink_server.core.ledger import Ledger
 from nodelink_server.core.losses import ENDED_EVENT, Losses, failed_by_drain, is_current, is_drained, never_began
-from nodelink_server.core.plans import Plans, checked_plan, is_planned, with_plan
+from nodelink_server.core.plans import Plans, checked_plan, is_planned, with_plan, without_bytes, without_plan
 from nodelink_server.core.ports import Change, Clock, EventName, Evidence, Store, TaskEvent
 from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.retries import Retries
@@ -52,6 +57,9 @@ log = structlog.get_logger(__name__)
 Final = Finished | Declined | Gone
 """What an agent says until it is acknowledged."""
 
+_NAMES: Mapping[type[Update], str] = {kind: kind.__name__.lower() for kind in get_args(Update)}
+"""What kinds of responses are called in the metrics."""
+
 _ENDED_BY_PEOPLE = frozenset({Reason.ABANDONED, Reason.RESOLVED})
 
 
@@ -61,6 +69,7 @@ class _Plan:
 
     before: Task
     after: Task
+    now: int
     events: list[EventName] = field(default_factory=list)
     finished: Finished | None = None
     superseded: Superseded | None = None
@@ -79,7 +88,10 @@ class _Plan:
 class _Round:
     """What one round of responses comes to."""
 
+    now: int
     found: Mapping[str, Task]
+    without_bytes: Collection[AttemptRef] = ()
+    """Attempts that tell of a plan which is not there."""
     plans: dict[str, _Plan] = field(default_factory=dict)
     acks: dict[AgentSession, list[ResultAck]] = field(default_factory=lambda: defaultdict(list))
     accepted: dict[AgentSession, list[AttemptRef]] = field(default_factory=lambda: defaultdict(list))
@@ -162,7 +174,8 @@ class ResponseProcessor:
         self, responses: Sequence[tuple[AgentSession, TaskResponse]]
     ) -> Sequence[tuple[AgentSession, TaskResponse]]:
         """One commit. Returns the responses whose tasks had changed meanwhile and must be looked at again."""
-        round = _Round(await self._missing(responses))
+        without = await without_bytes(self._store.blobs, (response for _, response in responses))
+        round = _Round(self._clock.now(), await self._missing(responses), without)
         for session, response in responses:
             self._consider(session, response, round)
         again = [*await self._commit(round), *round.later]
@@ -224,8 +237,12 @@ class ResponseProcessor:
             if task is None:
                 self._refuse(session, response, AckDisposition.STALE, round, "response_for_unknown_task")
                 return
-            plan = round.plans[ref.task_id] = _Plan(before=task, after=task)
-        self._consider_plan(session, response, plan, round)
+            plan = round.plans[ref.task_id] = _Plan(task, task, round.now)
+        if isinstance(update, Finished) and _refusal(plan.after, session, response) is None:  # as nearly all are
+            self._work_in(plan, update, has_bytes=ref not in round.without_bytes)
+            plan.sources.append((session, response))
+        else:
+            self._consider_plan(session, response, plan, round)
 
     def _consider_plan(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
         update = response.update
@@ -238,7 +255,7 @@ class ResponseProcessor:
                 plan.sources.append((session, response))  # said twice, and not durable yet: acknowledged with the plan
                 return
             if refusal is AckDisposition.STALE:
-                _keep_evidence(session, response, plan.before, self._clock.now(), round)
+                _keep_evidence(session, response, plan.before, round.now, round)
             self._refuse(session, response, refusal, round, f"response_{refusal}")
         elif isinstance(update, Progress):
             self._progress(plan.after, update)
@@ -265,7 +282,7 @@ class ResponseProcessor:
     def _answer_without_change(self, session: AgentSession, response: TaskResponse, plan: _Plan, round: _Round) -> None:
         """A final word from which nothing follows: a task in doubt stays in doubt; what has begun is not declined."""
         if isinstance(response.update, Gone):
-            _keep_evidence(session, response, plan.before, self._clock.now(), round)
+            _keep_evidence(session, response, plan.before, round.now, round)
             round.acks[session].append(ResultAck(response.ref, AckDisposition.COMMITTED))
         else:
             self._refuse(session, response, AckDisposition.STALE, round, "declined_after_start")
@@ -284,14 +301,14 @@ class ResponseProcessor:
         self._ended(session, update)
         return True
 
-    def _work_in(self, plan: _Plan, update: Started | Final) -> bool:
+    def _work_in(self, plan: _Plan, update: Started | Final, *, has_bytes: bool = True) -> bool:
         """Let a plan follow from an update. Returns whether anything does."""
-        task, now = plan.after, self._clock.now()
+        task, now = plan.after, plan.now
         begun = task.attempt is not None and task.attempt.started_at is not None
         if isinstance(update, Finished):
             if not begun:
                 plan.events.append(EventName.TASK_STARTED)
-            self._finish(plan, update, now)
+            self._finish(plan, update, now, has_bytes=has_bytes)
             return True
         if isinstance(update, Gone):
             return _follow(plan, self._losses.lost(task, why=update.message, now=now, died=update.agent_died))
@@ -303,19 +320,20 @@ class ResponseProcessor:
         plan.events.append(EventName.TASK_STARTED)
         return True
 
-    def _finish(self, plan: _Plan, finished: Finished, now: int) -> None:
+    def _finish(self, plan: _Plan, finished: Finished, now: int, *, has_bytes: bool) -> None:
         """An attempt has ended: so has its task, or it is to be tried again."""
         task, plan.finished = plan.after, finished
-        if is_drained(task, finished, self._is_overdue):
+        if finished.outcome is Outcome.CANCELLED and is_drained(task, finished, self._is_overdue):
             if task.phase_execution is Execution.REPLAYABLE:
                 plan.follow(self._losses.drained(task, finished, now=now))
                 return
             plan.finished = finished = failed_by_drain(finished)
-        finished = checked_plan(task, finished)
-        plan.finished = finished if finished.plan is None else replace(finished, plan=None)  # its task has it
-        if is_planned(task, finished):
-            plan.follow(self._plans.made(task, finished, now=now))
-            return
+        if finished.plan is not None or task.spec.type in PLANNED:
+            finished = checked_plan(task, finished, has_bytes=has_bytes)
+            plan.finished = without_plan(finished)
+            if is_planned(task, finished):
+                plan.follow(self._plans.made(task, finished, now=now))
+                return
         after = with_plan(settled(task, finished, now=now), finished)
         again = self._retries.after(task, after, finished, now=now)
         if again is None:
@@ -330,7 +348,7 @@ class ResponseProcessor:
         if plan.after.status is TaskStatus.SCHEDULED:
             self._tally.retries[self._tally.kind(plan.after.spec.type, plan.after.spec.pool)] += 1
         for session, (ref, update) in plan.sources:
-            self._tally.responses[type(update).__name__.lower()] += 1
+            self._tally.responses[_NAMES[type(update)]] += 1
             if isinstance(update, Declined | Gone):
                 what = "task_declined" if isinstance(update, Declined) else "attempt_gone"
                 log.warning(what, task_id=ref.task_id, agent_id=session.agent_id, why=update.message)
@@ -377,10 +395,10 @@ def _follow(plan: _Plan, change: Change | None) -> bool:
 
 def _refusal(task: Task, session: AgentSession, response: TaskResponse) -> AckDisposition | None:
     """Why a response changes nothing about a task; None: it may."""
-    attempt, ref = task.attempt, response.ref
-    if attempt is None or (attempt.number, attempt.fence, attempt.agent_id) != (*ref[1:], session.agent_id):
+    attempt, (_, number, fence) = task.attempt, response.ref
+    if attempt is None or attempt.fence != fence or attempt.number != number or attempt.agent_id != session.agent_id:
         return AckDisposition.STALE
-    if not task.is_terminal:
+    if task.status not in TERMINAL:
         return None
     # What was ended without its agent's word stays so; what the agent has to tell all the same is kept beside it.
     ended_without_word = task.may_have_run or task.reason in _ENDED_BY_PEOPLE

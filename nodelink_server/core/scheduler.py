@@ -153,20 +153,20 @@ class Scheduler:
         others = (one for one in self._asleep if one.agent_id != agent_id and one.room > 0)
         return any(one.fits(shape) and one.has_room_for(shape) for one in others)
 
-    def choose(self, task: Task) -> AgentSession | None:
+    def choose(self, task: Task, shape: Shape) -> AgentSession | None:
         """The session for a task that is being submitted, its slot reserved; None if others wait or nobody has room."""
-        shape = shape_of(task)
         if self.paused or self._arriving.get(shape) or not self._is_empty(shape):
             return None
         session = self._pop_sleeper(shape)
         if session is None:
             return None
-        if self._is_wanted(session):
+        if (self._arriving or self._fronts) and self._is_wanted(session):
             self._push_sleeper(session)
             return None
         session.reserve(task)
-        if session.room > 0:
-            self._push_sleeper(session)
+        room = session.room
+        if room > 0:
+            self._push_sleeper(session, room)
         return session
 
     def _is_wanted(self, session: AgentSession) -> bool:
@@ -246,12 +246,13 @@ class Scheduler:
     def has_room(self, session: AgentSession) -> None:
         """A session has got room: it looks for work, or is found by it."""
         sleeper = self._asleep.get(session)
-        if sleeper is None or session.room <= 0:
+        room = session.room
+        if sleeper is None or room <= 0:
             return
         if any(self._could_take(session, shape) and not self._is_empty(shape) for shape in self._shapes_of(session)):
             sleeper.wake.set()
         else:
-            self._push_sleeper(session)
+            self._push_sleeper(session, room)
 
     def resume(self) -> None:
         """Grant again."""
@@ -325,9 +326,10 @@ class Scheduler:
 
     # -- the roster ---------------------------------------------------------------------------------------------------
 
-    def _push_sleeper(self, session: AgentSession) -> None:
+    def _push_sleeper(self, session: AgentSession, room: int | None = None) -> None:
+        """Put a session into the roster by its load. `room`: what it has, if that is known."""
         sleeper = self._asleep.get(session)
-        load = session.busy / session.slots
+        load = (session.slots - (session.room if room is None else room)) / session.slots
         if sleeper is None or (sleeper.turn and sleeper.load == load):
             return
         sleeper.turn, sleeper.load = next(self._turn), load
@@ -344,7 +346,10 @@ class Scheduler:
 
     def _pop_sleeper(self, shape: Shape) -> AgentSession | None:
         """Remove and return the best session that sleeps with room and fits."""
-        if self.is_paused(shape) or self._limits.closed_gate(shape, None) is not None:
+        if self.is_paused(shape):
+            return None
+        is_gated = self._limits.has_gates
+        if is_gated and self._limits.closed_gate(shape, None) is not None:
             return None
         roster = self._roster.get(shape.pool)
         passed_over = []
@@ -357,7 +362,11 @@ class Scheduler:
                 continue
             if session.room <= 0:
                 sleeper.turn = 0
-            elif session.fits(shape) and self._could_take(session, shape) and not self._is_gated(shape, session):
+            elif (
+                session.fits(shape)
+                and self._could_now(session, shape)
+                and not (is_gated and self._is_gated(shape, session))
+            ):
                 sleeper.turn = 0
                 found = session
             else:
@@ -373,7 +382,10 @@ class Scheduler:
         """Whether a session that fits has room for the first task of a queue that is not paused, and is not kept for
         another one.
         """
-        return session.has_room_for(shape) and not self.is_paused(shape) and self.reserving.may_have(session, shape)
+        return not self.is_paused(shape) and self._could_now(session, shape)
+
+    def _could_now(self, session: AgentSession, shape: Shape) -> bool:
+        return session.has_room_for(shape) and self.reserving.may_have(session, shape)
 
     def reserve(self) -> None:
         """Keep agents for the applies that wait, and let those look that are kept for none any more. To be called when

@@ -27,7 +27,7 @@ from nodelink.task import (
     StartCommand,
     TaskRequest,
 )
-from nodelink_server.core.needs import parse_needs
+from nodelink_server.core.needs import Needs, parse_needs
 from nodelink_server.core.ports import Shape
 from nodelink_server.core.task import Task
 from nodelink_server.core.use import Use
@@ -36,6 +36,7 @@ MOST_TASKS_PER_FRAME = 256
 MOST_BYTES_PER_FRAME = 256 * 1024
 MOST_BYTES_WAITING = 4 * 1024 * 1024
 """With so many bytes of tasks on the way to an agent that does not read, it has no room, whatever its credit."""
+MOST_NEEDS_KNOWN = 1_000
 RESPONSE_WINDOW_FRAMES = 8
 SILENT_PERIODS = 3
 """An agent is silent when nothing has come from it for so many heartbeats."""
@@ -160,6 +161,8 @@ class AgentSession:
         self.load = 0.0
         self.counted: Taken | None = None
         """What the agent counts as taken of it, by its last heartbeat; None: it does not say."""
+        self._could_meet: dict[str, bool] = {}
+        """Of needs, whether it could meet them: asked again and again, and always the same."""
         self.is_open = True
         self.end: LinkError | None = None
         self._on_room = on_room
@@ -183,7 +186,8 @@ class AgentSession:
         """How many more slots it may be given tasks for now."""
         if not self.is_open or self.draining or self.cordoned or self._bytes_waiting >= MOST_BYTES_WAITING:
             return 0
-        return self._credit - self._sent - len(self._tasks) - self._reserved - self.use.extra_slots
+        free = self._credit - self._sent - len(self._tasks) - self._reserved
+        return free if self.use.is_idle else free - self.use.extra_slots
 
     def fits(self, shape: Shape) -> bool:
         """Whether it could run tasks of a shape if it had nothing else to do."""
@@ -191,7 +195,14 @@ class AgentSession:
             return False
         if not shape.needs:
             return True
-        needs = parse_needs(shape.needs)
+        fits = self._could_meet.get(shape.needs)
+        if fits is None:
+            if len(self._could_meet) >= MOST_NEEDS_KNOWN:
+                self._could_meet.clear()
+            fits = self._could_meet[shape.needs] = self._can_meet(parse_needs(shape.needs))
+        return fits
+
+    def _can_meet(self, needs: Needs) -> bool:
         is_it = not needs.agent_id or needs.agent_id == self.agent_id
         return is_it and needs.slots <= self.slots and selects(needs.selector, self.labels) and self.use.could(needs)
 
@@ -289,6 +300,11 @@ class AgentSession:
         self._next.drain = request
         self._wake.set()
 
+    @property
+    def is_stopping_any(self) -> bool:
+        """Whether the agent is asked to stop anything, and has not answered."""
+        return bool(self._stops)
+
     def is_told_to_stop(self, ref: AttemptRef) -> bool:
         """Whether the agent is asked to stop an attempt, and has not answered."""
         return ref in self._stops
@@ -311,9 +327,8 @@ class AgentSession:
 
     def answered(self, refs: Iterable[AttemptRef]) -> None:
         """These attempts have ended: their stops need not be repeated."""
-        if self._stops:
-            for ref in refs:
-                self._stops.pop(ref, None)
+        for ref in refs:
+            self._stops.pop(ref, None)
 
     def ack_results(self, acks: Iterable[ResultAck]) -> None:
         """Tell the agent that it may forget these results."""
@@ -449,6 +464,8 @@ class AgentSession:
 def _most_bytes(request: TaskRequest) -> int:
     """A bound on the size of a task on its way."""
     metadata, lock = request.spec.metadata, request.spec.lock
+    if not (metadata or lock):
+        return BYTES_PER_TASK + len(request.payload)
     characters = len(lock) + sum(len(name) + len(value) for name, value in metadata.items())
     small = BYTES_PER_TASK + BYTES_PER_ENTRY * len(metadata)
     return small + len(request.payload) + BYTES_PER_CHARACTER * characters

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 
 from nodelink.errors import IllegalTransition
@@ -140,6 +141,7 @@ _TARGETS: Mapping[tuple[TaskStatus, Verb], TaskStatus] = MappingProxyType(
 )
 
 
+@cache
 def target(status: TaskStatus, verb: Verb) -> TaskStatus:
     """Where a verb leads from a status. Raises `IllegalTransition` if the table does not know the move."""
     found = _TARGETS.get((status, verb))

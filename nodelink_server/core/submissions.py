@@ -17,15 +17,15 @@ from nodelink.errors import (
     TaskNotFinished,
     UniqueKeyTaken,
 )
-from nodelink.task import TERMINAL, Execution, OnConflict, Submission
+from nodelink.task import TERMINAL, OnConflict, Submission
 from nodelink.values import evolve
+from nodelink_server.core.asked import AskedSpecs
 from nodelink_server.core.grants import Grants
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.limits import Limits
 from nodelink_server.core.needs import shape_of
 from nodelink_server.core.observer import Submitting
-from nodelink_server.core.ports import Change, Clock, EventName, IdempotencyKey, Store
-from nodelink_server.core.priorities import Priorities
+from nodelink_server.core.ports import Change, Clock, EventName, IdempotencyKey, Shape, Store
 from nodelink_server.core.ranking import Ranking, Standing
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
@@ -33,8 +33,7 @@ from nodelink_server.core.superseding import replaced
 from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task, ready, scheduled, skipped
 from nodelink_server.core.task_record import TaskRecord
-from nodelink_server.core.validation import digest, validate
-from nodelink_server.core.workspaces import Workspaces
+from nodelink_server.core.validation import digest
 
 TRIES = 20
 
@@ -62,6 +61,12 @@ class _New(NamedTuple):
     task: Task
     key: IdempotencyKey | None
     due_at: int | None
+    shape: Shape
+
+    @property
+    def is_later(self) -> bool:
+        """Whether it waits for a time that is still to come."""
+        return self.due_at is not None and self.due_at > self.task.created_at
 
 
 class _Wish(NamedTuple):
@@ -116,11 +121,9 @@ class Submissions:
         grants: Grants,
         limits: Limits,
         ranking: Ranking,
-        priorities: Priorities,
-        workspaces: Workspaces,
+        asked: AskedSpecs,
         clock: Clock,
         new_id: Callable[[], str],
-        types: Mapping[str, Execution],
         tally: Tally,
         submitting: Submitting | None = None,
     ) -> None:
@@ -130,11 +133,9 @@ class Submissions:
         self._grants = grants
         self._limits = limits
         self._ranking = ranking
-        self._priorities = priorities
-        self._workspaces = workspaces
+        self._asked = asked
         self._clock = clock
         self._new_id = new_id
-        self._types = types
         self._tally = tally
         self._submitting = submitting
 
@@ -153,7 +154,8 @@ class Submissions:
 
     async def _submit(self, submissions: Sequence[Submission], caller: str) -> list[Accepted | CallerError]:
         self._ledger.check_room()
-        made = [self._made(submission, caller) for submission in submissions]
+        now = self._clock.now()
+        made = [self._made(submission, caller, now) for submission in submissions]
         outcomes: dict[int, Accepted | CallerError] = {}
         outcomes.update((index, new) for index, new in enumerate(made) if isinstance(new, CallerError))
         wishes: Mapping[int, _Wish] = {i: _Wish(new) for i, new in enumerate(made) if not isinstance(new, CallerError)}
@@ -205,57 +207,62 @@ class Submissions:
                 wishes[index] = _Wish(new, replaced(owner, by=task, key=new.key, now=self._clock.now()))
         return wishes
 
-    def _made(self, submission: Submission, caller: str) -> _New | CallerError:
+    def _made(self, submission: Submission, caller: str, now: int) -> _New | CallerError:
         """A new task, if it is a valid one."""
         try:
-            execution = validate(submission, self._types)
-            spec = self._workspaces.placed(submission.spec)
+            _, spec, execution, shape = self._asked.of(submission)
         except CallerError as refusal:
             return refusal
-        spec, now = self._priorities.given(spec), self._clock.now()
         due_at = spec.scheduled_at if spec.delay_ms is None else now + spec.delay_ms
+        wait_ms = 0 if due_at is None else max(0, due_at - now)
         task = Task(
             id=self._new_id(),
             spec=spec,
-            execution=spec.execution or execution,  # its workspace may have named one
+            execution=execution,
             created_at=now,
             caller=caller,
             payload=submission.payload,
             traceparent=submission.traceparent,
             retry_of=submission.retry_of,
-            total_deadline=self._ranking.total_deadline(spec, max(0, (due_at or now) - now)),
+            total_deadline=self._ranking.total_deadline(spec, wait_ms),
         )
-        return _New(task, self._key(submission, caller), due_at)
+        return _New(task, self._key(submission, caller), due_at, shape)
 
     def _place_all(self, wishes: Sequence[_Wish]) -> list[_Placed | CallerError]:
         """Place new tasks, the first in line first: those that come together have waited equally long."""
         outcomes: list[_Placed | CallerError] = [NoAgent()] * len(wishes)
-        by_importance = sorted(enumerate(wishes), key=lambda one: -one[1].new.task.spec.priority)
-        standing = [(self._standing(wish.new), index, wish) for index, wish in by_importance]
-        for stands, index, wish in sorted(standing, key=lambda each: (each[0].rank, each[1])):
-            outcomes[index] = self._place(wish, stands)
+        now = self._clock.now()
+        for stands, index, wish in self._in_line(wishes):
+            outcomes[index] = self._place(wish, stands, now)
         return outcomes
 
-    def _standing(self, new: _New) -> Standing:
-        """How a new task stands that is ready."""
-        return _NOWHERE if self._is_later(new) else self._ranking.of(new.task.spec)
+    def _in_line(self, wishes: Sequence[_Wish]) -> Sequence[tuple[Standing, int, _Wish]]:
+        """How new tasks stand that are ready, in their order. Those that are alike stand alike."""
+        alike: dict[int, Standing] = {}
+        line = []
+        for index, wish in sorted(enumerate(wishes), key=_least_important_last):
+            spec, stands = wish.new.task.spec, _NOWHERE
+            if not wish.new.is_later:
+                known = alike.get(id(spec))
+                stands = self._ranking.of(spec) if known is None else known
+                if not spec.fairness_key:
+                    alike[id(spec)] = stands
+            line.append((stands, index, wish))
+        return sorted(line, key=_by_rank)
 
-    def _is_later(self, new: _New) -> bool:
-        return new.due_at is not None and new.due_at > new.task.created_at
-
-    def _place(self, wish: _Wish, standing: Standing) -> _Placed | CallerError:
+    def _place(self, wish: _Wish, standing: Standing, now: int) -> _Placed | CallerError:
         """A new task's first value, and the session that is to run it if one has room now."""
-        (task, key, due_at), instead = wish
-        if due_at is not None and self._is_later(wish.new):
+        (task, key, due_at, shape), instead = wish
+        if due_at is not None and wish.new.is_later:
             change = Change(task=scheduled(task, due_at=due_at), expected=0, events=_SCHEDULED, idempotency=key)
             return _Placed(change, None, instead=instead)
         if self._limits.is_to_be_skipped(task):
             change = Change(task=skipped(task, now=task.created_at), expected=0, events=_SKIPPED, idempotency=key)
             return _Placed(change, None)
-        session = self._scheduler.choose(task)
+        session = self._scheduler.choose(task, shape)
         is_reserved = session is not None and self._limits.reserve(task, session.agent_id)
         if session is not None and is_reserved and instead is None and self._grants.is_at_once(session, task):
-            return _Placed(self._granted(session, task, standing, key), session)
+            return _Placed(self._granted(session, task, standing, key, now), session)
         waiting = Change(
             task=ready(task, now=task.created_at, **standing._asdict()),
             expected=0,
@@ -271,13 +278,15 @@ class Submissions:
             return NoAgent(retry_after=1.0)
         is_arriving = session is None
         if is_arriving:
-            self._scheduler.arriving(shape_of(task), 1)
+            self._scheduler.arriving(shape, 1)
         return _Placed(waiting, None, is_arriving=is_arriving, instead=instead)
 
-    def _granted(self, session: AgentSession, task: Task, standing: Standing, key: IdempotencyKey | None) -> Change:
+    def _granted(
+        self, session: AgentSession, task: Task, standing: Standing, key: IdempotencyKey | None, now: int
+    ) -> Change:
         reserved = self._limits.reservation(task.id)
         return Change(
-            task=self._grants.at_once(session, task, standing),
+            task=self._grants.at_once(session, task, standing, reserved.holds, now),
             expected=0,
             events=_GRANTED,
             idempotency=key,
@@ -343,3 +352,11 @@ class Submissions:
 
     async def _stored(self, task_ids: Sequence[str]) -> Mapping[str, Task]:
         return {task.id: task for task in await self._store.find(task_ids)} if task_ids else {}
+
+
+def _least_important_last(wish: tuple[int, _Wish]) -> int:
+    return -wish[1].new.task.spec.priority
+
+
+def _by_rank(stands: tuple[Standing, int, _Wish]) -> tuple[int, int]:
+    return stands[0].rank, stands[1]

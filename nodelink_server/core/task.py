@@ -433,11 +433,12 @@ def settled(task: Task, finished: Finished, *, now: int) -> Task:
     if attempt.started_at is None:
         attempt = evolve(attempt, started_at=max(attempt.sent_at, now - int(finished.run_seconds * 1000)))
     begun = target(task.status, Verb.START) if task.status is TaskStatus.SENT else task.status
+    is_done = finished.outcome is Outcome.COMPLETED
     return evolve(
         task,
-        status=target(begun, _verb_of(task, begun, finished)),
-        reason=_reason_of(task, finished),
-        message=_message_of(task, finished),
+        status=target(begun, Verb.COMPLETE if is_done else _verb_of(task, begun, finished)),
+        reason=finished.reason if is_done else _reason_of(task, finished),
+        message="" if is_done and finished.error is None else _message_of(task, finished),
         attempt=attempt,
         finished_at=now,
         may_have_run=False,
@@ -453,9 +454,9 @@ def never_ran(task: Task, *, message: str, now: int) -> Task:
 
 
 def _verb_of(task: Task, begun: TaskStatus, finished: Finished) -> Verb:
-    """How an outcome settles a task. A stop that nobody here asked for is a failure, whatever the agent calls it."""
-    if finished.outcome is Outcome.COMPLETED:
-        return Verb.COMPLETE
+    """How an outcome other than completion settles a task. A stop that nobody here asked for is a failure, whatever
+    the agent calls it.
+    """
     if finished.outcome is Outcome.FAILED or not finished.tree_gone:
         return Verb.FAIL
     if finished.outcome is Outcome.TIMEOUT and begun is TaskStatus.IN_PROGRESS:

@@ -168,16 +168,12 @@ class Timers:
         self._is_troubled = False
         expire = (self._expire_queued, self._expire_totals, self._stop_unstarted, self._stop_overdue)
         for step in (self._wake_due, self._try_again, *expire, self._expiry.expire_leases):
-            await self._guarded(step)
-
-    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> None:
-        """A database that is away delays what is due; nothing is forgotten."""
-        try:
-            await step()
-            self.rounds += 1
-        except StoreError as error:
-            self._is_troubled = True
-            log.warning("timer_failed", step=step.__name__, error=error.message)
+            try:
+                await step()
+                self.rounds += 1
+            except StoreError as error:  # a database that is away delays what is due; nothing is forgotten
+                self._is_troubled = True
+                log.warning("timer_failed", step=step.__name__, error=error.message)
 
     def _pause(self) -> float:
         if self._is_troubled:
@@ -203,28 +199,34 @@ class Timers:
             self._agents.close(session, LinkLost("nothing was heard for three heartbeats"))
 
     async def _wake_due(self) -> None:
-        await self._refill(self._due, self._store.due)
-        await self._move(self._due, self._clock.now(), self._readied)
+        if self._due.wants_refill:
+            await self._refill(self._due, self._store.due)
+        if self._due.first is not None:
+            await self._move(self._due, self._clock.now(), self._readied)
 
     async def _try_again(self) -> None:
-        await self._refill(self._retrying, self._store.retrying)
-        await self._move(self._retrying, self._control.now(), self._readied)
+        if self._retrying.wants_refill:
+            await self._refill(self._retrying, self._store.retrying)
+        if self._retrying.first is not None:
+            await self._move(self._retrying, self._control.now(), self._readied)
 
     async def _expire_queued(self) -> None:
-        await self._refill(self._deadlines, self._store.expiring)
-        await self._move(self._deadlines, self._control.now(), self._expired)
+        if self._deadlines.wants_refill:
+            await self._refill(self._deadlines, self._store.expiring)
+        if self._deadlines.first is not None:
+            await self._move(self._deadlines, self._control.now(), self._expired)
 
     async def _expire_totals(self) -> None:
-        await self._refill(self._totals, self._store.limited)
-        await self._move(self._totals, self._control.now(), self._outlived)
+        if self._totals.wants_refill:
+            await self._refill(self._totals, self._store.limited)
+        if self._totals.first is not None:
+            await self._move(self._totals, self._control.now(), self._outlived)
 
     async def _refill(
         self,
         front: Front[str],
         read: Callable[[Place | None, int], Awaitable[Sequence[tuple[Place, str]]]],
     ) -> None:
-        if not front.wants_refill:
-            return
         after, limit = front.begin_refill()
         try:
             found = await read(after, limit)
@@ -321,6 +323,8 @@ class Timers:
 
     async def _stop_late(self, moments: Moments, change: Callable[[AttemptRef], Change | None]) -> None:
         """Stop every attempt whose moment has passed, unless it is not to be stopped any more."""
+        if moments.first is None:
+            return
         late = moments.take(self._clock.monotonic())
         changes = [made for _, ref in late if (made := change(ref)) is not None]
         if not changes:

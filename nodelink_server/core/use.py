@@ -50,6 +50,11 @@ class Use:
         return bool(self.type_limits)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether no task takes more than a slot."""
+        return not self._by_task
+
+    @property
     def extra_slots(self) -> int:
         """How many slots are taken beyond one for each task."""
         return self._total().extra_slots if self._by_task else 0

@@ -59,9 +59,7 @@ def validate(submission: Submission, known_types: Mapping[str, Execution]) -> Ex
 
     Raises `InvalidTask` or `TooLarge`, naming every field that is wrong.
     """
-    if len(submission.payload) > MAX_PAYLOAD_BYTES:
-        size = len(submission.payload)
-        raise TooLarge(FieldError("payload", f"is {size} bytes; at most {MAX_PAYLOAD_BYTES} are allowed"))
+    _check_size(submission.payload)
     spec = submission.spec
     errors = [
         *_type_errors(spec, known_types),
@@ -71,12 +69,30 @@ def validate(submission: Submission, known_types: Mapping[str, Execution]) -> Ex
         *(_retry_errors(spec.retry) if spec.retry else ()),
         *placing_errors(spec),
         *(plan_errors(spec) if may_plan(spec) else ()),
+        *_own_errors(submission),
     ]
-    errors += _key_errors(submission.idempotency_key)
-    errors += _payload_errors(submission)
     if errors:
         raise InvalidTask(*errors)
     return spec.execution or known_types[spec.type]
+
+
+def check_own(submission: Submission) -> None:
+    """The same for a submission whose spec is known to be valid: of what it has beside that."""
+    _check_size(submission.payload)
+    errors = _own_errors(submission)
+    if errors:
+        raise InvalidTask(*errors)
+
+
+def _check_size(payload: bytes) -> None:
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise TooLarge(FieldError("payload", f"is {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed"))
+
+
+def _own_errors(submission: Submission) -> list[FieldError]:
+    """What is wrong with what is a task's own, whatever others ask for."""
+    errors = _payload_errors(submission)
+    return errors if submission.idempotency_key is None else _key_errors(submission.idempotency_key) + errors
 
 
 def check_batch(length: int, field: str) -> None:
@@ -262,7 +278,7 @@ def _payload_errors(submission: Submission) -> list[FieldError]:
     try:
         if _is_too_deep(submission.payload):
             return [FieldError("payload", f"is nested more than {MAX_JSON_DEPTH} deep")]
-        payload = read_json(submission.payload)
+        payload = read_json(submission.payload, most_depth=None)  # which is known
     except ValueError as error:
         return [FieldError("payload", f"is not JSON: {error}")]
     return _shell_errors(payload) if submission.spec.type == "shell" else []

@@ -72,14 +72,16 @@ class _Watch:
         self._moved_at = 0
         self.stands_still = False
 
-    def look(self, clock: Clock, late: float) -> None:
+    def look(self, now: float, now_ms: int, late: float) -> None:
         """See whether it has turned. The `late` seconds in which nobody could turn are not held against it."""
         rounds = self._loop.rounds
         if rounds == self._rounds:
             self._moved += late
         else:
-            self._rounds, self._moved, self._moved_at = rounds, clock.monotonic(), clock.now()
-        self._judge(clock.monotonic() - self._moved >= STILL_SECONDS)
+            self._rounds, self._moved, self._moved_at = rounds, now, now_ms
+        stands_still = now - self._moved >= STILL_SECONDS
+        if stands_still != self.stands_still:
+            self._tell(stands_still)
         self._loop.nudge()
 
     @property
@@ -87,12 +89,12 @@ class _Watch:
         """What is wrong with it, and since when."""
         return f"{self.name} stands still since {moment_text(self._moved_at)}"
 
-    def _judge(self, stands_still: bool) -> None:
-        if stands_still and not self.stands_still:
-            log.error("stands_still", part=self.name, since=moment_text(self._moved_at))
-        elif self.stands_still and not stands_still:
-            log.info("goes_on", part=self.name)
+    def _tell(self, stands_still: bool) -> None:
         self.stands_still = stands_still
+        if stands_still:
+            log.error("stands_still", part=self.name, since=moment_text(self._moved_at))
+        else:
+            log.info("goes_on", part=self.name)
 
 
 class Vitals:
@@ -144,8 +146,9 @@ class Vitals:
             await self._clock.sleep(LOOK_SECONDS)
 
     def _look(self, *, late: float) -> None:
+        now, now_ms = self._clock.monotonic(), self._clock.now()
         for watch in (self._writer, *self._dispatch):
-            watch.look(self._clock, late)
+            watch.look(now, now_ms, late)
         self._look_at_feeders()
         self._tell()
 

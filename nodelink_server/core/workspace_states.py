@@ -5,7 +5,7 @@ While a task works in a workspace, only that task saves its state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -13,10 +13,12 @@ import structlog
 from nodelink.errors import BlobNotFound, StateChanged, StateUnguarded, WorkspaceConflict
 from nodelink.task import AttemptRef
 from nodelink_server.core.attempt_access import not_current
-from nodelink_server.core.blob_ports import BlobStore, Kept, WorkspaceState
+from nodelink_server.core.blob_ports import BlobStore, Kept, NewState, WorkspaceState
 from nodelink_server.core.blobs import Blobs, not_found
+from nodelink_server.core.deeds import LOCAL, Deed
 from nodelink_server.core.errands import Errands
-from nodelink_server.core.ports import Clock
+from nodelink_server.core.ledger import Ledger
+from nodelink_server.core.ports import Clock, EventName, Keeping, Notice
 from nodelink_server.core.workspaces import Workspaces
 
 NO_STATE = ""
@@ -29,9 +31,17 @@ class WorkspaceStates:
     """Keeps the state of each workspace, and some before it."""
 
     def __init__(
-        self, *, store: BlobStore, blobs: Blobs, workspaces: Workspaces, errands: Errands, clock: Clock
+        self,
+        *,
+        store: BlobStore,
+        ledger: Ledger,
+        blobs: Blobs,
+        workspaces: Workspaces,
+        errands: Errands,
+        clock: Clock,
     ) -> None:
         self._store = store
+        self._ledger = ledger
         self._blobs = blobs
         self._workspaces = workspaces
         self._errands = errands
@@ -62,7 +72,7 @@ class WorkspaceStates:
             raise _changed(workspace, states)
 
     async def save(
-        self, workspace: str, sha256: str, *, if_match: str | None, holder: AttemptRef | None = None
+        self, workspace: str, sha256: str, *, if_match: str | None, holder: AttemptRef | None = None, by: str = LOCAL
     ) -> WorkspaceState:
         """Let a blob be the state of a workspace. `if_match`: the `etag` of the one that it replaces, or `NO_STATE`.
 
@@ -72,11 +82,11 @@ class WorkspaceStates:
         """
         await self.expect(workspace, if_match)
         assert if_match is not None
-        blob = await self._blobs.have(sha256, workspace)
-        return await self._errands.do(partial(self._save, workspace, sha256, blob.size, if_match, holder))
+        blob = await self._blobs.have(sha256, workspace, by=by)
+        return await self._errands.do(partial(self._save, workspace, sha256, blob.size, if_match, holder, by))
 
     async def _save(
-        self, workspace: str, sha256: str, size: int, if_match: str, holder: AttemptRef | None
+        self, workspace: str, sha256: str, size: int, if_match: str, holder: AttemptRef | None, by: str
     ) -> WorkspaceState:
         states = await self._store.states(workspace)
         if states and states[0].sha256 == sha256 and if_match == _etag(states[1:]):
@@ -92,13 +102,28 @@ class WorkspaceStates:
             created_at=self._clock.now(),
             task_id="" if holder is None else holder.task_id,
         )
-        _check_kept(await self._store.save_state(state, after=newest, holder=holder), state)
+        before = _told(states[0]) if states else None
+        told = {"workspace": workspace, "etag": state.etag, **_told(state)}
+        if not state.task_id:
+            del told["task_id"]
+        keeping = Keeping(
+            NewState(state, newest, holder),
+            Notice(EventName.WORKSPACE_STATE, "", self._workspaces.get(workspace).pool, told, at=state.created_at),
+            Deed("state_saved", by, f"workspace:{workspace}", state.created_at, before, _told(state)),
+        )
+        committed = await self._ledger.commit(keepings=[keeping])
+        _check_kept(committed.kept[0], state)
         log.info("state_saved", workspace=workspace, version=state.version, task_id=state.task_id)
         return state
 
 
 def _changed(workspace: str, states: Sequence[WorkspaceState]) -> StateChanged:
     return StateChanged(f"the newest state of workspace {workspace!r} is {_etag(states) or 'none'}")
+
+
+def _told(state: WorkspaceState) -> Mapping[str, object]:
+    """A state as it is audited."""
+    return {"version": state.version, "sha256": state.sha256, "size": state.size, "task_id": state.task_id}
 
 
 def _etag(states: Sequence[WorkspaceState]) -> str:

@@ -18,9 +18,10 @@ from nodelink.selectors import canonical_selector
 from nodelink.task import DEFAULT_POOL, Execution, TaskSpec
 from nodelink.values import evolve
 from nodelink_server.core.characters import NAME
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.errands import Errands
 from nodelink_server.core.ledger import Ledger
-from nodelink_server.core.ports import Clock, Deed, Store, Workspace, WorkspaceMode
+from nodelink_server.core.ports import Clock, Store, Workspace, WorkspaceMode
 
 MOST_WORKSPACES = 1_000
 LOCAL_LABEL = "mode=local"

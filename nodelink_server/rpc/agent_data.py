@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from nodelink.errors import WorkspaceNotFound
+from nodelink.failpoints import hit
 from nodelink.v1 import agent_pb2, data_pb2, data_pb2_grpc
 from nodelink.wire import ref_of
 from nodelink_server.core.artifacts import check_artifact_name
 from nodelink_server.core.attempt_access import AgentProof
 from nodelink_server.core.blob_ports import UploadName
+from nodelink_server.core.deeds import by_agent
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.task import Task
 from nodelink_server.rpc.blob_views import put_artifact, put_state
@@ -36,14 +38,18 @@ class AgentBlobs:
         if wanted.artifact_name:
             check_artifact_name(wanted.artifact_name)
         task = await _task_of(self._manager, wanted.proof)
-        upload = await self._blobs.announce(UploadName(wanted.sha256, wanted.size, task.spec.workspace))
+        by = by_agent(wanted.proof.agent_id)
+        upload = await self._blobs.announce(UploadName(wanted.sha256, wanted.size, task.spec.workspace), by=by)
         if not upload.is_complete:
             yield agent_pb2.PutBlobResponse(offset=upload.offset)
-            upload = await take_in(frames, self._blobs, upload, self._stopping)
+            upload = await take_in(frames, self._blobs, upload, self._stopping, by=by)
         if upload.is_complete and wanted.artifact_name:
             await self._manager.artifacts.attach(
-                task.id, wanted.artifact_name, wanted.sha256, holder=ref_of(wanted.proof.ref)
+                task.id, wanted.artifact_name, wanted.sha256, holder=ref_of(wanted.proof.ref), by=by
             )
+            hit("server.artifact.before_answer")
+        if upload.is_complete:
+            hit("server.upload.before_answer")
         yield agent_pb2.PutBlobResponse(offset=upload.offset, complete=upload.is_complete)
 
     async def get(self, request: agent_pb2.GetBlobRequest) -> AsyncIterator[agent_pb2.GetBlobResponse]:
@@ -86,7 +92,9 @@ class DataService(data_pb2_grpc.DataServiceServicer):
             request.sha256,
             if_match=given(request, "if_match"),
             holder=ref_of(request.proof.ref),
+            by=by_agent(request.proof.agent_id),
         )
+        hit("server.state.before_answer")
         response = data_pb2.SaveStateResponse()
         put_state(response.state, state)
         return response

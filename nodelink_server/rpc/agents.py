@@ -71,7 +71,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         hello = hello_of(await _first_frame(context, self._hello_seconds))
         hit("server.hello.received")
         session, verdicts = await self._manager.connect(hello)
-        connection = _Connection(self._manager, self._clock, session, context)
+        connection = Connection(self._manager, self._clock, session, context)
         try:
             await write_frame(context, self._welcome(session, verdicts))
             await connection.run()
@@ -111,7 +111,7 @@ async def _first_frame(context: Context, seconds: float) -> agent_pb2.ConnectReq
     return frame
 
 
-class _Connection:
+class Connection:
     """The pumps of one stream."""
 
     def __init__(self, manager: TaskManager, clock: Clock, session: AgentSession, context: Context) -> None:
@@ -119,6 +119,7 @@ class _Connection:
         self._clock = clock
         self._session = session
         self._context = context
+        self._works = wire.WorkWriter()
         self.left = False
         """Whether the agent has said goodbye."""
 
@@ -147,20 +148,24 @@ class _Connection:
                 return
             self._session.heard(self._clock.monotonic())
             hit_received(frame)
-            self._take(frame)
+            self.take(frame)
 
     async def _write(self) -> None:
         while True:
-            outgoing = await self._session.outgoing()
-            await write_frame(self._context, _frame_of(outgoing))
-            if outgoing.goodbye is not None:
+            frame = await self.next_frame()
+            await write_frame(self._context, frame)
+            if frame.HasField("goodbye"):
                 return
+
+    async def next_frame(self) -> agent_pb2.ConnectResponse:
+        """All that is to be said to the agent by now, once there is anything. Raises what ended the session."""
+        return _frame_of(await self._session.outgoing(), self._works)
 
     async def _watch(self) -> None:
         """Wait for an end that comes from elsewhere: the writer cannot see it while the agent reads nothing."""
         raise await self._session.ended()
 
-    def _take(self, frame: agent_pb2.ConnectRequest) -> None:
+    def take(self, frame: agent_pb2.ConnectRequest) -> None:
         """Work one frame off, in the order that the protocol fixes."""
         size = check_frame(frame)
         if frame.HasField("hello"):
@@ -208,11 +213,11 @@ class _Connection:
         self._session.give_log_credit(unread)
 
 
-def _frame_of(outgoing: Outgoing) -> agent_pb2.ConnectResponse:
+def _frame_of(outgoing: Outgoing, works: wire.WorkWriter) -> agent_pb2.ConnectResponse:
     frame = agent_pb2.ConnectResponse()
     tasks, acks = frame.tasks, frame.result_acks
     for request in outgoing.tasks:
-        wire.put_task_request(tasks.add(), request)
+        wire.put_task_request(tasks.add(), request, works.bytes_of(request.spec, request.payload))
     for ack in outgoing.result_acks:
         wire.put_result_ack(acks.add(), ack)
     for start in outgoing.starts:

@@ -13,6 +13,8 @@ from nodelink_server.rpc.requests import revision_of
 from nodelink_server.rpc.views import put_event
 
 EVENTS_PER_FRAME = 500
+PLAIN_EVENT_BYTES = 512
+"""More than an event takes that has nothing particular to tell."""
 BYTES_PER_FRAME = 1 << 20
 """About how large a frame may get: one more event, which may hold a run of output, still fits into a message."""
 
@@ -61,8 +63,9 @@ def frames_of(heard: Heard, bookmark: int) -> Iterator[task_pb2.WatchTasksRespon
             frame.reset = True
             frame.bookmark = heard.upto or _revision_told(event)
             continue
-        put_event(frame.events.add(), event)
-        size += frame.events[-1].ByteSize()
+        pb = frame.events.add()
+        put_event(pb, event)
+        size += PLAIN_EVENT_BYTES if event.data is None else pb.ByteSize()
         frame.bookmark = max(frame.bookmark, event.revision)
     frame.bookmark = max(frame.bookmark, heard.upto)
     yield frame

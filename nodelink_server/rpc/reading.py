@@ -137,8 +137,8 @@ def _is_possible(update: Update) -> bool:
                 0 <= update.run_seconds <= LONGEST_SECONDS
                 and 0 <= update.cpu_seconds <= LONGEST_SECONDS
                 and update.max_rss_bytes <= LARGEST_NUMBER
-                and all(total <= LARGEST_OFFSET for total in update.log_totals.values())
-                and _is_length(update.retry_after_ms)
+                and (not update.log_totals or max(update.log_totals.values()) <= LARGEST_OFFSET)
+                and (update.retry_after_ms is None or _is_length(update.retry_after_ms))
             )
         case Extended():
             return all(map(_is_length, (update.timeout_ms, update.total_timeout_ms, update.heartbeat_timeout_ms)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodelink.checkpoint import CheckpointHeader
+from nodelink.checkpoint import CheckpointHeader, LeftOut
 from nodelink.v1 import admin_pb2, admin_pb2_grpc
 from nodelink.wire import put_ms
 from nodelink_server.core.manager import TaskManager
@@ -53,14 +53,18 @@ class SchedulerService(admin_pb2_grpc.SchedulerServiceServicer):
         self, request: admin_pb2.ResumeSchedulerRequest, context: Context
     ) -> admin_pb2.ResumeSchedulerResponse:
         """What has changed."""
-        was_paused, loaded = await self._manager.resume_from(
+        resumed = await self._manager.resume_from(
             scope_of(pool=request.pool, type=request.type),
             checkpoint_id=request.checkpoint_id,
             content=request.checkpoint,
             as_waiting=request.as_waiting,
             reason=request.reason,
         )
-        return admin_pb2.ResumeSchedulerResponse(was_paused=was_paused, loaded=loaded)
+        return admin_pb2.ResumeSchedulerResponse(
+            was_paused=resumed.was_paused,
+            loaded=resumed.loaded,
+            checkpoint=None if resumed.checkpoint is None else _checkpoint(resumed.checkpoint),
+        )
 
 
 class CheckpointService(admin_pb2_grpc.CheckpointServiceServicer):
@@ -115,6 +119,21 @@ def _checkpoint(header: CheckpointHeader) -> admin_pb2.Checkpoint:
         version=header.version,
         cluster_id=header.cluster_id,
         ended_left_out=header.ended_left_out,
+        blobs=header.blobs,
+        blob_bytes=header.blob_bytes,
+        blobs_left_out=header.blobs_left_out,
+        left_out=map(_left_out, header.left_out),
     )
     put_ms(pb.taken_at, header.taken_at)
     return pb
+
+
+def _left_out(one: LeftOut) -> admin_pb2.LeftOutBlob:
+    return admin_pb2.LeftOutBlob(
+        sha256=one.sha256,
+        size=one.size,
+        why=one.why,
+        task_id=one.task_id,
+        name=one.name,
+        workspace=one.workspace,
+    )

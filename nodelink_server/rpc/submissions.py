@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from nodelink.errors import CallerError, FieldError, InvalidTask
@@ -11,7 +12,7 @@ from nodelink.task import Submission, TaskSpec
 from nodelink.traceparent import traceparent_or_empty
 from nodelink.v1 import task_pb2
 from nodelink.values import evolve
-from nodelink.wire import spec_of
+from nodelink.wire import LONGEST_KNOWN_SPEC, MOST_READ_SPECS, spec_of, without_payload
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task_record import TaskRecord
@@ -24,14 +25,25 @@ Submit = Callable[[Sequence[Submission]], Awaitable[Sequence[Outcome]]]
 
 
 def read_submission(request: task_pb2.SubmitTaskRequest, traceparent: str) -> Submission:
-    """One request as the core takes it; `traceparent` is that of its call. Raises `InvalidTask`."""
-    spec, payload = spec_of(request.spec)
+    """One request as the core takes it; `traceparent` is that of its call. Raises `InvalidTask`.
+
+    The payload is taken out of the request: what is left is the same for many tasks, and is read once.
+    """
+    message, payload = without_payload(request.spec)
     return Submission(
-        spec=_canonical(spec) if spec.selector else spec,
+        spec=_known_spec(message) if len(message) <= LONGEST_KNOWN_SPEC else _read_spec(message),
         payload=payload,
         idempotency_key=request.idempotency_key or None,
         traceparent=traceparent_or_empty(request.traceparent) or traceparent,
     )
+
+
+def _read_spec(message: bytes) -> TaskSpec:
+    spec, _ = spec_of(task_pb2.TaskSpec.FromString(message))
+    return _canonical(spec) if spec.selector else spec
+
+
+_known_spec = lru_cache(MOST_READ_SPECS)(_read_spec)
 
 
 def _canonical(spec: TaskSpec) -> TaskSpec:

@@ -9,6 +9,7 @@ from typing import Any
 from nodelink.errors import FieldError, InvalidTask, Malformed, StoreUnavailable
 from nodelink_server.core.blob_ports import MAX_CHUNK_BYTES
 from nodelink_server.core.blobs import Blobs, Reading, Upload
+from nodelink_server.core.deeds import LOCAL
 from nodelink_server.core.vitals import STOPPING
 
 STOPPED_SECONDS = 1.0
@@ -23,7 +24,9 @@ async def announcement_of(frames: AsyncIterator[Any], stopping: asyncio.Event) -
     return frame.announcement
 
 
-async def take_in(frames: AsyncIterator[Any], blobs: Blobs, upload: Upload, stopping: asyncio.Event) -> Upload:
+async def take_in(
+    frames: AsyncIterator[Any], blobs: Blobs, upload: Upload, stopping: asyncio.Event, *, by: str = LOCAL
+) -> Upload:
     """Take in the frames behind the announcement, to the last byte or to their end: what has come stays.
 
     Raises as `Blobs.append`, `Malformed` for a second announcement, `StoreUnavailable` if the server stops.
@@ -34,7 +37,7 @@ async def take_in(frames: AsyncIterator[Any], blobs: Blobs, upload: Upload, stop
             return upload
         if frame.WhichOneof("part") != "data":
             raise Malformed("every frame but the first holds bytes")
-        upload = await blobs.append(upload.name, upload.offset, frame.data)
+        upload = await blobs.append(upload.name, upload.offset, frame.data, by=by)
     return upload
 
 

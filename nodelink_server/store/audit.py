@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, select
 
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import PauseStep
-from nodelink_server.core.ports import AgentRecord, Change, Deed
+from nodelink_server.core.ports import AgentRecord, Change
 from nodelink_server.store.numbering import Counters
 from nodelink_server.store.statements import insert
 from nodelink_server.store.tables import audit

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from nodelink.errors import StoreUnavailable
+from nodelink.failpoints import hit
 from nodelink_server.core.blob_ports import MAX_CHUNK_BYTES, Unfinished, UploadName
 
 RESERVE_BYTES = 1 << 30
@@ -69,6 +70,7 @@ class BlobFiles:
         """Put bytes behind those that are there. If that fails, those are as they were."""
         if self.room() < len(data):
             raise _full()
+        hit("server.piece.before_write")
         with _translated(), _opened(self._path(upload), os.O_RDWR | os.O_CREAT) as descriptor:
             os.ftruncate(descriptor, offset)  # what a failed attempt may have left behind it
             try:
@@ -80,6 +82,7 @@ class BlobFiles:
             if (offset + len(data)) // SYNC_BYTES > offset // SYNC_BYTES:
                 os.fdatasync(descriptor)
         self._count(upload, offset, data)
+        hit("server.piece.after_write")
 
     def seal(self, upload: UploadName) -> bool:
         """See that an upload is what was announced, and sync it. False: it is not, and it is gone."""
@@ -89,7 +92,9 @@ class BlobFiles:
                 os.fsync(descriptor)
         if not is_right:
             self.drop(upload)
-        return is_right
+            return False
+        hit("server.upload.sealed")
+        return True
 
     def place(self, upload: UploadName) -> None:
         """Give a sealed upload its name, durably."""
@@ -99,7 +104,9 @@ class BlobFiles:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
                 _sync_directory(self._directory)
             self._path(upload).replace(path)
+            hit("server.upload.renamed")
             _sync_directory(path.parent)
+        hit("server.upload.placed")
         self._hashes.pop(upload, None)
 
     def drop(self, upload: UploadName) -> None:
@@ -117,6 +124,10 @@ class BlobFiles:
                 return self._blob(sha256).stat().st_size
             except FileNotFoundError:
                 return None
+
+    def sizes_of(self, digests: Collection[str]) -> Mapping[str, int | None]:
+        """How many bytes each of some blobs has; None: there are none."""
+        return {sha256: self.size_of(sha256) for sha256 in digests}
 
     def open(self, sha256: str) -> tuple[int, int] | None:
         """A descriptor for reading a blob, and its size; None: it is not there."""

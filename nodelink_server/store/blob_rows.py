@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, exists, func, select, tuple_, update
@@ -13,8 +13,11 @@ from nodelink_server.core.blob_ports import (
     MOST_ARTIFACTS,
     MOST_STATES,
     Artifact,
+    AttemptArtifact,
     Blob,
     Kept,
+    NewArtifact,
+    NewState,
     Swept,
     WorkspaceState,
 )
@@ -23,8 +26,9 @@ from nodelink_server.core.task import workspace_key
 from nodelink_server.store.tables import artifacts, blobs, holds, tasks, workspace_states
 
 
-def keep(connection: Connection, blob: Blob) -> None:
-    """Let a workspace have a blob, or note that it was used."""
+def keep(connection: Connection, blob: Blob) -> bool:
+    """Let a workspace have a blob, or note that it was used. Whether it had it not."""
+    is_new = not _has(connection, blob.workspace, blob.sha256)
     row = {
         "sha256": blob.sha256,
         "workspace": blob.workspace,
@@ -35,6 +39,7 @@ def keep(connection: Connection, blob: Blob) -> None:
     known = [blobs.c.sha256, blobs.c.workspace]
     used = {"used_at": blob.used_at}
     connection.execute(insert(blobs).values(row).on_conflict_do_update(index_elements=known, set_=used))
+    return is_new
 
 
 def is_kept(connection: Connection, blob: Blob) -> bool:
@@ -74,8 +79,15 @@ def nobodys(connection: Connection, digests: Collection[str]) -> Sequence[str]:
     return [digest for digest in digests if digest not in had]
 
 
-def attach(connection: Connection, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None) -> Kept:
-    """Let a blob be an artifact of a task, if it may be."""
+def stand_for(connection: Connection, wish: NewArtifact | NewState, revision: int) -> Kept:
+    """Let a blob stand for something, if it may. `revision`: of the event that tells it."""
+    if isinstance(wish, NewArtifact):
+        return _attach(connection, wish, revision)
+    return _save_state(connection, wish)
+
+
+def _attach(connection: Connection, wish: NewArtifact, revision: int) -> Kept:
+    task_id, artifact, workspace, holder = wish
     key = connection.execute(select(tasks.c.key).where(tasks.c.id == task_id)).scalar_one_or_none()
     if key is None:
         return Kept.NO_TASK
@@ -86,11 +98,12 @@ def attach(connection: Connection, task_id: str, artifact: Artifact, workspace: 
     named = (artifacts.c.task_key == key, artifacts.c.name == artifact.name, artifacts.c.attempt == artifact.attempt)
     stored = connection.execute(select(artifacts.c.sha256).where(*named)).scalar_one_or_none()
     if stored is not None:
-        return Kept.KEPT if stored == artifact.sha256 else Kept.TAKEN
+        return Kept.ALREADY if stored == artifact.sha256 else Kept.TAKEN
     count = select(func.count()).select_from(artifacts).where(artifacts.c.task_key == key)
     if connection.execute(count).scalar_one() >= MOST_ARTIFACTS:
         return Kept.TOO_MANY
     row = {"task_key": key, "workspace": workspace, **{name: getattr(artifact, name) for name in _ARTIFACT}}
+    row["revision"] = revision
     connection.execute(insert(artifacts).values(row))
     return Kept.KEPT
 
@@ -104,7 +117,27 @@ def of_task(connection: Connection, task_id: str) -> Sequence[Artifact] | None:
     if key is None:
         return None
     query = select(artifacts).where(artifacts.c.task_key == key).order_by(artifacts.c.name, artifacts.c.attempt)
-    return [Artifact(**{name: getattr(row, name) for name in _ARTIFACT}) for row in connection.execute(query)]
+    return [_artifact(row) for row in connection.execute(query)]
+
+
+def _artifact(row: Row[Any]) -> Artifact:
+    return Artifact(**{name: getattr(row, name) for name in _ARTIFACT})
+
+
+def told(connection: Connection, task_key: int) -> Sequence[tuple[int, Artifact]]:
+    """The artifacts of a task that were told as events, each with its revision."""
+    query = select(artifacts).where(artifacts.c.task_key == task_key, artifacts.c.revision > 0)
+    return [(row.revision, _artifact(row)) for row in connection.execute(query)]
+
+
+def attached(connection: Connection, told: Collection[AttemptArtifact]) -> Mapping[AttemptArtifact, int]:
+    """Those of them that are artifacts of their attempts, and how many bytes each has."""
+    query = select(tasks.c.id, artifacts.c.attempt, artifacts.c.name, artifacts.c.sha256, artifacts.c.size)
+    query = query.join_from(tasks, artifacts, artifacts.c.task_key == tasks.c.key)
+    rows = connection.execute(query.where(tasks.c.id.in_({one.ref.task_id for one in told})))
+    sizes = {tuple(row)[:4]: int(row.size) for row in rows}
+    names = {one: (one.ref.task_id, one.ref.attempt, one.name, one.sha256) for one in told}
+    return {one: sizes[name] for one, name in names.items() if name in sizes}
 
 
 def states(connection: Connection, workspace: str) -> Sequence[WorkspaceState]:
@@ -124,8 +157,8 @@ def states(connection: Connection, workspace: str) -> Sequence[WorkspaceState]:
     ]
 
 
-def save_state(connection: Connection, state: WorkspaceState, *, after: int, holder: AttemptRef | None) -> Kept:
-    """Let a blob be the state of a workspace, if it may be."""
+def _save_state(connection: Connection, wish: NewState) -> Kept:
+    state, after, holder = wish
     if holder is not None and not _is_current(connection, holder):
         return Kept.NOT_CURRENT
     if holder is None and _is_held(connection, state.workspace):
@@ -142,13 +175,6 @@ def save_state(connection: Connection, state: WorkspaceState, *, after: int, hol
     old = workspace_states.c.version <= state.version - MOST_STATES
     connection.execute(delete(workspace_states).where(of_workspace, old))
     return Kept.KEPT
-
-
-def is_saved(connection: Connection, state: WorkspaceState) -> bool:
-    """Whether a state is there."""
-    return any(
-        (one.version, one.sha256) == (state.version, state.sha256) for one in states(connection, state.workspace)
-    )
 
 
 def forget(connection: Connection, *, unused_since: int, now: int, limit: int) -> Swept:

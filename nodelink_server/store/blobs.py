@@ -11,10 +11,19 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from nodelink.task import AttemptRef
-from nodelink_server.core.blob_ports import Artifact, Blob, Kept, Swept, Unfinished, UploadName, WorkspaceState
+from nodelink_server.core.blob_ports import (
+    Artifact,
+    AttemptArtifact,
+    Blob,
+    Swept,
+    Unfinished,
+    UploadName,
+    WorkspaceState,
+)
+from nodelink_server.core.deeds import Deed
 from nodelink_server.store import blob_files, blob_rows
 from nodelink_server.store.blob_files import BlobFiles
+from nodelink_server.store.chain import Chain
 from nodelink_server.store.readers import Readers
 from nodelink_server.store.writer import Work, Writer
 
@@ -26,9 +35,10 @@ _T = TypeVar("_T")
 class DiskBlobs:
     """A `BlobStore` over a directory and the database of tasks."""
 
-    def __init__(self, files: BlobFiles, writer: Writer, readers: Readers) -> None:
+    def __init__(self, files: BlobFiles, writer: Writer, chain: Chain, readers: Readers) -> None:
         self._files = files
         self._writer = writer
+        self._chain = chain
         self._readers = readers
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="blobs")
 
@@ -90,10 +100,12 @@ class DiskBlobs:
 
     # -- what they stand for ------------------------------------------------------------------------------------------
 
-    async def keep(self, blob: Blob) -> None:
+    async def keep(self, blob: Blob, deed: Deed | None = None) -> None:
         """Let a workspace have a blob."""
         do = partial(blob_rows.keep, blob=blob)
-        await self._writer.write(Work(do, lambda connection, _: blob_rows.is_kept(connection, blob)))
+        await self._chain.write(
+            do, lambda connection, _: blob_rows.is_kept(connection, blob), deed=deed, is_done=bool, place="blob"
+        )
 
     async def find(self, sha256: str) -> Sequence[Blob]:
         """The blob as each workspace has it."""
@@ -111,23 +123,19 @@ class DiskBlobs:
         """Blobs in order, behind a place."""
         return await self._readers.read(lambda connection: blob_rows.listed(connection, workspace, after, limit))
 
-    async def attach(self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None) -> Kept:
-        """Let a blob be an artifact of a task. Doing it twice is doing it once."""
-        do = partial(blob_rows.attach, task_id=task_id, artifact=artifact, workspace=workspace, holder=holder)
-        return await self._writer.write(Work(do, _in_doubt_not))
-
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
         """The artifacts of a task."""
         return await self._readers.read(lambda connection: blob_rows.of_task(connection, task_id))
 
+    async def there(self, told: Collection[AttemptArtifact]) -> Collection[AttemptArtifact]:
+        """Those of them that are artifacts of their attempts, with all of their bytes."""
+        kept = await self._readers.read(lambda connection: blob_rows.attached(connection, told))
+        sizes = await self._run(self._files.sizes_of, {one.sha256 for one in kept})
+        return {one for one, size in kept.items() if sizes[one.sha256] == size}
+
     async def states(self, workspace: str) -> Sequence[WorkspaceState]:
         """The states of a workspace, the newest first."""
         return await self._readers.read(lambda connection: blob_rows.states(connection, workspace))
-
-    async def save_state(self, state: WorkspaceState, *, after: int, holder: AttemptRef | None) -> Kept:
-        """Let a blob be the state of a workspace."""
-        do = partial(blob_rows.save_state, state=state, after=after, holder=holder)
-        return await self._writer.write(Work(do, lambda connection, _: blob_rows.is_saved(connection, state)))
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:
         """Let blobs go that stand for nothing."""

@@ -1,22 +1,28 @@
 """The events of a commit: as one block of the database, and as a sequence that is made only if somebody looks at it.
 
-A block does not keep events but what they are made of: a short line for each change. Both ways end in `events_of`.
+A block does not keep events but what they are made of: a short line for each change, and for those that are alike but
+for ids and moments, what they have in common, once. Both ways end in `events_of`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
 from nodelink.plan import Plan
 from nodelink.task import Execution, Finished, Outcome, Reason, TaskSpec, TaskStatus
 from nodelink_server.core.attempt import Attempt, Failure, Planned, Stop, Superseded
-from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
+from nodelink_server.core.ports import Change, EventName, LateEvents, Notice, TaskEvent
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import Remark, RemarkKind
 from nodelink_server.store.history import event_of, events_of
+
+Row = tuple[object, ...]
+
+OWN = 7
+"""How many numbers and words a change has for itself, whose events are like others."""
 
 
 class Told(NamedTuple):
@@ -26,12 +32,27 @@ class Told(NamedTuple):
     first: int
 
 
-class CommittedEvents(Sequence[TaskEvent]):
+class CommittedEvents(LateEvents):
     """The events of a commit. Nobody may listen, so they are not made before they are asked for."""
 
     def __init__(self, told: Sequence[Told], now: int) -> None:
         self._told = told
         self._now = now
+        self._named: dict[frozenset[str], Sequence[TaskEvent]] = {}
+
+    def named(self, names: frozenset[str]) -> Sequence[TaskEvent]:
+        """Those with these names. Made once for all who ask for the same."""
+        found = self._named.get(names)
+        if found is None:
+            found = self._named[names] = [
+                event for what, first in self._told for event in self._some(what, first, names)
+            ]
+        return found
+
+    def _some(self, what: Change | Notice, first: int, names: frozenset[str]) -> Sequence[TaskEvent]:
+        if isinstance(what, Notice):
+            return [event_of(what, first, self._now)] if what.name in names else ()
+        return () if names.isdisjoint(what.events) else events_of(what, first, self._now, names)
 
     @cached_property
     def _all(self) -> list[TaskEvent]:
@@ -65,40 +86,99 @@ def _events(what: Change | Notice, first: int, now: int) -> list[TaskEvent]:
 
 def encode_block(told: Sequence[Told], now: int) -> bytes:
     """A commit's events as they are kept."""
-    changes = [_line(what, first) for what, first in told if isinstance(what, Change)]
-    notices = [(first, *what) for what, first in told if isinstance(what, Notice)]
-    return json.dumps((now, changes, notices), separators=(",", ":")).encode()
+    alike: dict[Row, list[int | str | None]] = {}
+    changes, notices = [], []
+    for what, first in told:
+        if isinstance(what, Notice):
+            notices.append((first, *what))
+        elif _is_usual(what):
+            common = _common(what)
+            own = alike.get(common)
+            if own is None:
+                own = alike[common] = []
+            own += _own(what, first, now)
+        else:
+            changes.append(_line(what, first))
+    parts = (now, changes, notices, [(*common, own) for common, own in alike.items()])
+    return json.dumps(parts, separators=(",", ":")).encode()
 
 
 def decode_block(block: bytes) -> list[TaskEvent]:
-    """Events from what was kept."""
-    now, changes, notices = json.loads(block)
+    """Events from what was kept. Blocks of older versions have nothing in common."""
+    now, changes, notices, *alike = json.loads(block)
     told = [Told(_change(*line), first) for first, *line in changes]
     told += [Told(Notice(*notice), first) for first, *notice in notices]
+    if alike:
+        told += _told_alike(alike[0], now)
+        told.sort(key=_first_of)
     return list(CommittedEvents(told, now))
 
 
-def _line(change: Change, first: int) -> tuple[object, ...]:
-    """What the events of a change are made of. What most changes have not comes last, and may be left out."""
+def _is_usual(change: Change) -> bool:
+    """Whether the events of a change tell nothing but what most do."""
+    task, finished = change.task, change.finished
+    if task.message or task.stop is not None or change.superseded is not None or change.remark is not None:
+        return False
+    return finished is None or (finished.exit_code is None and finished.signal is None)
+
+
+def _common(change: Change) -> Row:
+    """What the events of many changes of one commit have in common."""
     task, attempt = change.task, change.task.attempt
     spec = task.spec
-    line = (
+    number, agent_id = (attempt.number, attempt.agent_id) if attempt is not None else (0, "")
+    return (change.events, spec.type, spec.pool, spec.priority, task.status, task.reason, number, agent_id)
+
+
+def _own(change: Change, first: int, now: int) -> tuple[int | str | None, ...]:
+    """And what each has for itself. Moments are counted from the commit."""
+    task, attempt = change.task, change.task.attempt
+    ready_at, finished_at = task.ready_at, task.finished_at
+    sent_at, started_at = (attempt.sent_at, attempt.started_at) if attempt is not None else (now, None)
+    return (
+        first,
+        task.id,
+        task.created_at - now,
+        None if ready_at is None else ready_at - now,
+        None if finished_at is None else finished_at - now,
+        sent_at - now,
+        None if started_at is None else started_at - now,
+    )
+
+
+def _told_alike(groups: Iterable[Sequence[Any]], now: int) -> Iterator[Told]:
+    for events, type_, pool, priority, status, reason, number, agent_id, own in groups:
+        common = (" ".join(events), type_, pool, priority, status, reason)
+        each = iter(own)
+        for first, task_id, created, ready, finished, sent, started in zip(*[each] * OWN, strict=True):
+            attempt = [number, agent_id, sent + now, _moment(started, now)] if number else None
+            moments = (created + now, _moment(ready, now), _moment(finished, now))
+            yield Told(_change(common[0], task_id, *common[1:], *moments, attempt), first)
+
+
+def _moment(since: int | None, now: int) -> int | None:
+    return None if since is None else since + now
+
+
+def _first_of(told: Told) -> int:
+    return told.first
+
+
+def _line(change: Change, first: int) -> Row:
+    """What the events of a change are made of that tell more than most. What may be left out comes last."""
+    task, attempt = change.task, change.task.attempt
+    spec = task.spec
+    stop, superseded, finished, remark = task.stop, change.superseded, change.finished, change.remark
+    return (
         first, " ".join(change.events), task.id, spec.type, spec.pool, spec.priority,
         task.status, task.reason, task.created_at, task.ready_at, task.finished_at,
         (attempt.number, attempt.agent_id, attempt.sent_at, attempt.started_at) if attempt is not None else None,
-    )  # fmt: skip
-    stop, superseded, finished, remark = task.stop, change.superseded, change.finished, change.remark
-    ended = finished is not None and (finished.exit_code is not None or finished.signal is not None)
-    if not (task.message or ended) and stop is None and superseded is None and remark is None:
-        return line
-    return (
-        *line,
         task.message,
         (stop.reason, stop.message, stop.asked_at) if stop is not None else None,
         _left_behind(superseded) if superseded is not None else None,
         (finished.exit_code, finished.signal) if finished is not None else None,
         (remark.kind, remark.at, remark.text, remark.attempt, remark.agent_id) if remark is not None else None,
-    )
+    )  # fmt: skip
 
 
 def _change(

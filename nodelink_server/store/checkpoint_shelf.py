@@ -19,8 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from nodelink.checkpoint import CheckpointHeader, CheckpointRefused
 from nodelink.checkpoint_file import BodyWriter, lines, read_header, verified
 from nodelink.errors import CheckpointNotFound, StoreUnavailable
-from nodelink_server.core.ports import Boot
-from nodelink_server.store.checkpoint_loading import is_loaded, load
+from nodelink_server.core.checkpoints import Loading
+from nodelink_server.store.blob_files import BlobFiles
+from nodelink_server.store.checkpoint_blobs import BOUNDS, Bounds
+from nodelink_server.store.checkpoint_loading import has_begun, is_loaded, load, place_blobs
 from nodelink_server.store.checkpoint_taking import fingerprint, look, write
 from nodelink_server.store.connections import reading_engine, translated
 from nodelink_server.store.files import files_of
@@ -28,6 +30,7 @@ from nodelink_server.store.numbering import Counters
 from nodelink_server.store.sql import SqlStore
 
 SUFFIX = ".checkpoint"
+MOST_LOGGED = 10
 _UNFINISHED = ".part"
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
@@ -36,9 +39,12 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def open_shelf(store: SqlStore, database_url: str, directory: Path) -> AsyncIterator[Shelf]:
+async def open_shelf(
+    store: SqlStore, database_url: str, directory: Path, *, bounds: Bounds = BOUNDS
+) -> AsyncIterator[Shelf]:
     """The checkpoints of an open store, until the end. The directory is made when the first is written."""
-    shelf = Shelf(store, files_of(database_url).tasks, directory)
+    files = files_of(database_url)
+    shelf = Shelf(store, files.tasks, BlobFiles(files.blobs, reserve_bytes=0), directory, bounds=bounds)
     try:
         yield shelf
     finally:
@@ -46,10 +52,15 @@ async def open_shelf(store: SqlStore, database_url: str, directory: Path) -> Asy
 
 
 class Shelf:
-    """Takes checkpoints of a store, keeps them, and loads one into it. Call `close` at the end."""
+    """Takes checkpoints of a store, keeps them, and loads one into it. Call `close` at the end.
 
-    def __init__(self, store: SqlStore, tasks: Path, directory: Path) -> None:
+    `blobs`: the files of the store's own, none of the disk kept free: what goes on is what that is kept free for.
+    """
+
+    def __init__(self, store: SqlStore, tasks: Path, blobs: BlobFiles, directory: Path, *, bounds: Bounds) -> None:
         self._store = store
+        self._blobs = blobs
+        self._bounds = bounds
         self._directory = directory
         self._engine = reading_engine(tasks)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
@@ -81,17 +92,23 @@ class Shelf:
         """Put a checkpoint of another server on the shelf. Raises `CheckpointRefused`, `StoreUnavailable`."""
         return await self._do(partial(self._keep, content))
 
-    async def load(self, checkpoint_id: str, *, now: int, as_waiting: bool) -> Boot | None:
-        """Load a checkpoint into the database, and return what to go on from. None: it was loaded before.
+    async def load(self, checkpoint_id: str, *, now: int, as_waiting: bool) -> Loading:
+        """Load a checkpoint into the database, and return what to go on from, if it was not loaded before.
 
         Raises `CheckpointNotFound`, `CheckpointRefused`, `ServerNotEmpty`, `StoreUnavailable`.
         """
-        is_new = await self.load_file(self._path(checkpoint_id), now=now, as_waiting=as_waiting)
-        return await self._store.look_again() if is_new else None
+        header, is_new = await self._load(self._path(checkpoint_id), now, as_waiting)
+        return Loading(header, await self._store.look_again() if is_new else None)
 
     async def load_file(self, path: Path, *, now: int, as_waiting: bool) -> bool:
-        """Load any file. False: it was loaded before, and nothing is done."""
+        """Load any file. False: it was loaded before, and nothing is done. Raises as `load`."""
+        _, is_new = await self._load(path, now, as_waiting)
+        return is_new
+
+    async def _load(self, path: Path, now: int, as_waiting: bool) -> tuple[CheckpointHeader, bool]:
         header = await self._do(partial(self._verified, path), path.name.removesuffix(SUFFIX))
+        if header.blobs:
+            await self._do(partial(self._place_blobs, path, header.id))  # before the rows: those stand for bytes
 
         def do(connection: Connection, counters: Counters) -> Counters:
             with path.open("rb") as file:
@@ -99,7 +116,10 @@ class Shelf:
 
         is_new = await self._store.begin_with(do, lambda connection: is_loaded(connection, header.id))
         log.info("checkpoint_loaded" if is_new else "checkpoint_loaded_before", id=header.id, tasks=header.tasks)
-        return is_new
+        if is_new and header.blobs_left_out:
+            named = [one.sha256 for one in header.left_out[:MOST_LOGGED]]
+            log.warning("checkpoint_lacks_blobs", id=header.id, blobs=header.blobs_left_out, sha256=named)
+        return header, is_new
 
     # -- in the thread ------------------------------------------------------------------------------------------------
 
@@ -121,11 +141,11 @@ class Shelf:
         with self._engine.connect() as connection:
             if unless and fingerprint(connection) == unless:
                 return None
-            seen, keys = look(connection, header)
+            seen = look(connection, header, self._blobs, self._bounds)
             with self._written(header.id) as file:
                 body = BodyWriter(file)
-                write(connection, keys, body)
-                whole = body.finish(seen)
+                write(connection, seen, self._blobs, body)
+                whole = body.finish(seen.header)
         self._prune(keep)
         return whole
 
@@ -172,6 +192,13 @@ class Shelf:
             if path.name == f"{header.id}{SUFFIX}":
                 found.append(header)
         return sorted(found, key=lambda header: (header.taken_at, header.id), reverse=True)
+
+    def _place_blobs(self, path: Path, checkpoint_id: str) -> None:
+        with self._engine.connect() as connection:
+            if has_begun(connection, checkpoint_id):
+                return
+        with path.open("rb") as file:
+            place_blobs(lines(file), self._blobs)
 
     def _verify(self, checkpoint_id: str) -> CheckpointHeader:
         return self._verified(self._path(checkpoint_id))

@@ -22,8 +22,13 @@ BY_TASK: Mapping[str, str] = {
 WHOLE: Sequence[str] = ("holds", "limits", "rates", "workspaces", "pauses", "agents", "task_spans", "answers")
 """Kept as they are: few rows, or as many as there are tasks with agents."""
 
-YIELDING = frozenset({"agents"})
-"""What is there already when a checkpoint is loaded stays: an agent may have come first, and is known better."""
+OF_BLOBS: Sequence[str] = ("blobs", "artifacts", "workspace_states")
+"""Kept as far as what goes on needs them, as `checkpoint_blobs.py` says; the bytes are in lines of their own."""
+
+YIELDING = frozenset({"agents", "blobs"})
+"""What is there already when a checkpoint is loaded stays: an agent may have come first, and is known better; a blob is
+the same everywhere.
+"""
 
 LEFT_OUT: Mapping[str, str] = {
     "meta": "its numbers are in the header",
@@ -32,9 +37,6 @@ LEFT_OUT: Mapping[str, str] = {
     "audit": "the chain of records is one database's own",
     "agent_sessions": "each connection was to another server",
     "statistics": "counts of what another server has done",
-    "blobs": "their bytes are files, and not in a checkpoint",
-    "artifacts": "as the blobs that they are",
-    "workspace_states": "as the blobs that they are",
     "loaded_checkpoints": "with which checkpoints another database was begun",
 }
 """Not kept, and why."""

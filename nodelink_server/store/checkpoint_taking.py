@@ -9,6 +9,7 @@ import base64
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, LargeBinary, select
@@ -18,7 +19,9 @@ from nodelink.checkpoint_file import BodyWriter
 from nodelink.task import LIVE
 from nodelink_server.core.pauses import SCHEDULER
 from nodelink_server.core.states import GRANTED
-from nodelink_server.store.checkpoint_tables import BY_TASK, WHOLE
+from nodelink_server.store.blob_files import BlobFiles
+from nodelink_server.store.checkpoint_blobs import ROWS, Bounds, Choice, choose, write_bytes
+from nodelink_server.store.checkpoint_tables import BY_TASK, OF_BLOBS, WHOLE
 from nodelink_server.store.tables import UNCOMPLETED, meta, tasks_metadata
 
 KEYS_AT_ONCE = 100
@@ -36,6 +39,11 @@ _ENDED = (
 _COUNT_ENDED = "SELECT count(*) FROM tasks WHERE idempotency_key IS NOT NULL AND finished_at IS NOT NULL"
 _AGENTS = 'SELECT id, session, pool, slots, handlers, labels, cordon, drained_at, drain_deadline, "left" FROM agents'
 _MARKED = ("limits", "workspaces", "pauses")
+_OF_BLOBS = (
+    "SELECT count(*), max(created_at) FROM artifacts",
+    "SELECT workspace, max(version), sha256 FROM workspace_states GROUP BY workspace",
+    "SELECT count(*), max(used_at) FROM blobs",  # bytes that come late make what needs them whole
+)
 
 
 class Snapshot(NamedTuple):
@@ -43,15 +51,17 @@ class Snapshot(NamedTuple):
 
     header: CheckpointHeader
     keys: Sequence[int]
+    blobs: Choice
 
 
-def look(connection: Connection, header: CheckpointHeader) -> Snapshot:
+def look(connection: Connection, header: CheckpointHeader, files: BlobFiles, bounds: Bounds) -> Snapshot:
     """Find what is to be kept. `header` says who asks; the rest of it is filled in."""
     row = connection.execute(select(meta)).one()
     driver = driver_of(connection)
     live = driver.execute(_LIVE).fetchall()
     ended = [key for (key,) in driver.execute(_ENDED, (MOST_ENDED,))]
     running = sum(status in GRANTED for status, _ in live)
+    blobs = choose(driver, files, bounds)
     is_paused = driver.execute("SELECT 1 FROM pauses WHERE scope = ?", (SCHEDULER,)).fetchone() is not None
     seen = {
         "cluster_id": row.cluster_id,
@@ -66,23 +76,32 @@ def look(connection: Connection, header: CheckpointHeader) -> Snapshot:
         "ended_left_out": int(driver.execute(_COUNT_ENDED).fetchone()[0]) - len(ended),
         "schema": driver.execute("SELECT version_num FROM alembic_version").fetchone()[0],
         "fingerprint": fingerprint(connection),
+        "blobs": len(blobs.chosen),
+        "blob_bytes": blobs.bytes,
+        "blobs_left_out": blobs.left_out_count,
+        "left_out": tuple(blobs.left_out),
     }
-    whole = {name: getattr(header, name) for name in header.__slots__} | seen
-    return Snapshot(CheckpointHeader(**whole), sorted([*(key for _, key in live), *ended]))
+    return Snapshot(replace(header, **seen), sorted([*(key for _, key in live), *ended]), blobs)
 
 
 def fingerprint(connection: Connection) -> str:
     """What changes with anything that a checkpoint would hold."""
     driver = driver_of(connection)
     digest = hashlib.sha256(str(connection.execute(select(meta.c.revision)).scalar_one()).encode())
-    for query in (*(f"SELECT * FROM {table}" for table in _MARKED), _AGENTS):  # noqa: S608 - names of ours
+    for query in (*(f"SELECT * FROM {table}" for table in _MARKED), _AGENTS, *_OF_BLOBS):  # noqa: S608 - names of ours
         digest.update(repr(driver.execute(query).fetchall()).encode())
     return digest.hexdigest()
 
 
-def write(connection: Connection, keys: Sequence[int], body: BodyWriter) -> None:
-    """Write the rows, a portion after the other."""
-    driver = driver_of(connection)
+def write(connection: Connection, snapshot: Snapshot, files: BlobFiles, body: BodyWriter) -> None:
+    """Write the bytes of blobs, and the rows, a portion after the other. Raises `StoreUnavailable`."""
+    driver, keys = driver_of(connection), snapshot.keys
+    write_bytes(snapshot.blobs, files, body)
+    for table in OF_BLOBS:
+        columns, binary = columns_of(table)
+        names = ", ".join(f'"{column}"' for column in columns)
+        query = f"SELECT {names} FROM ({ROWS[table]})"  # noqa: S608 - names of ours
+        _put(body, table, columns, binary, driver.execute(query, snapshot.blobs.parameters))
     for table in WHOLE:
         columns, binary = columns_of(table)
         names = ", ".join(f'"{column}"' for column in columns)

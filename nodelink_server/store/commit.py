@@ -7,14 +7,28 @@ usual batch reads nothing back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
-from nodelink_server.core.ports import AgentRecord, Batch, Change, Receipt
-from nodelink_server.store import audit, holds, keys, pauses, rates, rows, sessions, spans, statistics, unique
+from nodelink_server.core.blob_ports import Kept
+from nodelink_server.core.ports import AgentRecord, Batch, Change, Keeping, Receipt
+from nodelink_server.store import (
+    audit,
+    blob_rows,
+    holds,
+    keys,
+    pauses,
+    rates,
+    rows,
+    sessions,
+    spans,
+    statistics,
+    unique,
+)
 from nodelink_server.store.blocks import CommittedEvents, encode_block
 from nodelink_server.store.history import past_by
 from nodelink_server.store.numbering import Counters, Numbering, Writes
@@ -89,15 +103,16 @@ class Commit:
         spans.close(self._connection, last_key=self._counters.last_key, new_last_key=numbering.last_key)
         refused_agents = frozenset(index for index, agent in enumerate(self._batch.agents) if not self._keep(agent))
         self._write_sessions(refused_agents)
+        kept = [self._stand_for(keeping, numbering) for keeping in self._batch.keepings]
         made = CommittedEvents(numbering.told, self._batch.now)
         self._write_events(numbering, made)
         statistics.keep(self._connection, self._batch.statistics)
         pauses.keep(self._connection, self._batch.pauses)
         if self._batch.revived:
             pauses.revived(self._connection, self._batch.revived)
-        counters = self._write_audit(numbering, refused_agents)
-        kept = (self._batch.control_ms, counters.revision, counters.last_key, counters.commits, self._batch.now)
-        self._connection.exec_driver_sql(_WRITE_META, kept)
+        counters = self._write_audit(numbering, refused_agents, kept)
+        numbers = (self._batch.control_ms, counters.revision, counters.last_key, counters.commits, self._batch.now)
+        self._connection.exec_driver_sql(_WRITE_META, numbers)
         receipt = Receipt(
             revisions=numbering.revisions,
             keys=numbering.keys,
@@ -106,6 +121,7 @@ class Commit:
             refused_agents=refused_agents,
             locked=refused.locked,
             clashes=refused.clashes,
+            kept=kept,
         )
         return receipt, counters
 
@@ -136,6 +152,13 @@ class Commit:
         _INSERT_REMARKS.run(self._connection, writes.remarks)
         late: Values = list(rows.late_rows(self._batch.evidence))
         _KEEP_LATE.run(self._connection, late)
+
+    def _stand_for(self, keeping: Keeping, numbering: Numbering) -> Kept:
+        """Let a blob stand for something, if it may, and have that told."""
+        kept = blob_rows.stand_for(self._connection, keeping.wish, numbering.revision + 1)
+        if kept is Kept.KEPT:
+            numbering.tell(keeping.notice)
+        return kept
 
     def _write_sessions(self, refused_agents: frozenset[int]) -> None:
         if self._batch.sessions:
@@ -196,13 +219,14 @@ class Commit:
             now, first = self._batch.now, self._counters.revision + 1
             _INSERT_EVENTS.run(self._connection, [numbering.revision, first, now, encode_block(numbering.told, now)])
 
-    def _write_audit(self, numbering: Numbering, refused_agents: frozenset[int]) -> Counters:
-        """Add the commit's record to the chain, if it has done anything to a task or an agent."""
+    def _write_audit(self, numbering: Numbering, refused_agents: frozenset[int], kept: Sequence[Kept]) -> Counters:
+        """Add the commit's record to the chain, if it has done anything."""
         batch, refused = self._batch, {f"agent:{self._batch.agents[index].id}" for index in refused_agents}
-        kept = [agent for index, agent in enumerate(batch.agents) if index not in refused_agents]
-        deeds = (deed for deed in batch.deeds if deed.about not in refused)
+        kept_agents = [agent for index, agent in enumerate(batch.agents) if index not in refused_agents]
+        deeds = [deed for deed in batch.deeds if deed.about not in refused]
+        deeds += (keeping.deed for keeping, one in zip(batch.keepings, kept, strict=True) if one is Kept.KEPT)
         changes = (what for what, _ in numbering.told if isinstance(what, Change))
-        entries = audit.audit_entries(changes, kept, deeds, batch.pauses, batch.revived)
+        entries = audit.audit_entries(changes, kept_agents, deeds, batch.pauses, batch.revived)
         after = audit.record(self._connection, entries, batch.now, self._counters)
         return replace(
             after, revision=numbering.revision, last_key=numbering.last_key, commits=self._counters.commits + 1

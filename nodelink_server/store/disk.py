@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from nodelink.task import TERMINAL, Finished
+from nodelink.task import TERMINAL, AttemptRef, Finished
+from nodelink.values import evolve
 from nodelink_server.core.attempt import Hold
+from nodelink_server.core.blob_ports import MOST_ARTIFACTS, MOST_STATES, Kept, NewArtifact, NewState
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import Pause
 from nodelink_server.core.ports import (
     AgentRecord,
@@ -13,7 +16,7 @@ from nodelink_server.core.ports import (
     Answer,
     Batch,
     Change,
-    Deed,
+    Keeping,
     LoadedCheckpoint,
     LogRow,
     Receipt,
@@ -21,8 +24,9 @@ from nodelink_server.core.ports import (
     TaskEvent,
     Workspace,
 )
+from nodelink_server.core.states import GRANTED
 from nodelink_server.core.statistics import Counts, StatsKey
-from nodelink_server.core.task import Task
+from nodelink_server.core.task import Task, workspace_key
 from nodelink_server.core.task_record import LateResult
 from nodelink_server.store.history import (
     Noted,
@@ -56,7 +60,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Kept:
+class KeptKey:
     """What an idempotency key stands for."""
 
     task_id: str
@@ -83,7 +87,7 @@ class Disk:
     pauses: dict[str, Pause] = field(default_factory=dict)
     rates: dict[Hold, int] = field(default_factory=dict)
     unique: dict[str, int] = field(default_factory=dict)
-    idempotency: dict[tuple[str, str], Kept] = field(default_factory=dict)
+    idempotency: dict[tuple[str, str], KeptKey] = field(default_factory=dict)
     blocks: list[tuple[int, int, list[TaskEvent]]] = field(default_factory=list)
     agents: dict[str, AgentRecord] = field(default_factory=dict)
     sessions: dict[tuple[str, int], AgentSessionRecord] = field(default_factory=dict)
@@ -118,14 +122,11 @@ class Commit:
         disk, batch = self._disk, self._batch
         places = [self._change(index, change) for index, change in enumerate(batch.changes)]
         self._keep_evidence()
-        refused = frozenset(index for index, agent in enumerate(batch.agents) if not self._upsert(agent))
-        unkept = {f"agent:{batch.agents[index].id}" for index in refused}
-        for deed in batch.deeds:
-            disk.audit(None if deed.about in unkept else deed)
-        self._keep_sessions({(batch.agents[index].id, batch.agents[index].session) for index in refused})
+        refused = self._keep_agents() if batch.agents or batch.deeds or batch.sessions else frozenset()
         for notice in batch.notices:
             disk.revision += 1
             self._events.append(event_of(notice, disk.revision, batch.now))
+        kept = [self._stand_for(keeping) for keeping in batch.keepings]
         disk.minutes.update(batch.statistics)
         self._keep_pauses()
         disk.is_revived |= bool(batch.revived)
@@ -141,7 +142,67 @@ class Commit:
             refused_agents=refused,
             locked=frozenset(self._locked),
             clashes=self._clashes,
+            kept=kept,
         )
+
+    def _keep_agents(self) -> frozenset[int]:
+        """Keep agents, and what was done to them and by them. Returns which of them are refused."""
+        batch = self._batch
+        refused = frozenset(index for index, agent in enumerate(batch.agents) if not self._upsert(agent))
+        unkept = {f"agent:{batch.agents[index].id}" for index in refused}
+        for deed in batch.deeds:
+            self._disk.audit(None if deed.about in unkept else deed)
+        self._keep_sessions({(batch.agents[index].id, batch.agents[index].session) for index in refused})
+        return refused
+
+    def _stand_for(self, keeping: Keeping) -> Kept:
+        """Let a blob stand for something, if it may, and have that told."""
+        disk, wish = self._disk, keeping.wish
+        kept = self._attach(wish) if isinstance(wish, NewArtifact) else self._save_state(wish)
+        if kept is Kept.KEPT:
+            disk.revision += 1
+            disk.audit(keeping.deed)
+            self._events.append(event_of(keeping.notice, disk.revision, self._batch.now))
+        return kept
+
+    def _attach(self, wish: NewArtifact) -> Kept:
+        task_id, artifact, workspace, holder = wish
+        shelf, key = self._disk.blobs, self._disk.keys.get(task_id)
+        if key is None:
+            return Kept.NO_TASK
+        if holder is not None and not self._is_current(holder):
+            return Kept.NOT_CURRENT
+        if (artifact.sha256, workspace) not in shelf.rows:
+            return Kept.NO_BLOB
+        name = (key, artifact.name, artifact.attempt)
+        stored = shelf.artifacts.get(name)
+        if stored is not None:
+            return Kept.ALREADY if stored[1].sha256 == artifact.sha256 else Kept.TAKEN
+        if sum(of == key for of, _, _ in shelf.artifacts) >= MOST_ARTIFACTS:
+            return Kept.TOO_MANY
+        shelf.artifacts[name] = (workspace, artifact)
+        shelf.told[name] = self._disk.revision + 1
+        return Kept.KEPT
+
+    def _save_state(self, wish: NewState) -> Kept:
+        state, after, holder = wish
+        shelf = self._disk.blobs
+        if holder is not None and not self._is_current(holder):
+            return Kept.NOT_CURRENT
+        if holder is None and Hold(workspace_key(state.workspace), 0) in self._disk.holds:
+            return Kept.HELD
+        if (state.sha256, state.workspace) not in shelf.rows:
+            return Kept.NO_BLOB
+        there = shelf.states.setdefault(state.workspace, [])
+        if (there[-1].version if there else 0) != after:
+            return Kept.CHANGED
+        there.append(state)
+        del there[:-MOST_STATES]
+        return Kept.KEPT
+
+    def _is_current(self, holder: AttemptRef) -> bool:
+        row = self._disk.rows.get(self._disk.keys.get(holder.task_id, 0))
+        return row is not None and row.task.status in GRANTED and row.task.ref == holder
 
     def _change(self, index: int, change: Change) -> tuple[int, int]:
         """Take a change, or refuse it. Returns (revision, key), (0, 0) if refused."""
@@ -189,7 +250,7 @@ class Commit:
         elif change.superseded is not None:
             row.past.append(past_by(change, first, steps=row.steps, stop=row.task.stop, ready_at=row.task.ready_at))
         before = row.task.grants
-        row.task = replace(change.task, key=row.task.key, revision=disk.revision, payload=None)
+        row.task = evolve(change.task, key=row.task.key, revision=disk.revision, payload=None)
         row.steps = merged(row.steps, steps_of(change, first))
         row.finished = change.finished or (row.finished if row.task.grants == before else None)
         row.updated_at = self._batch.now
@@ -229,12 +290,12 @@ class Commit:
     def _insert(self, change: Change) -> Row:
         disk, task = self._disk, change.task
         disk.last_key += 1
-        row = Row(replace(task, key=disk.last_key), task.payload or b"", Steps(), self._batch.now)
+        row = Row(evolve(task, key=disk.last_key), task.payload or b"", Steps(), self._batch.now)
         disk.rows[disk.last_key] = row
         disk.keys[task.id] = disk.last_key
         if change.idempotency is not None:
             named = change.idempotency
-            disk.idempotency[named.caller, named.key] = Kept(task.id, named.digest, task.created_at)
+            disk.idempotency[named.caller, named.key] = KeptKey(task.id, named.digest, task.created_at)
         return row
 
     def _upsert(self, agent: AgentRecord) -> bool:

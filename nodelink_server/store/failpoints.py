@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodelink.failpoints import hit, is_armed
+from nodelink_server.core.blob_ports import NewArtifact
 from nodelink_server.core.ports import Batch, EventName
 
 _ENDS = frozenset(
@@ -29,7 +30,8 @@ def hit_commit(batch: Batch, when: str) -> None:
     names = {_NAMES[event] for change in batch.changes for event in change.events if event in _NAMES}
     if batch.agents:
         names.add("hello")
-    if not (batch.changes or batch.agents):
+    names |= {"artifact" if isinstance(keeping.wish, NewArtifact) else "state" for keeping in batch.keepings}
+    if not (batch.changes or batch.agents or batch.keepings):
         names.add("tick")
     for name in sorted(names):
         hit(f"server.{name}.{when}")

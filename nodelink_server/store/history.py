@@ -6,14 +6,16 @@ Both ways give the same events, so a task's history can be shown long after the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from nodelink.task import Finished, TaskStatus
 from nodelink.values import evolve
+from nodelink_server.core.artifacts import artifact_notice
 from nodelink_server.core.attempt import PLANNED, Attempt, Stop, Superseded
+from nodelink_server.core.blob_ports import Artifact
 from nodelink_server.core.ports import Change, EventName, Notice, TaskEvent
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import Remark
@@ -149,11 +151,12 @@ def past_by(change: Change, first: int, *, steps: Steps, stop: Stop | None, read
     )
 
 
-def events_of(change: Change, first: int, now: int) -> list[TaskEvent]:
-    """The events of a committed change, numbered from `first`."""
+def events_of(change: Change, first: int, now: int, names: Collection[str] | None = None) -> list[TaskEvent]:
+    """The events of a committed change, numbered from `first`. `names`: only those; None: all."""
     task = change.task
     made = []
-    for revision, name in enumerate(change.events, first):
+    told = enumerate(change.events, first)
+    for revision, name in told if names is None else (one for one in told if one[1] in names):
         if name is _CREATED:
             made.append(_created(task, revision))
         elif name is _SCHEDULED:
@@ -183,8 +186,26 @@ def _start(change: Change, revision: int) -> TaskEvent:
 
 
 def event_of(notice: Notice, revision: int, now: int) -> TaskEvent:
-    """The event of something that concerns no task."""
-    return TaskEvent(revision, notice.name, now, agent_id=notice.agent_id, pool=notice.pool, data=notice.data)
+    """The event of something that is no step of a task."""
+    return TaskEvent(
+        revision,
+        notice.name,
+        notice.at or now,
+        notice.task_id,
+        notice.agent_id,
+        type=notice.type,
+        pool=notice.pool,
+        attempt=notice.attempt,
+        data=notice.data,
+    )
+
+
+def with_artifacts(made: Sequence[TaskEvent], task: Task, told: Sequence[tuple[int, Artifact]]) -> Sequence[TaskEvent]:
+    """The events of a task with those of its artifacts, each given with its revision."""
+    if not told:
+        return made
+    added = [event_of(artifact_notice(task, artifact), revision, 0) for revision, artifact in told]
+    return sorted([*made, *added], key=lambda event: event.revision)
 
 
 def noted(change: Change, first: int) -> Noted:

@@ -14,13 +14,14 @@ from dataclasses import replace
 from itertools import chain
 
 from nodelink.task import LogStream, TaskStatus
+from nodelink.values import evolve
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import (
     AgentSessionRecord,
     Answer,
     Batch,
     Boot,
-    Deed,
     LiveCounts,
     LogEnds,
     LogRow,
@@ -44,7 +45,7 @@ from nodelink_server.core.waiters import waiter_of
 from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
 from nodelink_server.store.gathering import gather, hour_of
-from nodelink_server.store.history import rebuilt
+from nodelink_server.store.history import rebuilt, with_artifacts
 from nodelink_server.store.memory_blobs import MemoryBlobs
 from nodelink_server.store.memory_listing import listed, selected
 from nodelink_server.store.pages import fitting
@@ -94,7 +95,8 @@ class MemoryStore:
 
     async def apply(self, batch: Batch) -> Receipt:
         """Make a batch durable in one commit."""
-        await self._begin("apply")
+        await self._pause("apply")
+        self._fault("apply")
         receipt = Commit(self._disk, batch).run()
         await self._pause("applied")
         return receipt
@@ -278,7 +280,13 @@ class MemoryStore:
         """The events of one task from its first."""
         await self._begin("read")
         row = self._row(task_id)
-        return rebuilt(row.task, row.steps, row.past, row.notes, row.finished) if row else []
+        if row is None:
+            return []
+        shelf = self._disk.blobs
+        told = [
+            (revision, shelf.artifacts[name][1]) for name, revision in shelf.told.items() if name[0] == row.task.key
+        ]
+        return with_artifacts(rebuilt(row.task, row.steps, row.past, row.notes, row.finished), row.task, told)
 
     async def append_logs(self, rows: Sequence[LogRow]) -> None:
         """Make output durable."""
@@ -407,7 +415,7 @@ def boot_of(disk: Disk) -> Boot:
 
 def _at_hand(row: Row) -> Task:
     """A task with its payload, if that is small."""
-    return replace(row.task, payload=row.payload) if len(row.payload) <= PAYLOAD_AT_HAND_BYTES else row.task
+    return evolve(row.task, payload=row.payload) if len(row.payload) <= PAYLOAD_AT_HAND_BYTES else row.task
 
 
 def _waits_for(task: Task, key: str) -> bool:

@@ -7,27 +7,22 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 
 from nodelink.errors import StoreUnavailable
-from nodelink.task import AttemptRef
-from nodelink_server.core.attempt import Hold
 from nodelink_server.core.blob_ports import (
-    MOST_ARTIFACTS,
-    MOST_STATES,
     Artifact,
+    AttemptArtifact,
     Blob,
-    Kept,
     Swept,
     Unfinished,
     UploadName,
     WorkspaceState,
 )
-from nodelink_server.core.states import GRANTED
-from nodelink_server.core.task import workspace_key
+from nodelink_server.core.deeds import Deed
 from nodelink_server.store.disk import Disk
 
 
 class MemoryBlobs:
     """A `BlobStore` over the shelf of a `Disk`. `pause` is awaited before a deed, and `fault` may raise what a disk
-    would raise (kinds: blob append, seal, place, keep, forget).
+    would raise (kinds: blob append, seal, place, keep, forget; read).
     """
 
     def __init__(self, disk: Disk, *, pause: Callable[[str], Awaitable[None]], fault: Callable[[str], None]) -> None:
@@ -94,11 +89,12 @@ class MemoryBlobs:
 
     # -- what they stand for ------------------------------------------------------------------------------------------
 
-    async def keep(self, blob: Blob) -> None:
+    async def keep(self, blob: Blob, deed: Deed | None = None) -> None:
         """Let a workspace have a blob."""
         await self._begin("blob keep")
         name = (blob.sha256, blob.workspace)
         known = self._shelf.rows.get(name)
+        self._disk.audit(deed if known is None else None)
         self._shelf.rows[name] = blob if known is None else replace(known, used_at=blob.used_at)
 
     async def find(self, sha256: str) -> Sequence[Blob]:
@@ -120,24 +116,6 @@ class MemoryBlobs:
         behind = [name for name in wanted if workspace is None or name[0] > after[0]]
         return [self._shelf.rows[name] for name in behind[:limit]]
 
-    async def attach(self, task_id: str, artifact: Artifact, workspace: str, holder: AttemptRef | None) -> Kept:
-        """Let a blob be an artifact of a task."""
-        key = self._disk.keys.get(task_id)
-        if key is None:
-            return Kept.NO_TASK
-        if holder is not None and not self._is_current(holder):
-            return Kept.NOT_CURRENT
-        if (artifact.sha256, workspace) not in self._shelf.rows:
-            return Kept.NO_BLOB
-        name = (key, artifact.name, artifact.attempt)
-        stored = self._shelf.artifacts.get(name)
-        if stored is not None:
-            return Kept.KEPT if stored[1].sha256 == artifact.sha256 else Kept.TAKEN
-        if sum(of == key for of, _, _ in self._shelf.artifacts) >= MOST_ARTIFACTS:
-            return Kept.TOO_MANY
-        self._shelf.artifacts[name] = (workspace, artifact)
-        return Kept.KEPT
-
     async def artifacts(self, task_id: str) -> Sequence[Artifact] | None:
         """The artifacts of a task."""
         key = self._disk.keys.get(task_id)
@@ -145,24 +123,14 @@ class MemoryBlobs:
             return None
         return [self._shelf.artifacts[name][1] for name in sorted(self._shelf.artifacts) if name[0] == key]
 
+    async def there(self, told: Collection[AttemptArtifact]) -> Collection[AttemptArtifact]:
+        """Those of them that are artifacts of their attempts, with all of their bytes."""
+        await self._begin("read")
+        return {one for one in told if self._is_there(one)}
+
     async def states(self, workspace: str) -> Sequence[WorkspaceState]:
         """The states of a workspace, the newest first."""
         return self._shelf.states.get(workspace, [])[::-1]
-
-    async def save_state(self, state: WorkspaceState, *, after: int, holder: AttemptRef | None) -> Kept:
-        """Let a blob be the state of a workspace."""
-        if holder is not None and not self._is_current(holder):
-            return Kept.NOT_CURRENT
-        if holder is None and Hold(workspace_key(state.workspace), 0) in self._disk.holds:
-            return Kept.HELD
-        if (state.sha256, state.workspace) not in self._shelf.rows:
-            return Kept.NO_BLOB
-        there = self._shelf.states.setdefault(state.workspace, [])
-        if (there[-1].version if there else 0) != after:
-            return Kept.CHANGED
-        there.append(state)
-        del there[:-MOST_STATES]
-        return Kept.KEPT
 
     async def forget(self, *, unused_since: int, now: int, limit: int) -> Swept:
         """Let blobs go that stand for nothing."""
@@ -185,14 +153,18 @@ class MemoryBlobs:
         """A task is gone."""
         for name in [name for name in self._shelf.artifacts if name[0] == key]:
             del self._shelf.artifacts[name]
+            self._shelf.told.pop(name, None)
 
     def forget_states(self, workspace: str) -> None:
         """A workspace is gone."""
         self._shelf.states.pop(workspace, None)
 
-    def _is_current(self, holder: AttemptRef) -> bool:
-        row = self._disk.rows.get(self._disk.keys.get(holder.task_id, 0))
-        return row is not None and row.task.status in GRANTED and row.task.ref == holder
+    def _is_there(self, one: AttemptArtifact) -> bool:
+        name = (self._disk.keys.get(one.ref.task_id, 0), one.name, one.ref.attempt)
+        _, kept = self._shelf.artifacts.get(name, ("", None))
+        if kept is None or kept.sha256 != one.sha256:
+            return False
+        return len(self._shelf.bytes.get(one.sha256, b"")) == kept.size
 
     def _stands_for_something(self, sha256: str, workspace: str) -> bool:
         parts = any((of, one.sha256) == (workspace, sha256) for of, one in self._shelf.artifacts.values())

@@ -18,4 +18,6 @@ class Shelf:
     bytes: dict[str, bytes] = field(default_factory=dict)
     rows: dict[tuple[str, str], Blob] = field(default_factory=dict)
     artifacts: dict[tuple[int, str, int], tuple[str, Artifact]] = field(default_factory=dict)
+    told: dict[tuple[int, str, int], int] = field(default_factory=dict)
+    """The revision of each artifact's event."""
     states: dict[str, list[WorkspaceState]] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nodelink.task import TaskStatus
 from nodelink_server.core.attempt import Hold
-from nodelink_server.core.ports import Batch, Change, EventName
+from nodelink_server.core.ports import Batch, Change, EventName, Notice
 from nodelink_server.store import rows
 from nodelink_server.store.blocks import Told
 from nodelink_server.store.history import ENDS, noted, revisions_of
@@ -71,12 +71,17 @@ class Numbering:
         """Whether a unique key is claimed before the one that has it has ended."""
         self._taken: set[Hold] = set()
         self._claimed: set[str] = set()
+        self._asks_nothing_rare: dict[int, bool] = {}
         self._now = batch.now
         for index, change in enumerate(batch.changes):
             self._take(change) if index not in refused else self._refuse()
         for notice in batch.notices:
-            self.revision += 1
-            self.told.append(Told(notice, self.revision))
+            self.tell(notice)
+
+    def tell(self, notice: Notice) -> None:
+        """Give a notice its revision."""
+        self.revision += 1
+        self.told.append(Told(notice, self.revision))
 
     def _refuse(self) -> None:
         self.revisions.append(0)
@@ -91,9 +96,10 @@ class Numbering:
             self.writes.results[bool(rare)] += rows.result_part(change.finished, key, change.task.grants) + rare
         if change.takes or change.frees or change.uses:
             self._hold(change, key)
-        if change.task.shared_keys:
+        spec = change.task.spec
+        if spec.limits or spec.rates or spec.workspace:
             self._queue_by_keys(change, key)
-        if change.task.spec.unique_key:
+        if spec.unique_key:
             self._hand_on(change, key)
         if change.remark is not None:
             self.writes.remarks.extend(rows.remark_row(noted(change, first), key))
@@ -104,16 +110,25 @@ class Numbering:
     def _insert(self, change: Change, first: int) -> int:
         self.last_key += 1
         key, revision = self.last_key, self.revision
-        attempt, rare = rows.attempt_part(change, first), rows.rare_part(change, first)
+        is_usual = self._is_usual(change)
+        attempt, rare = rows.attempt_part(change, first), () if is_usual else rows.rare_part(change, first)
         base = rows.base_part(change, key, first, revision, self._now)
         self.writes.tasks[bool(attempt), bool(rare)] += base + attempt + rare
-        rare = rows.spec_rare_part(change)
+        rare = () if is_usual else rows.spec_rare_part(change)
         self.writes.specs[bool(rare)] += (key, change.task.payload or b"", *rare)
         if change.task.spec.metadata:
             self.writes.labels.extend(rows.label_rows(change, key))
         if not rows.is_plain(change):
             self.writes.rewritten.extend(rows.rewritten_row(change, key, revision, first, revision, self._now))
         return key
+
+    def _is_usual(self, change: Change) -> bool:
+        """Whether a new task has nothing of what few have. What is asked alike is looked at once."""
+        spec = change.task.spec
+        asks_nothing_rare = self._asks_nothing_rare.get(id(spec))
+        if asks_nothing_rare is None:
+            asks_nothing_rare = self._asks_nothing_rare[id(spec)] = rows.asks_nothing_rare(spec)
+        return asks_nothing_rare and rows.has_nothing_rare(change)
 
     def _hold(self, change: Change, key: int) -> None:
         """Free places, take places. All are freed before any is taken, so what was taken before is not freed: if the

@@ -34,8 +34,9 @@ from nodelink_server.core.ports import AgentRecord, LiveCounts, Place, Shape, Ta
 from nodelink_server.core.states import GRANTED, PLANNED
 from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import LateResult, TaskRecord
+from nodelink_server.store import blob_rows
 from nodelink_server.store.blocks import decode_block
-from nodelink_server.store.history import Noted, Past, rebuilt
+from nodelink_server.store.history import Noted, Past, rebuilt, with_artifacts
 from nodelink_server.store.pages import fitting
 from nodelink_server.store.records import agent_of, finished_of, late_of, noted_of, past_of, steps_in, task_of
 from nodelink_server.store.tables import (
@@ -285,14 +286,15 @@ def read(connection: Connection, task_id: str) -> TaskRecord | None:
     return _whole(connection, [_record(row)])[0]
 
 
-def history(connection: Connection, task_id: str) -> list[TaskEvent]:
+def history(connection: Connection, task_id: str) -> Sequence[TaskEvent]:
     """The events of one task, made again."""
     row = connection.execute(_WITHOUT_PAYLOAD.where(tasks.c.id == task_id)).one_or_none()
     if row is None:
         return []
     key = row.key
     past, notes = _past(connection, [key])[key], _notes(connection, [key])[key]
-    return rebuilt(task_of(row), steps_in(row), past, notes, _finished(connection, {key: row.grants}).get(key))
+    task, finished = task_of(row), _finished(connection, {key: row.grants}).get(key)
+    return with_artifacts(rebuilt(task, steps_in(row), past, notes, finished), task, blob_rows.told(connection, key))
 
 
 def _record(row: Row[Any]) -> TaskRecord:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
-from nodelink.task import Finished, LogStream, OnConflict, TaskSpec, WhenTaken
+from nodelink.task import Execution, Finished, LogStream, OnConflict, TaskSpec, WhenTaken
 from nodelink_server.core.attempt import Attempt, Failure, Hold, Planned, Stop
 from nodelink_server.core.needs import needs_text, shape_of
 from nodelink_server.core.ports import AgentRecord, AgentSessionRecord, Change, Evidence
@@ -91,6 +91,22 @@ def attempt_part(change: Change, first: int) -> Row:
         attempt.number, attempt.fence, attempt.agent_id, attempt.session, attempt.sent_at, attempt.lease_ms,
         task.grants, first + sent if sent >= 0 else 0,
     )  # fmt: skip
+
+
+def asks_nothing_rare(spec: TaskSpec) -> bool:
+    """Whether a spec says nothing for which there are RARE_COLUMNS or SPEC_RARE_COLUMNS."""
+    times = (spec.timeout_ms, spec.queue_timeout_ms, spec.start_timeout_ms, spec.total_timeout_ms, spec.delay_ms)
+    named = spec.metadata or spec.lock or spec.retry or spec.fairness_key or spec.workspace or needs_text(spec)
+    is_plain = spec.execution is None and spec.scheduled_at is None and times == (None,) * 5
+    return is_plain and not named and _more_text(spec) is None
+
+
+def has_nothing_rare(change: Change) -> bool:
+    """Whether a new task has nothing of that but by its spec."""
+    task, attempt = change.task, change.task.attempt
+    named = change.idempotency or task.message or task.traceparent or task.retry_of or (attempt and attempt.holds)
+    moments = task.due_at is None and task.queue_deadline is None and task.total_deadline is None
+    return not named and moments and task.fair_tag is None and task.execution is not Execution.EXCLUSIVE
 
 
 def rare_part(change: Change, first: int) -> Row:

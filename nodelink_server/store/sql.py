@@ -12,12 +12,12 @@ from sqlalchemy import Connection, select, update
 
 from nodelink.failpoints import hit
 from nodelink.task import LogStream
+from nodelink_server.core.deeds import Deed
 from nodelink_server.core.ports import (
     AgentSessionRecord,
     Answer,
     Batch,
     Boot,
-    Deed,
     LiveCounts,
     LogEnds,
     LogRow,
@@ -36,7 +36,6 @@ from nodelink_server.core.task import Task
 from nodelink_server.core.task_record import TaskRecord
 from nodelink_server.store import (
     answers,
-    audit,
     holds,
     listing,
     output,
@@ -51,6 +50,7 @@ from nodelink_server.store import (
 )
 from nodelink_server.store.blob_files import RESERVE_BYTES, BlobFiles
 from nodelink_server.store.blobs import DiskBlobs
+from nodelink_server.store.chain import Chain
 from nodelink_server.store.commit import Commit
 from nodelink_server.store.connections import reading_engine, writing_engine
 from nodelink_server.store.failpoints import hit_commit
@@ -92,13 +92,14 @@ class SqlStore:
     """A `Store` over two SQLite files. `open_store` makes it."""
 
     def __init__(self, files: Files, counters: Counters, *, blob_reserve: int = RESERVE_BYTES) -> None:
-        self._counters = counters
         self._forgotten: deque[int] = deque(maxlen=MOST_FORGOTTEN)
         self._writer = Writer("store-writer", writing_engine(files.tasks))
         self._log_writer = Writer("log-writer", writing_engine(files.logs))
         self._readers = Readers("store-reader", reading_engine(files.tasks))
         self._log_readers = Readers("log-reader", reading_engine(files.logs))
-        self.blobs = DiskBlobs(BlobFiles(files.blobs, reserve_bytes=blob_reserve), self._writer, self._readers)
+        self._chain = Chain(self._writer, counters)
+        blob_files = BlobFiles(files.blobs, reserve_bytes=blob_reserve)
+        self.blobs = DiskBlobs(blob_files, self._writer, self._chain, self._readers)
         self._writer.start()
         self._log_writer.start()
 
@@ -110,13 +111,10 @@ class SqlStore:
         """
 
         def do(connection: Connection) -> tuple[Counters, Counters]:
-            return self._counters, load(connection, self._counters)
-
-        def count_on(result: tuple[Counters, Counters]) -> None:
-            self._counters = result[1]
+            return self._chain.counters, load(connection, self._chain.counters)
 
         before, after = await self._writer.write(
-            Work(do, lambda connection, _: is_there(connection), count_on, pages=MOST_PAGES)
+            Work(do, lambda connection, _: is_there(connection), self._chain.count_on, pages=MOST_PAGES)
         )
         return after is not before
 
@@ -137,19 +135,15 @@ class SqlStore:
 
     async def apply(self, batch: Batch) -> Receipt:
         """Make a batch durable in one commit."""
-        work = Work(partial(self._commit, batch), _is_committed, self._count_on, pages=_pages_of(batch))
+        work = Work(partial(self._commit, batch), _is_committed, self._chain.count_on, pages=_pages_of(batch))
         receipt, _ = await self._writer.write(work)
         hit_commit(batch, "after_commit")
         return receipt
 
     def _commit(self, batch: Batch, connection: Connection) -> tuple[Receipt, Counters]:
-        made = Commit(connection, batch, self._counters).run()
+        made = Commit(connection, batch, self._chain.counters).run()
         hit_commit(batch, "before_commit")
         return made
-
-    def _count_on(self, result: tuple[object, Counters]) -> None:
-        """Runs in the writer's thread, as all that reads the counters."""
-        self._counters = result[1]
 
     async def find(self, task_ids: Sequence[str]) -> Sequence[Task]:
         """The stored tasks among these ids, with small payloads."""
@@ -199,18 +193,7 @@ class SqlStore:
         self, do: Callable[[Connection], bool], is_there: Callable[[Connection], bool], deed: Deed | None
     ) -> bool:
         """Do something, and record the deed in the same transaction if it is done; whether it is."""
-
-        def audited(connection: Connection) -> tuple[bool, Counters]:
-            is_done = do(connection)
-            if not is_done or deed is None:
-                return is_done, self._counters
-            return True, audit.record(connection, audit.audit_entries((), (), [deed]), deed.at, self._counters)
-
-        def is_audited(connection: Connection, result: tuple[bool, Counters]) -> bool:
-            return audit.is_recorded(connection, result[1]) and is_there(connection)
-
-        is_done, _ = await self._writer.write(Work(audited, is_audited, self._count_on))
-        return is_done
+        return await self._chain.write(do, lambda connection, _: is_there(connection), deed=deed, is_done=bool)
 
     async def answer(self, caller: str, key: str) -> Answer | None:
         """What was answered under a key."""

@@ -335,6 +335,7 @@ artifacts = Table(
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),  # of its event; 0: it was never told
     Index("ix_artifacts_blob", "sha256", "workspace"),
     sqlite_with_rowid=False,
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, WithJsonSchema
 
+from nodelink.failpoints import hit
 from nodelink_server.core.blob_ports import MAX_CHUNK_BYTES, Artifact, Blob, UploadName
 from nodelink_server.core.blobs import DIGEST, MAX_BLOB_BYTES, Upload
 from nodelink_server.web.blob_response import OCTETS, RANGE_ABOUT, BlobResponse
@@ -149,7 +150,10 @@ async def put_artifact(
 ) -> UploadJson:
     """Send the next piece of announced bytes. 409: it does not begin where the last one ended; announce them again."""
     name = UploadName(sha256, place.size, place.workspace)
-    return _upload_json(await manager.blobs.append(name, place.offset, await request.body()))
+    upload = await manager.blobs.append(name, place.offset, await request.body())
+    if upload.is_complete:
+        hit("server.upload.before_answer")
+    return _upload_json(upload)
 
 
 @router.get("/artifacts/{sha256}", response_class=Response, dependencies=[Depends(no_parameters)])
@@ -172,7 +176,9 @@ async def attach_artifact(
     task_id: str, artifact_name: Annotated[Name, Path()], body: AttachedArtifact, manager: Manager
 ) -> ArtifactJson:
     """Give bytes that the server has to a task, under a name that stands for them from then on."""
-    return _artifact_json(await manager.artifacts.attach(task_id, artifact_name, body.sha256))
+    artifact = await manager.artifacts.attach(task_id, artifact_name, body.sha256)
+    hit("server.artifact.before_answer")
+    return _artifact_json(artifact)
 
 
 @router.get("/tasks/{task_id}/artifacts/{artifact_name}", response_class=Response)

@@ -262,7 +262,7 @@ OPERATIONS: Mapping[str, Entry] = {
     ),
     "resume_scheduler": Entry(
         body={"checkpoint_id": examples.CHECKPOINT_ID},
-        answers={200: {"was_paused": True, "loaded": True}},
+        answers={200: {"was_paused": True, "loaded": True, "checkpoint": examples.CHECKPOINT}},
         refusals=(NO_CHECKPOINT, NOT_EMPTY, TRUNCATED, OVERLOADED),
     ),
     "list_checkpoints": Entry(answers={200: {"checkpoints": [examples.CHECKPOINT]}}),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
-from nodelink.checkpoint import CheckpointHeader
+from nodelink.checkpoint import CheckpointHeader, LeftOut, LeftOutWhy
 from nodelink_server.core.checkpoints import Checkpoints
 from nodelink_server.web.bodies import NoFields
 from nodelink_server.web.times import moment
@@ -19,6 +19,19 @@ router = APIRouter(tags=["checkpoints"], dependencies=[Depends(no_parameters)])
 
 PART_BYTES = 1 << 20
 FILE = "application/octet-stream"
+
+
+class LeftOutJson(BaseModel):
+    """A blob that a checkpoint lacks, and one that needs it."""
+
+    sha256: str
+    size: int = Field(description="how many bytes it has")
+    why: LeftOutWhy = Field(description="no room: others took it; damaged, missing: so it was on that server's disk")
+    task_id: str | None = Field(description="the task that needs it; null: it is the state of the workspace")
+    name: str | None = Field(
+        description="the name of the task's artifact that it is; null: its payload names the digest"
+    )
+    workspace: str | None = Field(description="whose state it is, or the workspace of the task")
 
 
 class CheckpointJson(BaseModel):
@@ -38,6 +51,10 @@ class CheckpointJson(BaseModel):
     version: int = Field(description="of its format")
     cluster_id: str = Field(description="of which database it is")
     ended_left_out: int = Field(description="ended tasks whose idempotency keys are not in it: there were too many")
+    blobs: int = Field(description="how many blobs are in it, with their bytes")
+    blob_bytes: int = Field(description="how many bytes these have together")
+    blobs_left_out: int = Field(description="how many blobs are needed by what is in it, and are not")
+    left_out: list[LeftOutJson] = Field(description="up to 100 of those")
 
 
 class CheckpointList(BaseModel):
@@ -101,5 +118,20 @@ def checkpoint_json(header: CheckpointHeader) -> CheckpointJson:
             "version": header.version,
             "cluster_id": header.cluster_id,
             "ended_left_out": header.ended_left_out,
+            "blobs": header.blobs,
+            "blob_bytes": header.blob_bytes,
+            "blobs_left_out": header.blobs_left_out,
+            "left_out": list(map(_left_out, header.left_out)),
         }
+    )
+
+
+def _left_out(one: LeftOut) -> LeftOutJson:
+    return LeftOutJson(
+        sha256=one.sha256,
+        size=one.size,
+        why=one.why,
+        task_id=one.task_id or None,
+        name=one.name or None,
+        workspace=one.workspace or None,
     )

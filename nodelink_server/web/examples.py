@@ -435,9 +435,22 @@ CHECKPOINT: Json = {
     "running": 0,
     "bytes": 5018,
     "sha256": "5f2b0a6f3c1d9e7a4b8c6d2e0f1a3b5c7d9e1f3a5b7c9d1e3f5a7b9c1d3e5f70",
-    "version": 1,
+    "version": 2,
     "cluster_id": "019c1393-0000-7a5e-8b3c-1d2e3f4a5b6c",
     "ended_left_out": 0,
+    "blobs": 0,
+    "blob_bytes": 0,
+    "blobs_left_out": 1,
+    "left_out": [
+        {
+            "sha256": PLAN_SHA256,
+            "size": 20_000_000,
+            "why": "too large",
+            "task_id": TASK_ID,
+            "name": "site.tar",
+            "workspace": "site",
+        }
+    ],
 }
 PAUSED: Json = {
     "scope": "pool:gpu",

@@ -95,6 +95,9 @@ class ResumedJson(BaseModel):
 
     was_paused: bool
     loaded: bool = Field(description="whether a checkpoint was loaded now; not if it was loaded before")
+    checkpoint: CheckpointJson | None = Field(
+        description="the one that was given; what it lacks of blobs has to be brought. null: none was"
+    )
 
 
 class SchedulerJson(BaseModel):
@@ -141,14 +144,15 @@ async def resume_scheduler(manager: Manager, body: ResumeFields | None = None) -
     stays paused.
     """
     asked = body or ResumeFields()
-    was_paused, loaded = await manager.resume_from(
+    resumed = await manager.resume_from(
         asked.scope,
         checkpoint_id=asked.checkpoint_id or "",
         content=asked.checkpoint or b"",
         as_waiting=asked.as_waiting,
         reason=asked.reason,
     )
-    return ResumedJson(was_paused=was_paused, loaded=loaded)
+    given = None if resumed.checkpoint is None else checkpoint_json(resumed.checkpoint)
+    return ResumedJson(was_paused=resumed.was_paused, loaded=resumed.loaded, checkpoint=given)
 
 
 def _status_json(status: SchedulerStatus) -> SchedulerJson:

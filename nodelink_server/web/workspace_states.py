@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, WithJsonSchema
 
 from nodelink.errors import FieldError, InvalidTask
+from nodelink.failpoints import hit
 from nodelink_server.core.blob_ports import UploadName, WorkspaceState
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.workspace_states import NO_STATE
@@ -99,6 +100,7 @@ async def save_state(
     await manager.workspace_states.expect(name, expected)
     sha256 = await _kept(manager, name, asked.sha256, await request.body())
     state = await manager.workspace_states.save(name, sha256, if_match=expected)
+    hit("server.state.before_answer")
     response.headers["etag"] = f'"{state.etag}"'
     return _json(state)
 

@@ -63,6 +63,7 @@ async def made(stage: Stage, commands: Commands, type: str = PLAN_AND_APPLY, **a
     """A plan."""
     finished = await stage.attempt(commands, type).run(**{**ASKED, **asked})
     assert finished.plan is not None, finished
+    assert finished.plan_artifact in stage.blobs.names
     return finished.plan
 
 

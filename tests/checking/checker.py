@@ -22,6 +22,7 @@ from tests.checking import (
     timeouts,
 )
 from tests.checking.history import History
+from tests.checking.past import read_once
 from tests.checking.rule import Rule, Skipped, Violation
 
 RULES: tuple[Rule, ...] = (
@@ -43,7 +44,9 @@ RULES: tuple[Rule, ...] = (
 def check(history: History) -> list[Violation]:
     """Every violation of every rule that this history can be asked. Empty: all those promises were kept."""
     lasting = loading.what_lasts(history)
-    return [Violation(rule.name, what) for rule in RULES if rule.needs <= history.knows for what in rule.ask(lasting)]
+    asked = [rule for rule in RULES if rule.needs <= history.knows]
+    with read_once(lasting):
+        return [Violation(rule.name, what) for rule in asked for what in rule.ask(lasting)]
 
 
 def skipped(history: History) -> list[Skipped]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from nodelink.plan import PLAN_AND_APPLY
@@ -51,8 +53,45 @@ class Grant(NamedTuple):
         return self.over in {"task.pending", "task.lost"} and not self.is_decided_by_people
 
 
+class _Reading:
+    """What has been read of one history."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.by_task = _commits_by_task(history)
+        self.grants = _grants_of(self.by_task)
+
+
+_READING: ContextVar[_Reading | None] = ContextVar("_READING", default=None)
+
+
+@contextmanager
+def read_once(history: History) -> Iterator[None]:
+    """In this block nobody changes this history: every rule asks for its events, and they are sorted once."""
+    token = _READING.set(_Reading(history))
+    try:
+        yield
+    finally:
+        _READING.reset(token)
+
+
 def commits_by_task(history: History) -> Mapping[str, Sequence[Commit]]:
     """The events of each task, in order."""
+    reading = _READING.get()
+    if reading is not None and reading.history is history:
+        return reading.by_task
+    return _commits_by_task(history)
+
+
+def grants_of(history: History) -> Mapping[tuple[str, int], Grant]:
+    """Every grant that was ever committed, by task and attempt."""
+    reading = _READING.get()
+    if reading is not None and reading.history is history:
+        return reading.grants
+    return _grants_of(_commits_by_task(history))
+
+
+def _commits_by_task(history: History) -> Mapping[str, Sequence[Commit]]:
     by_task: dict[str, list[Commit]] = defaultdict(list)
     for commit in history.commits:
         if commit.event.task_id:
@@ -60,10 +99,9 @@ def commits_by_task(history: History) -> Mapping[str, Sequence[Commit]]:
     return by_task
 
 
-def grants_of(history: History) -> Mapping[tuple[str, int], Grant]:
-    """Every grant that was ever committed, by task and attempt."""
+def _grants_of(by_task: Mapping[str, Sequence[Commit]]) -> Mapping[tuple[str, int], Grant]:
     found: dict[tuple[str, int], Grant] = {}
-    for task_id, commits in commits_by_task(history).items():
+    for task_id, commits in by_task.items():
         for grant in _grants(task_id, commits):
             found[task_id, grant.attempt] = grant
     return found

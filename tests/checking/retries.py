@@ -52,7 +52,7 @@ def _has_given_up(history: History, task: Kept, runs: dict[AttemptRef, Run]) -> 
     run = runs.get(task.ref) if task.ref is not None else None
     if task.status not in (TaskStatus.FAILED, TaskStatus.TIMEOUT) or run is None or not run.tree_gone:
         return False
-    statuses = [commit.event.status for commit in commits_by_task(history)[task.id]]
+    statuses = [commit.event.status for commit in commits_by_task(history).get(task.id, ())]
     is_told = run.outcome in _FAILED and not task.remarks and task.reason not in ("infrastructure", "poison")
     return is_told and statuses[-2] in ("sent", "in_progress")
 

@@ -62,7 +62,8 @@ def an_extension_of_the_time_in_all_counts(history: History) -> Iterator[str]:
         if last is None or last.total_timeout is None:
             continue
         until = last.asked_at + last.total_timeout * (1 - RATE)
-        ends = (at for at, event in commits[task_id] if event.reason == Reason.TOTAL_TIMEOUT and at > last.asked_at)
+        events = commits.get(task_id, ())
+        ends = (at for at, event in events if event.reason == Reason.TOTAL_TIMEOUT and at > last.asked_at)
         over = next(ends, math.inf)  # it may have been over before, and a person had it run again
         if over < until:
             yield f"{task_id} was over at {over:.3f}; it had been given until {until:.3f}"
@@ -78,7 +79,7 @@ def an_agent_is_told_of_extensions(history: History) -> Iterator[str]:
         if not one.done or one.ref is None or not one.is_the_agents:
             continue
         grant = grants[one.task_id, one.ref.attempt]
-        stopped = next((at for at, event in commits[one.task_id] if event.name == "task.cancelling"), math.inf)
+        stopped = next((at for at, event in commits.get(one.task_id, ()) if event.name == "task.cancelling"), math.inf)
         for run in runs[one.ref]:
             heard = _heard(history, run.machine, max(one.answered_at, run.began_at))
             until = min(_end(run), stopped, math.inf if grant.until is None else grant.until)

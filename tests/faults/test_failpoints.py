@@ -22,6 +22,7 @@ from tests.faults.notes import Notes
 from tests.faults.rules import judge
 from tests.faults.runs import load_on, until_quiet
 from tests.faults.stage import Stage, died, stage_in
+from tests.faults.test_blob_failpoints import PLACES
 from tests.support.processes import POLL_SECONDS, ROOT, is_alive, refusal, until
 
 HIT_SECONDS = 120.0
@@ -132,6 +133,7 @@ slow = pytest.mark.slow
 
 def test_every_place_is_in_a_group_and_in_the_code() -> None:
     grouped = [name for names in GROUPS.values() for name in names]
+    grouped += {name.partition(":")[0] for names in PLACES.values() for name in names}
     assert sorted(grouped) == sorted(FAILPOINTS)
     assert len(FAILPOINTS) >= 60
     patterns = list(_passed(["nodelink_server", "nodelink_agent"]))

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from nodelink.address import Address
-from nodelink.client import AsyncClient, Client
+from nodelink.client import AsyncClient, Client, LeftOutBlob
 from nodelink.errors import CheckpointNotFound, InvalidTask, ServerNotEmpty
 from nodelink_server.rpc.server import grpc_server
+from nodelink_server.store.checkpoint_blobs import Bounds
+from tests.support.blobs_given import give, save_state
 from tests.support.checkpointed import Checkpointed, checkpointed_core
 from tests.support.cli_shell import Shell
+from tests.support.core_parts import make_submission
 
 Ask = Callable[..., Awaitable[Any]]
 """Calls a method of a client by its name."""
@@ -92,7 +95,8 @@ async def test_clients_take_list_verify_read_and_load_checkpoints(ask: Ask, core
     await ask("pause")
     with pytest.raises(InvalidTask, match="truncated"):
         await ask("resume", checkpoint=content[:-1])
-    assert (await ask("resume", checkpoint=content, as_waiting=True)).loaded
+    loaded = await ask("resume", checkpoint=content, as_waiting=True)
+    assert (loaded.loaded, loaded.checkpoint.id, loaded.checkpoint.left_out) == (True, header.id, ())
     assert (await ask("get", task_id)).id == task_id
     await ask("pause")
     assert not (await ask("resume", checkpoint=content)).loaded
@@ -121,5 +125,54 @@ async def test_commands_pause_keep_verify_and_resume(core: Checkpointed, address
 
     assert (await shell("scheduler", "resume", "--checkpoint", taken["id"])).code == 5
     resumed = json.loads((await shell("scheduler", "resume", "--type", "shell", "-o", "json")).out)
-    assert resumed == {"was_paused": True, "loaded": False}
+    assert resumed == {"was_paused": True, "loaded": False, "checkpoint": None}
     assert (await shell("scheduler", "pause", "--pool", "a", "--type", "b")).code == 2
+
+
+async def test_blobs_that_a_checkpoint_lacks_are_told_to_clients_and_to_people(tmp_path: Path) -> None:
+    shell_place = tmp_path / "here"
+    shell_place.mkdir()
+    async with checkpointed_core(tmp_path / "lacking", bounds=Bounds(blob_bytes=5, blobs=1)) as core:
+        await core.manager.workspaces.create("site", pool="default", mode="agent")
+        [task_id] = await core.submit(make_submission(workspace="site"))
+        await give(core, task_id, "fits", b"12345")
+        artifact = await give(core, task_id, "in", b"too large")
+        state = await save_state(core, "site", b"larger yet")
+        port = Address("127.0.0.1", 0)
+        async with grpc_server(core.manager, port, clock=core.clock, server_id="s1", version="1.2.3") as address:
+            async with AsyncClient(str(address)) as client:
+                taken = await client.take_checkpoint()
+            shell = Shell(shell_place, str(address))
+            verified = await shell("checkpoints", "verify", taken.id)
+            got = await shell("checkpoints", "get", taken.id, "--to", "queue.checkpoint")
+            here = await shell("checkpoints", "verify", "./queue.checkpoint")
+            as_json = json.loads((await shell("checkpoints", "verify", taken.id, "-o", "json")).out)
+
+        lacking = {"why": "too large", "workspace": "site"}
+        assert taken.left_out == (
+            LeftOutBlob(sha256=artifact, size=9, task_id=task_id, name="in", **lacking),
+            LeftOutBlob(sha256=state.sha256, size=10, **lacking),
+        )
+        assert (taken.blobs, taken.blob_bytes, taken.blobs_left_out) == (1, 5, 2)
+        assert as_json["left_out"][1] == {"sha256": state.sha256, "size": 10, "task_id": None, "name": None, **lacking}
+        content = core.file(taken.id).read_bytes()
+    said = [
+        "2 blob(s) are not in it; bring them to its server: nodelink artifacts upload FILE",
+        f"  {artifact}  9 bytes  too large  in of task {task_id}",
+        f"  {state.sha256}  10 bytes  too large  the state of workspace site",
+    ]
+    assert verified.err.splitlines() == here.err.splitlines() == said
+    assert got.err.splitlines()[1:] == said
+
+    async with checkpointed_core(tmp_path / "second") as second:
+        await second.manager.pause("scheduler")
+        port = Address("127.0.0.1", 0)
+        async with grpc_server(second.manager, port, clock=second.clock, server_id="s2", version="1.2.3") as address:
+            resumed = await Shell(shell_place, str(address))(
+                "scheduler", "resume", "--checkpoint", "./queue.checkpoint"
+            )
+            assert (resumed.code, resumed.err.splitlines()) == (0, said)
+            await second.manager.pause("scheduler")
+            async with AsyncClient(str(address)) as client:
+                again = await client.resume(checkpoint=content)
+            assert (again.loaded, again.checkpoint) == (False, taken)

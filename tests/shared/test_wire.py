@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 
 from nodelink import wire
 from nodelink.errors import InvalidTask
+from nodelink.plan import Plan
 from nodelink.taken import NOTHING, Taken
 from nodelink.task import (
     BY_RULE,
@@ -97,6 +98,8 @@ FULL_END = Finished(
     log_totals={LogStream.STDOUT: 5, LogStream.STDERR: 0},
     tree_gone=False,
     retry_after_ms=1_500,
+    plan=Plan("a" * 64, 5),
+    plan_artifact="plan",
 )
 
 
@@ -356,3 +359,47 @@ def test_every_enum_of_the_protocol_has_its_noun() -> None:
     for numbers, (table, nouns) in tables.items():
         assert set(table) == {number for number in numbers.values() if number}
         assert set(table.values()) == set(nouns)
+
+
+@pytest.mark.parametrize("spec", [FULL_SPEC, TaskSpec(type="echo")], ids=["full", "least"])
+def test_work_that_many_ask_for_is_written_as_that_of_one(spec: TaskSpec) -> None:
+    works = wire.WorkWriter()
+    for payload in (b"1", b"", b'"' + b"x" * 300 + b'"'):
+        written = task_pb2.TaskSpec.FromString(works.bytes_of(spec, payload))
+        assert written == task_pb2.TaskSpec.FromString(wire.work_bytes(spec, payload))
+
+
+def test_only_so_much_work_is_remembered_and_nothing_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MOST_WRITTEN_SPECS", 2)
+    works = wire.WorkWriter()
+    large = TaskSpec(type="echo", metadata={"note": "x" * wire.LONGEST_KNOWN_SPEC})
+    specs = [TaskSpec(type=f"t{number}") for number in range(5)]
+
+    for spec in (large, *specs, *specs):
+        read = task_pb2.TaskSpec.FromString(works.bytes_of(spec, b"1"))
+        assert (read.type, read.payload, dict(read.metadata)) == (spec.type, b"1", dict(spec.metadata))
+    assert len(works._known) <= 2
+
+
+def test_a_message_loses_its_payload_and_nothing_else() -> None:
+    message = task_pb2.TaskSpec()
+    wire.put_spec(message, FULL_SPEC, b"[1]")
+
+    common, payload = wire.without_payload(message)
+
+    assert payload == b"[1]"
+    assert wire.spec_of(task_pb2.TaskSpec.FromString(common)) == (FULL_SPEC, b"")
+
+
+def test_requests_that_ask_alike_share_what_they_ask() -> None:
+    messages = []
+    for payload in (b"1", b"2"):
+        message = agent_pb2.TaskRequest()
+        wire.put_task_request(message, TaskRequest(ref=REF, spec=TaskSpec(type="shared"), payload=payload))
+        messages.append(message)
+    first, second = map(wire.task_request_of, messages)
+
+    assert first is not None
+    assert second is not None
+    assert first.spec is second.spec
+    assert (first.payload, second.payload) == (b"1", b"2")

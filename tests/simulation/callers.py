@@ -19,7 +19,7 @@ from nodelink_server.core.task_record import RemarkKind, TaskRecord
 from tests.checking.history import Extension, History, Reprioritized, Request, Sight
 from tests.simulation.agents import AgentHost
 from tests.simulation.placing import draw_placing
-from tests.simulation.plans import draw_plan
+from tests.simulation.plans import Plan, draw_plan
 from tests.simulation.servers import ServerHost, Unanswered
 
 TRIES = 40
@@ -125,6 +125,17 @@ class Caller:
         for request, _ in asked:
             if request.accepted:
                 await self._follow_up(request.accepted[0])
+
+    async def ask_for(self, type: str, *, seconds: float) -> str:
+        """Have one task done that takes so long, and has no other wishes. Returns the name of the request."""
+        self._count += 1
+        token = f"{self._name}-{self._count}"
+        request = Request(token=token, execution=HANDLERS[type], key=f"key of {token}")
+        self._history.requests.append(request)
+        plan = Plan(token=token, seconds=seconds, steps=self._chance.randrange(1, 5))
+        spec = TaskSpec(type=type)
+        await self._submit([(request, Submission(spec=spec, payload=plan.payload, idempotency_key=request.key))])
+        return token
 
     # -- submitting ---------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from nodelink.task import AttemptRef, TaskStatus
@@ -12,6 +11,7 @@ from nodelink_server.core.session import AgentSession
 from nodelink_server.store.disk import Disk, Row
 from tests.checking.history import FailedAttempt, Kept
 from tests.simulation.agents import AgentHost
+from tests.simulation.plans import plan_of
 
 
 def kept_tasks(disk: Disk) -> list[Kept]:
@@ -25,7 +25,7 @@ def _kept(disk: Disk, row: Row, key: str | None) -> Kept:
     past = [(one.superseded.attempt, one.superseded) for one in row.past]
     return Kept(
         id=task.id,
-        token=json.loads(row.payload)["token"],
+        token=plan_of(row.payload).token,
         key=key,
         execution=task.execution,
         status=task.status,

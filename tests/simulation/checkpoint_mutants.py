@@ -71,7 +71,8 @@ def _when_loaded(manager: Any, spoil: Callable[[Any], None]) -> None:
 
 
 async def _loaded(load: Any, shelf: Any, spoil: Callable[[Any], None], checkpoint_id: str, *, as_waiting: bool) -> Any:
-    if await load(checkpoint_id, as_waiting=as_waiting) is None:
-        return None
+    loading = await load(checkpoint_id, as_waiting=as_waiting)
+    if loading.boot is None:
+        return loading
     spoil(shelf.disk)
-    return boot_of(shelf.disk)
+    return loading._replace(boot=boot_of(shelf.disk))

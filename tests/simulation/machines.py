@@ -168,6 +168,11 @@ class Machine:
         doings = self.disk.printed.values()
         return any(doing.run.ended_at is None and doing.plan.seconds >= LONG_SECONDS for doing in doings)
 
+    def runs(self, token: str) -> bool:
+        """Whether the work of a request runs here."""
+        doings = self.disk.printed.values()
+        return any(doing.run.ended_at is None and doing.run.token == token for doing in doings)
+
     def synced(self, count: int) -> None:
         """So many records of the journal are durable now; so are the ends among them."""
         for record in self.disk.journal[self.disk.synced : count]:

@@ -104,8 +104,8 @@ def forgets_unique_keys(manager: Any) -> None:
     submissions = manager.rooms.submissions
     made = submissions._made
 
-    def common(submission: Any, caller: str) -> Any:
-        return made(evolve(submission, spec=evolve(submission.spec, unique_key="")), caller)
+    def common(submission: Any, caller: str, now: int) -> Any:
+        return made(evolve(submission, spec=evolve(submission.spec, unique_key="")), caller, now)
 
     submissions._made = common
 

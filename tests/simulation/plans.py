@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 
 from nodelink.task import LogStream, Outcome
 
@@ -40,19 +41,23 @@ class Plan:
     @property
     def payload(self) -> bytes:
         """The plan as a task carries it."""
-        return json.dumps(asdict(self)).encode()
+        return json.dumps({name: getattr(self, name) for name in FIELDS}).encode()
 
     def length(self, stream: LogStream) -> int:
         """How much it prints if it is left alone."""
         return self.stdout if stream is LogStream.STDOUT else self.stderr
 
 
+FIELDS = tuple(one.name for one in fields(Plan))
+
+
+@lru_cache(maxsize=1_000)  # what a task is going to do is asked where it is accepted, where it runs, and in the end
 def plan_of(payload: bytes) -> Plan:
     """The plan that a task carries."""
-    fields = json.loads(payload)
-    if fields.get("gap") is not None:
-        fields["gap"] = tuple(fields["gap"])
-    return Plan(**fields)
+    found = json.loads(payload)
+    if found.get("gap") is not None:
+        found["gap"] = tuple(found["gap"])
+    return Plan(**found)
 
 
 LONGEST_WORK = 35.0

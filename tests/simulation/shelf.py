@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from nodelink.checkpoint import CheckpointHeader, CheckpointRefused, Defect
 from nodelink.errors import CheckpointNotFound, ServerNotEmpty
+from nodelink_server.core.checkpoints import Loading
 from nodelink_server.core.pauses import SCHEDULER
-from nodelink_server.core.ports import Boot, LoadedCheckpoint
+from nodelink_server.core.ports import LoadedCheckpoint
 from nodelink_server.core.states import GRANTED
 from nodelink_server.store.checkpoint_loading import REVISIONS_AHEAD, STARTS_AHEAD
 from nodelink_server.store.disk import Disk, Row
@@ -90,12 +91,12 @@ class MemoryShelf:
         """There are no files."""
         raise CheckpointRefused(Defect.NOT_A_CHECKPOINT, "checkpoints in memory have no files")
 
-    async def load(self, checkpoint_id: str, *, now: int, as_waiting: bool) -> Boot | None:
-        """Fill the empty disk with one, and return what to go on from. None: it was loaded before."""
+    async def load(self, checkpoint_id: str, *, now: int, as_waiting: bool) -> Loading:
+        """Fill the empty disk with one, and return what to go on from, if it was not loaded before."""
         await self._begin("boot")
         disk, taken = self.disk, self.taken(checkpoint_id)
         if disk.loaded is not None and disk.loaded.id == checkpoint_id:
-            return None
+            return Loading(taken.header, None)
         if disk.last_key:
             raise ServerNotEmpty("a checkpoint can only be loaded by a server that has never had a task")
         kept, agents = _copied(taken.disk), disk.agents
@@ -108,7 +109,7 @@ class MemoryShelf:
         disk.revision = max(disk.revision, kept.revision) + REVISIONS_AHEAD
         disk.last_key = kept.last_key
         disk.loaded = LoadedCheckpoint(checkpoint_id, taken.header.start_number, as_waiting)
-        return boot_of(disk)
+        return Loading(taken.header, boot_of(disk))
 
     def taken(self, checkpoint_id: str) -> Taken:
         """One of them. Raises `CheckpointNotFound`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import count
 
@@ -25,6 +25,7 @@ from tests.simulation.callers import HANDLERS, PLACES, Caller
 from tests.simulation.census import kept_tasks, leftovers
 from tests.simulation.disaster import Disaster
 from tests.simulation.drainer import Drainer
+from tests.simulation.exile import Exile
 from tests.simulation.frames import Frame
 from tests.simulation.listeners import Listener
 from tests.simulation.loop import run_virtually
@@ -151,6 +152,13 @@ class World:
         self._drainer = Drainer(server=self.server, history=self.history, chance=self._chance("drainer"))
         self._person = Person(disk=self.disk, server=self.server, history=self.history, chance=self._chance("person"))
         self._pauser = Pauser(disk=self.disk, server=self.server, chance=self._chance("pauser"))
+        self._exile = Exile(
+            self.agents,
+            server=self.server,
+            caller=self._caller("exile", crowd=0.0),
+            lease=self.scale.options.patience.lease / 1000,
+            chance=self._chance("exile"),
+        )
         self._shelf = MemoryShelf(self.disk, pause=self._weather.pause, fault=self._weather.fault, now=self._loop.time)
         self._disaster = Disaster(
             shelf=self._shelf,
@@ -186,17 +194,7 @@ class World:
         crowd = draw_crowd(self._chance("crowd"))
         async with asyncio.TaskGroup() as group:
             for number in range(scale.callers):
-                name = f"caller{number}"
-                caller = Caller(
-                    name,
-                    batches=scale.batches,
-                    server=self.server,
-                    history=self.history,
-                    chance=self._chance(name),
-                    machines=self.agents,
-                    crowd=crowd,
-                    longest_work=scale.longest_work,
-                )
+                caller = self._caller(f"caller{number}", crowd=crowd)
                 group.create_task(caller.run(seconds=scale.seconds, rounds=scale.rounds))
             group.create_task(self._person.meddle(seconds=scale.seconds))
             group.create_task(self._drainer.drain([one.name for one in self.agents], seconds=scale.seconds))
@@ -207,6 +205,8 @@ class World:
             )
             if self._disaster.comes:  # else the others would have their turns in another order
                 group.create_task(self._disaster.strike(seconds=scale.seconds))
+            if self._exile.comes:
+                group.create_task(self._exile.befall(seconds=scale.seconds))
 
     async def _come_to_rest(self) -> None:
         """Wait until nothing is left to do, and then until what is over is forgotten."""
@@ -264,6 +264,18 @@ class World:
             new_id=lambda: f"task-{next(self._ids)}",
             options=self.scale.options,
             shelf=self._shelf if self._disaster.comes else None,
+        )
+
+    def _caller(self, name: str, *, crowd: float) -> Caller:
+        return Caller(
+            name,
+            batches=self.scale.batches,
+            server=self.server,
+            history=self.history,
+            chance=self._chance(name),
+            machines=self.agents,
+            crowd=crowd,
+            longest_work=self.scale.longest_work,
         )
 
     def _agent(self, number: int) -> AgentHost:
@@ -343,14 +355,17 @@ class World:
         is_current = task.attempt is not None and task.ref == request.ref and task.status in GRANTED
         return is_current or any(note.remark.by for note in row.notes)
 
-    async def _pause(self, kind: str) -> None:
+    def _pause(self, kind: str) -> Awaitable[None]:
+        if kind == "applied":
+            return self._pause_after_commit()
         if kind == "apply":
             self._hand()
-        elif kind == "applied":
-            self._note_commits()
-        await self._weather.pause(kind)
-        if kind == "applied":
-            self._durable_at = self._loop.time()
+        return self._weather.pause(kind)
+
+    async def _pause_after_commit(self) -> None:
+        self._note_commits()
+        await self._weather.pause("applied")
+        self._durable_at = self._loop.time()
 
     def _hand(self) -> None:
         """A batch is handed to the store. It gathered while the one before was on its way, or says once more what that

@@ -13,6 +13,7 @@ from nodelink.ids import IdMaker
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.manager import TaskManager
+from nodelink_server.store.checkpoint_blobs import BOUNDS, Bounds
 from nodelink_server.store.checkpoint_shelf import Shelf, open_shelf
 from nodelink_server.store.sql import SqlStore, open_store
 from tests.support.core_parts import Core, Database
@@ -33,7 +34,12 @@ class Checkpointed(Core):
 
 @asynccontextmanager
 async def checkpointed_core(
-    directory: Path, *, options: Options | None = None, load: Path | None = None, as_waiting: bool = False
+    directory: Path,
+    *,
+    options: Options | None = None,
+    load: Path | None = None,
+    as_waiting: bool = False,
+    bounds: Bounds = BOUNDS,
 ) -> AsyncIterator[Checkpointed]:
     """A core that has started, from a checkpoint if one is given, and stops at the end."""
     clock = SystemClock()
@@ -42,7 +48,7 @@ async def checkpointed_core(
     url = f"sqlite:///{directory}/nodelink.db"
     async with (
         open_store(url, ids=new_id) as store,
-        open_shelf(store, url, directory / "checkpoints") as shelf,
+        open_shelf(store, url, directory / "checkpoints", bounds=bounds) as shelf,
     ):
         _remember(directory)
         if load is not None:

@@ -18,7 +18,7 @@ class LoopClock:
     def __init__(self, *, start: float = 0.0, rate: float = 1.0) -> None:
         self._start = start
         self._rate = rate
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._time = self._first_time
         self.skew_ms = 0
         self.jumped = 0.0
 
@@ -42,11 +42,10 @@ class LoopClock:
         """How long so many of its seconds truly are."""
         return seconds / self._rate
 
-    def _time(self) -> float:
-        """The time of its loop: the one that ran when it was first asked."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop.time()
+    def _first_time(self) -> float:
+        """The time of its loop: the one that runs when it is first asked."""
+        self._time = asyncio.get_running_loop().time
+        return self._time()
 
 
 class ManualClock:

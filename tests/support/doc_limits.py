@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from nodelink import quantities, selectors, settings
+from nodelink import checkpoint, quantities, selectors, settings
 from nodelink.cli import task_reach
 from nodelink.client import channel, lines
 from nodelink.durations import format_duration as seconds
@@ -40,7 +40,7 @@ from nodelink_server.core import (
 )
 from nodelink_server.rpc import messages, reading, requests, submit_stream
 from nodelink_server.rpc import server as rpc_server
-from nodelink_server.store import checkpoint_taking, sessions
+from nodelink_server.store import checkpoint_blobs, checkpoint_taking, payload_digests, sessions
 from nodelink_server.web import filters, gate, logs, protocol, target, values, websocket
 from nodelink_server.web import server as web_server
 from tests.support.doc_parts import Part, table
@@ -131,6 +131,13 @@ def placing() -> Iterator[Row]:
         ended,
         "the others are left out, and counted",
     )
+    bound = checkpoint_blobs.BOUNDS
+    yield "a blob in a checkpoint", size(bound.blob_bytes), "it is left out, counted and named"
+    together = f"{size(bound.bytes)}, {bound.blobs:,} of them"
+    yield "all blobs in a checkpoint", together, "the largest are left out, counted and named"
+    named = f"{payload_digests.MOST_NAMED:,}"
+    yield "blobs that payloads name, in a checkpoint", named, "they are not looked for, and not counted"
+    yield "blobs that a checkpoint names as left out", f"{checkpoint.MOST_LEFT_OUT:,}", "counted"
     yield "`[priority_rules]`", f"{priority_rules.MOST_RULES:,}", "the server does not start"
 
 

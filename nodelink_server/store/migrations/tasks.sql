@@ -309,7 +309,7 @@ CREATE TABLE artifacts (
 	workspace VARCHAR NOT NULL, 
 	sha256 VARCHAR(64) NOT NULL, 
 	size BIGINT NOT NULL, 
-	created_at BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, revision BIGINT DEFAULT 0 NOT NULL, 
 	CONSTRAINT pk_artifacts PRIMARY KEY (task_key, name, attempt)
 )
  WITHOUT ROWID
@@ -352,4 +352,4 @@ CREATE TABLE loaded_checkpoints (
  WITHOUT ROWID
 
 ;
-INSERT INTO alembic_version (version_num) VALUES ('tasks_0010');
+INSERT INTO alembic_version (version_num) VALUES ('tasks_0011');

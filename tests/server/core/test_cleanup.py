@@ -65,7 +65,7 @@ def test_memory_holds_no_more_than_so_many_finished_tasks() -> None:
     tidy = _cleanup(registry, ManualClock())
     for number in range(MOST_FINISHED + 7):
         registry.swap(put=[make_task(f"t{number}", status=TaskStatus.COMPLETED)])
-        tidy.finished(f"t{number}")
+        tidy.finished([f"t{number}"])
 
     assert len(registry) == MOST_FINISHED
     assert registry.get("t6") is None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from nodelink.errors import StoreUnavailable
-from nodelink_server.core.ports import Deed
+from nodelink.errors import BlobConflict, DigestMismatch, StateChanged, StoreUnavailable
+from nodelink_server.core.blob_ports import UploadName
+from nodelink_server.core.deeds import Deed
+from nodelink_server.core.workspace_states import NO_STATE
 from tests.support.core_parts import Core, running_core
 from tests.support.fake_agent import FakeAgent
 
@@ -69,6 +73,74 @@ async def test_a_cordon_is_audited_as_the_servers_own_deed() -> None:
         await core.manager.ledger.commit()
         cordoned = {"cordon": "it fails to start what it is given"}
         assert deeds(core) == [("agent_cordoned", "server", "agent:a1", {}, cordoned)]
+
+
+async def upload(core: Core, data: bytes, workspace: str = "", **by: str) -> str:
+    """Have bytes, the last of them by somebody. Returns their SHA-256."""
+    name = UploadName(hashlib.sha256(data).hexdigest(), len(data), workspace)
+    if not (await core.manager.blobs.announce(name, **by)).is_complete:
+        await core.manager.blobs.append(name, 0, data, **by)
+    return name.sha256
+
+
+async def test_bytes_that_a_workspace_has_are_audited_with_who_sent_the_last_of_them() -> None:
+    async with running_core() as core:
+        await core.manager.workspaces.create("site", pool="default", mode="agent")
+        core.database.disk.deeds.clear()
+        sha256 = await upload(core, b"bytes", by="anna")
+        await upload(core, b"bytes", by="otto, who has nothing to send any more")
+        await upload(core, b"bytes", "site", by="anna")
+        empty = await upload(core, b"")
+
+        assert deeds(core) == [
+            ("blob_kept", "anna", f"blob:{sha256}", None, {"workspace": "", "size": 5}),
+            ("blob_kept", "anna", f"blob:{sha256}", None, {"workspace": "site", "size": 5}),
+            ("blob_kept", "local", f"blob:{empty}", None, {"workspace": "", "size": 0}),
+        ]
+
+
+async def test_bytes_that_are_refused_are_not_audited() -> None:
+    async with running_core() as core:
+        name = UploadName(hashlib.sha256(b"right").hexdigest(), 5)
+        await core.manager.blobs.announce(name)
+        with pytest.raises(DigestMismatch):
+            await core.manager.blobs.append(name, 0, b"wrong")
+        assert core.database.disk.deeds == list[Deed]()
+
+
+async def test_an_artifact_is_audited_once_with_its_digest() -> None:
+    async with running_core() as core:
+        [task_id] = await core.submit()
+        sha256, other = await upload(core, b"bytes"), await upload(core, b"other")
+        core.database.disk.deeds.clear()
+        attach = core.manager.artifacts.attach
+        await attach(task_id, "in.tar", sha256, by="anna")
+        await attach(task_id, "in.tar", sha256, by="otto")
+        with pytest.raises(BlobConflict):
+            await attach(task_id, "in.tar", other)
+
+        told = {"artifact": "in.tar", "attempt": 0, "sha256": sha256, "size": 5}
+        assert deeds(core) == [("artifact_attached", "anna", f"task:{task_id}", None, told)]
+
+
+async def test_a_state_is_audited_with_the_one_that_it_replaces() -> None:
+    async with running_core() as core:
+        await core.manager.workspaces.create("site", pool="default", mode="agent")
+        one, two = await upload(core, b"one", "site"), await upload(core, b"two!", "site")
+        core.database.disk.deeds.clear()
+        save = core.manager.workspace_states.save
+        first = await save("site", one, if_match=NO_STATE, by="anna")
+        await save("site", one, if_match=NO_STATE, by="anna, who has not heard the answer")
+        await save("site", two, if_match=first.etag)
+        with pytest.raises(StateChanged):
+            await save("site", two, if_match=NO_STATE)
+
+        before = {"version": 1, "sha256": one, "size": 3, "task_id": ""}
+        after = {"version": 2, "sha256": two, "size": 4, "task_id": ""}
+        assert deeds(core) == [
+            ("state_saved", "anna", "workspace:site", None, before),
+            ("state_saved", "local", "workspace:site", before, after),
+        ]
 
 
 async def test_what_could_not_be_made_durable_is_not_audited() -> None:

@@ -26,6 +26,7 @@ from tests.support.core_parts import Database, make_session, make_spec, make_sub
 from tests.support.fake_agent import FakeAgent
 
 ECHO = Shape("default", "echo")
+SHELL = Shape("default", "shell")
 
 
 class Queue:
@@ -181,22 +182,22 @@ async def test_what_a_session_leaves_wakes_the_next_one(queue: Queue) -> None:
 async def test_a_submitted_task_is_given_a_slot_only_if_nobody_waits_before_it(queue: Queue) -> None:
     session = queue.session(slots=2)
     async with queue.waiting(session):
-        assert queue.scheduler.choose(make_task()) is session
+        assert queue.scheduler.choose(make_task(), ECHO) is session
         assert session.room == 1
 
         queue.scheduler.arriving(ECHO, 1)
-        assert queue.scheduler.choose(make_task()) is None
+        assert queue.scheduler.choose(make_task(), ECHO) is None
         queue.scheduler.arriving(ECHO, -1)
 
-        assert queue.scheduler.choose(make_task()) is session
-        assert queue.scheduler.choose(make_task()) is None
+        assert queue.scheduler.choose(make_task(), ECHO) is session
+        assert queue.scheduler.choose(make_task(), ECHO) is None
 
 
 async def test_a_waiting_task_is_not_overtaken_by_a_submission(queue: Queue) -> None:
     async with queue.waiting(queue.session(types=("shell",))):
         queue.admit(make_task(type="echo"))
-        assert queue.scheduler.choose(make_task()) is None
-        assert queue.scheduler.choose(make_task(type="shell")) is not None
+        assert queue.scheduler.choose(make_task(), ECHO) is None
+        assert queue.scheduler.choose(make_task(type="shell"), SHELL) is not None
 
 
 async def test_a_scheduler_that_is_paused_gives_nothing_until_it_resumes(queue: Queue) -> None:
@@ -204,7 +205,7 @@ async def test_a_scheduler_that_is_paused_gives_nothing_until_it_resumes(queue: 
     queue.admit(make_task())
     async with queue.waiting(queue.session()) as (wait,):
         assert not wait.done()
-        assert queue.scheduler.choose(make_task()) is None
+        assert queue.scheduler.choose(make_task(), ECHO) is None
 
         queue.scheduler.resume()
         assert await wait == ["t1"]

@@ -273,6 +273,25 @@ async def test_an_attempt_loads_what_it_works_on_and_leaves_what_it_made() -> No
         assert (saved.version, saved.task_id) == (2, request.ref.task_id)
 
 
+async def test_what_an_attempt_leaves_is_audited_as_its_agents() -> None:
+    disk = Disk()
+    async with grpc_door(disk=disk) as door, door.agent() as agent:
+        await door.manager.workspaces.create("site", pool="default", mode="agent")
+        await put(door, b"input")
+        request = await working(door, agent, workspace="site")
+        disk.deeds.clear()
+        mine = proof(request.ref)
+        async for _ in agents(door).PutBlob(sending(mine, DATA, name="plan")):
+            pass
+        await data_of(door).SaveState(data_pb2.SaveStateRequest(proof=mine, sha256=digest(DATA), if_match=NO_STATE))
+
+        assert [(deed.kind, deed.by, deed.about) for deed in disk.deeds] == [
+            ("blob_kept", "agent:a1", f"blob:{digest(DATA)}"),
+            ("artifact_attached", "agent:a1", f"task:{request.ref.task_id}"),
+            ("state_saved", "agent:a1", "workspace:site"),
+        ]
+
+
 async def test_who_has_not_the_attempt_has_nothing() -> None:
     async with grpc_door() as door, door.agent() as agent:
         request = await working(door, agent)

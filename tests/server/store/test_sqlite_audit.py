@@ -6,14 +6,21 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from nodelink_server.core.ports import Batch, Deed, Workspace, WorkspaceMode
+from nodelink.errors import StoreUnavailable
+from nodelink_server.core.blob_ports import Artifact, Blob, Kept, WorkspaceState
+from nodelink_server.core.deeds import Deed
+from nodelink_server.core.ports import Batch, Workspace, WorkspaceMode
 from nodelink_server.store.audit import audit_hash
 from nodelink_server.store.opening import NO_AUDIT
 from nodelink_server.store.sql import open_store
+from tests.server.store.keepings import attach, save_state
 from tests.server.store.lives import (
     AGENT,
     NOW,
@@ -147,4 +154,91 @@ async def test_deeds_are_recorded_in_the_transaction_of_what_they_did(tmp_path: 
         ["workspace_created", "anna", "workspace:site", None, {"pool": "p"}],
         ["agent_drained", "anna", f"agent:{AGENT}", {}, {"drained_at": NOW}],
     ]
+    assert_is_whole(path)
+
+
+DATA = b"bytes"
+SHA256 = hashlib.sha256(DATA).hexdigest()
+BLOB = Blob(sha256=SHA256, size=5, workspace="site", created_at=NOW, used_at=NOW)
+ARTIFACT = Artifact(name="in.tar", attempt=0, sha256=SHA256, size=5, created_at=NOW)
+STATE = WorkspaceState(workspace="site", version=1, sha256=SHA256, size=5, created_at=NOW)
+KEPT = Deed("blob_kept", "anna", f"blob:{SHA256}", NOW, None, {"size": 5})
+
+
+def kinds(path: Path) -> list[str]:
+    """The deeds that are recorded, by kind."""
+    return [deed[0] for record in records(path) for deed in json.loads(record[4]).get("deeds", ())]
+
+
+async def test_what_becomes_of_bytes_is_recorded_in_the_transaction_that_does_it_and_once(tmp_path: Path) -> None:
+    path = tmp_path / "nodelink.db"
+    for _ in range(2):
+        async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+            await put(store, accept(waiting("t1")))
+            await store.blobs.keep(BLOB, KEPT)
+            await attach(store, "t1", ARTIFACT, "site", None)
+            await save_state(store, STATE, after=0, holder=None)
+            await put(store, accept(waiting("t1")))
+
+    assert kinds(path) == ["blob_kept", "artifact_attached", "state_saved"]
+    assert_is_whole(path)
+
+
+async def test_what_cannot_be_recorded_is_not_done(tmp_path: Path) -> None:
+    path = tmp_path / "nodelink.db"
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        await put(store, accept(waiting("t1")))
+        await store.blobs.keep(BLOB)
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("INSERT INTO audit SELECT sequence + 1, time, previous, hash, entries FROM audit")
+        with pytest.raises(IntegrityError):
+            await store.blobs.keep(replace(BLOB, workspace="other"), KEPT)
+        with pytest.raises(IntegrityError):
+            await attach(store, "t1", ARTIFACT, "site", None)
+        with pytest.raises(IntegrityError):
+            await save_state(store, STATE, after=0, holder=None)
+
+        assert [one.workspace for one in await store.blobs.find(SHA256)] == ["site"]
+        assert await store.blobs.artifacts("t1") == []
+        assert await store.blobs.states("site") == []
+        assert [event.name for event in await store.history("t1")] == ["task.created", "task.pending"]
+
+
+def fail_once(engine: Engine, *, committed: bool) -> None:
+    """Let the next commit fail, before or after it is made."""
+
+    def fail(connection: Connection) -> None:
+        event.remove(engine, "commit", fail)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        if committed:
+            driver.commit()
+        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+
+    event.listen(engine, "commit", fail)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_the_chain_goes_on_whatever_became_of_a_commit_that_failed(tmp_path: Path, *, committed: bool) -> None:
+    path = tmp_path / "nodelink.db"
+    async with open_store(f"sqlite:///{path}", ids=lambda: "cluster") as store:
+        await put(store, accept(waiting("t1")))
+        fail_once(store._writer._line._engine, committed=committed)
+        if committed:
+            await store.blobs.keep(BLOB, KEPT)
+        else:
+            with pytest.raises(StoreUnavailable):
+                await store.blobs.keep(BLOB, KEPT)
+            await store.blobs.keep(BLOB, KEPT)
+        fail_once(store._writer._line._engine, committed=committed)
+        if committed:
+            assert await attach(store, "t1", ARTIFACT, "site", None) is Kept.KEPT
+        else:
+            with pytest.raises(StoreUnavailable):
+                await attach(store, "t1", ARTIFACT, "site", None)
+        after = Kept.ALREADY if committed else Kept.KEPT
+        assert await attach(store, "t1", ARTIFACT, "site", None) is after
+        await save_state(store, STATE, after=0, holder=None)
+
+    assert kinds(path) == ["blob_kept", "artifact_attached", "state_saved"]
     assert_is_whole(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nodelink.task import AttemptRef
-from nodelink_server.core.blob_ports import Artifact, Blob, WorkspaceState
+from nodelink_server.core.blob_ports import Artifact, Blob, NewArtifact, NewState, WorkspaceState
 from nodelink_server.store import blob_rows, workspaces
 from nodelink_server.store.connections import writing_engine
 from nodelink_server.store.schema import TASKS
@@ -44,11 +44,12 @@ def test_artifacts_and_states_are_found_and_kept_along_their_indexes(database: W
     connection = database.connection
     blob_rows.keep(connection, Blob(sha256=SHA256, size=5, workspace="site", created_at=NOW, used_at=NOW))
     artifact = Artifact(name="a", attempt=1, sha256=SHA256, size=5, created_at=NOW)
-    blob_rows.attach(connection, "t1", artifact, "site", AttemptRef("t1", 1, 1))
+    blob_rows.stand_for(connection, NewArtifact("t1", artifact, "site", AttemptRef("t1", 1, 1)), 7)
     blob_rows.of_task(connection, "t1")
     state = WorkspaceState(workspace="site", version=1, sha256=SHA256, size=5, created_at=NOW)
-    blob_rows.save_state(connection, state, after=0, holder=None)
-    blob_rows.save_state(connection, state, after=0, holder=AttemptRef("t1", 1, 1))
+    blob_rows.stand_for(connection, NewState(state, 0), 8)
+    blob_rows.stand_for(connection, NewState(state, 0, AttemptRef("t1", 1, 1)), 8)
+    blob_rows.told(connection, 1)
     blob_rows.states(connection, "site")
     workspaces.remove(connection, "site")
     assert list(database.bad()) == []

@@ -15,15 +15,19 @@ from nodelink_server.core.blob_ports import (
     MOST_ARTIFACTS,
     MOST_STATES,
     Artifact,
+    AttemptArtifact,
     Blob,
     Kept,
+    NewArtifact,
     Unfinished,
     UploadName,
     WorkspaceState,
 )
-from nodelink_server.core.ports import Store, Workspace, WorkspaceMode
+from nodelink_server.core.deeds import Deed
+from nodelink_server.core.ports import Batch, EventName, Keeping, Notice, Store, Workspace, WorkspaceMode
 from nodelink_server.core.task import workspace_key
 from tests.server.store.conftest import Database
+from tests.server.store.keepings import attach, save_state
 from tests.server.store.lives import NOW, freeing, grant, live, settle, start, step, waiting
 
 DATA = bytes(range(256)) * 10
@@ -192,11 +196,54 @@ async def test_a_blob_becomes_an_artifact_for_ever(store: Store) -> None:
     for data in (DATA, b"other"):
         await store.blobs.keep(blob(data))
 
-    assert await store.blobs.attach("t1", artifact("b"), "", None) is Kept.KEPT
-    assert await store.blobs.attach("t1", artifact("a"), "", None) is Kept.KEPT
-    assert await store.blobs.attach("t1", artifact("a"), "", None) is Kept.KEPT
-    assert await store.blobs.attach("t1", artifact("a", b"other"), "", None) is Kept.TAKEN
+    assert await attach(store, "t1", artifact("b"), "", None) is Kept.KEPT
+    assert await attach(store, "t1", artifact("a"), "", None) is Kept.KEPT
+    assert await attach(store, "t1", artifact("a"), "", None) is Kept.ALREADY
+    assert await attach(store, "t1", artifact("a", b"other"), "", None) is Kept.TAKEN
     assert await store.blobs.artifacts("t1") == [artifact("a"), artifact("b")]
+
+
+async def test_an_artifact_is_told_once_among_the_events_of_its_task(database: Database) -> None:
+    async with database.open() as store:
+        task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
+        for data in (DATA, b"other"):
+            await store.blobs.keep(blob(data))
+        await attach(store, "t1", artifact("given"), "", None)
+        await attach(store, "t1", artifact("given"), "", None)
+        await attach(store, "t1", artifact("given", b"other"), "", None)
+        await attach(store, "t1", artifact("made", b"other", attempt=1), "", task.ref)
+        await step(store, settle(task))
+        await attach(store, "t1", artifact("late"), "", None)
+    async with database.open() as store:
+        history = await store.history("t1")
+        kept = [event for event in await store.events(0, 1_000) if event.task_id == "t1"]
+
+    assert list(history) == kept
+    told = [(event.name, event.attempt, event.data and event.data["name"]) for event in history][4:]
+    assert told == [
+        ("task.artifact", 0, "given"),
+        ("task.artifact", 1, "made"),
+        ("task.completed", 1, None),
+        ("task.artifact", 0, "late"),
+    ]
+    assert history[4].data == {"name": "given", "sha256": digest(DATA), "size": len(DATA)}
+    assert [event.revision for event in history] == sorted({event.revision for event in history})
+
+
+async def test_wishes_of_one_commit_are_looked_at_one_after_the_other(store: Store) -> None:
+    task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
+    await store.blobs.keep(blob())
+    last = NewArtifact("t1", artifact("last", attempt=1), "", task.ref)
+    wishes = [NewArtifact("t1", artifact(name), "", None) for name in ("a", "b", "a")]
+    notices = [Notice(EventName.TASK_ARTIFACT, "", "", {"number": number}, "t1") for number in range(4)]
+    deed = Deed("artifact_attached", "anna", "task:t1", NOW, None, {})
+    keepings = [Keeping(wish, notice, deed) for wish, notice in zip([*wishes, last], notices, strict=True)]
+
+    receipt = await store.apply(Batch(now=NOW, control_ms=0, changes=[settle(task)], keepings=keepings))
+
+    assert list(receipt.kept) == [Kept.KEPT, Kept.KEPT, Kept.ALREADY, Kept.NOT_CURRENT]  # the attempt ends before
+    told = [event.data for event in receipt.events if event.name == "task.artifact"]
+    assert told == [{"number": 0}, {"number": 1}]
 
 
 async def test_what_cannot_be_an_artifact_is_told_why(store: Store) -> None:
@@ -204,9 +251,9 @@ async def test_what_cannot_be_an_artifact_is_told_why(store: Store) -> None:
     await store.blobs.keep(blob())
 
     assert await store.blobs.artifacts("nobody") is None
-    assert await store.blobs.attach("nobody", artifact(), "", None) is Kept.NO_TASK
-    assert await store.blobs.attach("t1", artifact(data=b"other"), "", None) is Kept.NO_BLOB
-    assert await store.blobs.attach("t1", artifact(), "site", None) is Kept.NO_BLOB
+    assert await attach(store, "nobody", artifact(), "", None) is Kept.NO_TASK
+    assert await attach(store, "t1", artifact(data=b"other"), "", None) is Kept.NO_BLOB
+    assert await attach(store, "t1", artifact(), "site", None) is Kept.NO_BLOB
 
 
 async def test_only_the_current_attempt_makes_artifacts(store: Store) -> None:
@@ -215,25 +262,46 @@ async def test_only_the_current_attempt_makes_artifacts(store: Store) -> None:
     ref = task.ref
 
     for stale in (ref._replace(attempt=ref.attempt + 1), ref._replace(fence=1), AttemptRef("nobody", 1, 100)):
-        assert await store.blobs.attach("t1", artifact(attempt=1), "", stale) is Kept.NOT_CURRENT
-    assert await store.blobs.attach("t1", artifact(attempt=1), "", ref) is Kept.KEPT
+        assert await attach(store, "t1", artifact(attempt=1), "", stale) is Kept.NOT_CURRENT
+    assert await attach(store, "t1", artifact(attempt=1), "", ref) is Kept.KEPT
     await step(store, settle(task))
-    assert await store.blobs.attach("t1", artifact("late", attempt=1), "", ref) is Kept.NOT_CURRENT
+    assert await attach(store, "t1", artifact("late", attempt=1), "", ref) is Kept.NOT_CURRENT
+
+
+async def test_what_attempts_have_made_is_there_as_long_as_its_bytes_are(database: Database) -> None:
+    async with database.open() as store:
+        ref = (await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))).ref
+        for name, data in (("plan", DATA), ("log", b"")):
+            await put(store, data, "")
+            await attach(store, "t1", artifact(name, data, attempt=1), "", ref)
+        await attach(store, "t1", artifact("given"), "", None)
+        plan, log = (AttemptArtifact(ref, name, digest(data)) for name, data in (("plan", DATA), ("log", b"")))
+        others = [
+            plan._replace(sha256=digest(b"other")),
+            plan._replace(name="given"),
+            plan._replace(name="p" * 100_000),
+            plan._replace(ref=ref._replace(attempt=2)),
+            plan._replace(ref=AttemptRef("nobody", 1, 1)),
+        ]
+
+        assert set(await store.blobs.there([plan, log, *others])) == {plan, log}
+        await store.blobs.remove([plan.sha256])
+        assert set(await store.blobs.there([plan, log])) == {log}
 
 
 async def test_a_task_has_so_many_artifacts_and_no_more(store: Store) -> None:
     await live(store, waiting("t1"))
     await store.blobs.keep(blob())
     for number in range(MOST_ARTIFACTS):
-        assert await store.blobs.attach("t1", artifact(f"n{number}"), "", None) is Kept.KEPT
-    assert await store.blobs.attach("t1", artifact("one-more"), "", None) is Kept.TOO_MANY
+        assert await attach(store, "t1", artifact(f"n{number}"), "", None) is Kept.KEPT
+    assert await attach(store, "t1", artifact("one-more"), "", None) is Kept.TOO_MANY
 
 
 async def test_artifacts_go_with_their_task(store: Store) -> None:
     task = await step(store, start(await step(store, grant(await live(store, waiting("t1"))))))
     await store.blobs.unfinished()
     sha256 = await put(store, DATA, "")
-    await store.blobs.attach("t1", artifact(), "", None)
+    await attach(store, "t1", artifact(), "", None)
     await step(store, settle(task))
 
     looked_at, gone = await store.blobs.forget(unused_since=LATE, now=LATE, limit=10)
@@ -270,7 +338,7 @@ async def test_states_follow_one_another_and_the_last_are_kept(database: Databas
     async with database.open() as store:
         await store.blobs.keep(blob(workspace="site"))
         for version in range(1, MOST_STATES + 3):
-            assert await store.blobs.save_state(state(version), after=version - 1, holder=None) is Kept.KEPT
+            assert await save_state(store, state(version), after=version - 1, holder=None) is Kept.KEPT
     async with database.open() as store:
         assert await store.blobs.states("lab") == []
         kept = [state(version) for version in range(MOST_STATES + 2, 2, -1)]
@@ -280,14 +348,14 @@ async def test_states_follow_one_another_and_the_last_are_kept(database: Databas
 @pytest.mark.parametrize("after", [0, 2])
 async def test_a_state_that_replaces_another_than_the_newest_is_not_saved(store: Store, after: int) -> None:
     await store.blobs.keep(blob(workspace="site"))
-    await store.blobs.save_state(state(1), after=0, holder=None)
-    assert await store.blobs.save_state(state(after + 1), after=after, holder=None) is Kept.CHANGED
+    await save_state(store, state(1), after=0, holder=None)
+    assert await save_state(store, state(after + 1), after=after, holder=None) is Kept.CHANGED
     assert await store.blobs.states("site") == [state(1)]
 
 
 async def test_a_state_needs_its_blob_in_the_workspace(store: Store) -> None:
     await store.blobs.keep(blob(workspace="lab"))
-    assert await store.blobs.save_state(state(1), after=0, holder=None) is Kept.NO_BLOB
+    assert await save_state(store, state(1), after=0, holder=None) is Kept.NO_BLOB
 
 
 async def test_while_a_task_holds_the_workspace_only_its_attempt_saves_the_state(store: Store) -> None:
@@ -296,17 +364,17 @@ async def test_while_a_task_holds_the_workspace_only_its_attempt_saves_the_state
     granted = await step(store, grant(await live(store, waiting("t1", workspace="site")), takes=[place]))
     task = await step(store, start(granted))
 
-    assert await store.blobs.save_state(state(1), after=0, holder=None) is Kept.HELD
-    assert await store.blobs.save_state(state(1), after=0, holder=task.ref) is Kept.KEPT
+    assert await save_state(store, state(1), after=0, holder=None) is Kept.HELD
+    assert await save_state(store, state(1), after=0, holder=task.ref) is Kept.KEPT
     await step(store, freeing(settle(task)))
-    assert await store.blobs.save_state(state(2), after=1, holder=task.ref) is Kept.NOT_CURRENT
-    assert await store.blobs.save_state(state(2), after=1, holder=None) is Kept.KEPT
+    assert await save_state(store, state(2), after=1, holder=task.ref) is Kept.NOT_CURRENT
+    assert await save_state(store, state(2), after=1, holder=None) is Kept.KEPT
 
 
 async def test_a_state_keeps_its_blob_and_goes_with_its_workspace(store: Store) -> None:
     await store.create_workspace(Workspace(name="site", pool="default", mode=WorkspaceMode.AGENT, created_at=NOW))
     await store.blobs.keep(blob(workspace="site"))
-    await store.blobs.save_state(state(1), after=0, holder=None)
+    await save_state(store, state(1), after=0, holder=None)
     assert list((await store.blobs.forget(unused_since=LATE, now=LATE, limit=10)).gone) == []
 
     await store.remove_workspace("site")

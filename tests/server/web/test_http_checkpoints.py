@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from nodelink_server.store.checkpoint_blobs import Bounds
 from nodelink_server.web.app import create_app
+from tests.support.blobs_given import give, save_state
 from tests.support.checkpointed import Checkpointed, checkpointed_core
+from tests.support.core_parts import make_submission
 from tests.support.http_door import app_door
 
 API = "/api/v1"
@@ -56,11 +59,13 @@ async def test_a_pause_answers_with_its_checkpoint_and_another_server_goes_on_fr
         asked = {"checkpoint": paused["content"]}
         assert refused(await http.post("/scheduler/resume", json=asked)) == (409, "CONFLICT", [])
         await http.post("/scheduler/pause")
-        assert (await http.post("/scheduler/resume", json=asked)).json() == {"was_paused": True, "loaded": True}
+        resumed = (await http.post("/scheduler/resume", json=asked)).json()
+        assert resumed == {"was_paused": True, "loaded": True, "checkpoint": taken}
         assert (await http.get(f"/tasks/{task_id}")).status_code == 200
         await http.post("/scheduler/pause")
         named = {"checkpoint_id": taken["id"], "as_waiting": True}
-        assert (await http.post("/scheduler/resume", json=named)).json() == {"was_paused": True, "loaded": False}
+        resumed = (await http.post("/scheduler/resume", json=named)).json()
+        assert resumed == {"was_paused": True, "loaded": False, "checkpoint": taken}
 
 
 async def test_a_pool_and_a_type_are_paused_and_resumed(core: Checkpointed) -> None:
@@ -117,6 +122,25 @@ async def test_checkpoints_are_taken_listed_shown_and_verified(core: Checkpointe
         for path in ("x", "x/content"):
             assert (await http.get(f"/checkpoints/{path}")).status_code == 404
         assert (await http.post("/checkpoints/x/verify")).status_code == 404
+
+
+async def test_blobs_that_a_checkpoint_lacks_are_named(tmp_path: Path) -> None:
+    async with checkpointed_core(tmp_path / "first", bounds=Bounds(blob_bytes=5)) as core, http_of(core) as http:
+        await core.manager.workspaces.create("site", pool="default", mode="agent")
+        [task_id] = await core.submit(make_submission(workspace="site"))
+        await give(core, task_id, "fits", b"12345")
+        artifact = await give(core, task_id, "in", b"too large")
+        state = await save_state(core, "site", b"larger yet")
+        taken = (await http.post("/checkpoints")).json()
+
+        assert (taken["version"], taken["blobs"], taken["blob_bytes"], taken["blobs_left_out"]) == (2, 1, 5, 2)
+        lacking = {"why": "too large", "workspace": "site"}
+        assert taken["left_out"] == [
+            {"sha256": artifact, "size": 9, "task_id": task_id, "name": "in", **lacking},
+            {"sha256": state.sha256, "size": 10, "task_id": None, "name": None, **lacking},
+        ]
+        assert (await http.get("/checkpoints")).json() == {"checkpoints": [taken]}
+        assert (await http.post(f"/checkpoints/{taken['id']}/verify")).json() == taken
 
 
 async def test_a_server_without_checkpoints_says_so_and_pauses_all_the_same() -> None:
