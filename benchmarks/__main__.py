@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (NoResults, NothingChosen) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
 
 
@@ -69,6 +70,9 @@ async def _measure(run: Run, rounds: int, directory: Path | None) -> None:
     lacking = await missing([part for peer in peers for part in peer.parts])
     whys = {peer.name: [lacking[part] for part in peer.parts if part in lacking] for peer in peers}
     run.not_measured |= {name: "; ".join(why) for name, why in whys.items() if why}
+    here = asyncio.current_task()
+    assert here is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, here.cancel)  # what was started is ended then, too
     await run_rounds(run, rounds=rounds, parent=directory, listen=listen, tell=_tell)
 
 

@@ -42,7 +42,9 @@ async def loaded(address: str, rate: float) -> AsyncIterator[Load]:
         assert await process.stdout.readline() == b"loaded\n", "the load has not begun"
         yield load
         process.stdin.close()
-        load.achieved = float(await process.stdout.readline())
+        said = await process.stdout.readline()
+        assert said, "the load broke down"
+        load.achieved = float(said)
     finally:
         await stop(process)
 
@@ -50,43 +52,58 @@ async def loaded(address: str, rate: float) -> AsyncIterator[Load]:
 async def submit_until_told(address: str, rate: float) -> None:
     """The process: says that the load is there, ends when stdin is closed, and says what it came to."""
     async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel, ends_of(channel, ECHO.type) as ends:
-        submitting = asyncio.create_task(_submit(channel, rate))
-        try:
+        service: Any = task_pb2_grpc.TaskServiceStub(channel)
+        pace = Pace(service.StreamSubmitTasks(), rate)
+        async with asyncio.TaskGroup() as group:  # a load that has broken is none
+            parts = [group.create_task(part) for part in (pace.submit(), pace.hear())]
             await ends.reach(int(rate * WARM_UP_SECONDS))
             _say("loaded")
             _say(f"{await _rate_until_told(ends)}")
-        finally:
-            submitting.cancel()
+            for part in parts:
+                part.cancel()
+
+
+class Pace:
+    """Submits frames as they are due, within the stream's credit. Late ones follow at once."""
+
+    def __init__(self, submits: Any, rate: float) -> None:
+        self._submits = submits
+        self._seconds = PER_FRAME / rate
+        self._credit = 0
+        self._grown = asyncio.Event()
+
+    async def submit(self) -> None:
+        """Until cancelled."""
+        frame = task_pb2.StreamSubmitTasksRequest(requests=[task_pb2.SubmitTaskRequest(spec=ECHO)] * PER_FRAME)
+        due, sent = time.perf_counter(), 0
+        while True:
+            sent += PER_FRAME
+            while sent > self._credit:
+                self._grown.clear()
+                await self._grown.wait()
+            await self._submits.write(frame)
+            due += self._seconds
+            await asyncio.sleep(due - time.perf_counter())
+
+    async def hear(self) -> None:
+        """Take the answers, until cancelled."""
+        async for answer in self._submits:
+            self._credit = max(self._credit, answer.submit_credit)
+            self._grown.set()
 
 
 async def _rate_until_told(ends: Ends) -> float:
-    told = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    told = asyncio.create_task(_until_told())
     before, began = ends.count, time.perf_counter()
     while not told.done():
         await ends.more()
     return (ends.count - before) / (time.perf_counter() - began)
 
 
-async def _submit(channel: grpc.aio.Channel, rate: float) -> None:
-    """A frame each time that one is due; late ones follow at once."""
-    service: Any = task_pb2_grpc.TaskServiceStub(channel)
-    submits = service.StreamSubmitTasks()
-    answers = asyncio.create_task(_drop_answers(submits))
-    frame = task_pb2.StreamSubmitTasksRequest(requests=[task_pb2.SubmitTaskRequest(spec=ECHO)] * PER_FRAME)
-    due = time.perf_counter()
-    try:
-        while True:
-            await submits.write(frame)
-            due += PER_FRAME / rate
-            await asyncio.sleep(due - time.perf_counter())
-    finally:
-        answers.cancel()
-        submits.cancel()
-
-
-async def _drop_answers(submits: Any) -> None:
-    async for _ in submits:
-        pass
+async def _until_told() -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
 
 
 def _say(word: str) -> None:

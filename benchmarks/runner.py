@@ -5,6 +5,7 @@ So whatever disturbs the machine for a while disturbs one round of many things, 
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,6 +14,9 @@ from pathlib import Path
 
 from benchmarks.measurement import CannotMeasure, Measurement, medians
 from benchmarks.quiet import Silence
+
+MOST_SECONDS = 300.0
+"""No round of one measurement takes so long on any machine: one that does hangs."""
 
 
 @dataclass(slots=True)
@@ -63,7 +67,8 @@ async def run_rounds(
 async def _measure(run: Run, measurement: Measurement, parent: Path | None, silence: Silence) -> None:
     with tempfile.TemporaryDirectory(dir=parent, prefix="nodelink-bench-", ignore_cleanup_errors=True) as directory:
         try:
-            found = await measurement.run(Path(directory))
+            async with asyncio.timeout(MOST_SECONDS):
+                found = await measurement.run(Path(directory))
         except CannotMeasure as error:
             run.not_measured[measurement.name] = str(error)
             return
