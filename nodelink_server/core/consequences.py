@@ -130,8 +130,7 @@ class Consequences:
             else:
                 self._remarked(change, change.remark.kind)
         self._cleanup.finished(self._over)
-        if self._put or self._drop:
-            self._registry.swap(put=self._put, drop=self._drop)
+        self._registry.swap(put=self._put, drop=self._drop)
         if self._pushed_out:  # only now are they shown at their present places
             out_of_reach = list(filter(self._scheduler.is_out_of_reach, self._pushed_out))
             self._registry.swap(put=(), drop=out_of_reach)

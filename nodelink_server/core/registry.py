@@ -6,7 +6,7 @@ thread reads through `snapshot`. Nobody awaits, logs or calls out while holding 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from readerwriterlock import rwlock
 
@@ -41,8 +41,10 @@ class TaskRegistry:
         if task_id in self._tasks:
             self._progress[task_id] = progress
 
-    def swap(self, *, put: Iterable[Task], drop: Iterable[str] = ()) -> None:
+    def swap(self, *, put: Collection[Task], drop: Collection[str] = ()) -> None:
         """Show the tasks of one commit at once. An older value never replaces a newer one."""
+        if not put and not drop:
+            return
         with self._lock.gen_wlock():
             for task in put:
                 shown = self._tasks.get(task.id)
