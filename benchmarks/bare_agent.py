@@ -77,7 +77,7 @@ class BareAgent:
         raise LinkLost("the server ended the session of a bare agent")
 
     def _note(self, frame: agent_pb2.ConnectResponse) -> None:
-        """Remember what heartbeats have to list: whatever is not acknowledged. What they leave out may count as lost."""
+        """Remember what heartbeats have to list: whatever is not acknowledged. Else it may count as lost."""
         for ack in frame.result_acks:
             self._held.pop(ack.ref.task_id, None)
         self._held.update({task.ref.task_id: wire.ref_of(task.ref) for task in frame.tasks})
