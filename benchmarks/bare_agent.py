@@ -10,7 +10,8 @@ import grpc
 
 from benchmarks.raw import OPTIONS
 from nodelink import wire
-from nodelink.task import TaskResponse
+from nodelink.errors import LinkLost
+from nodelink.task import AttemptRef, TaskResponse
 from nodelink.v1 import agent_pb2, agent_pb2_grpc
 
 Answer = Callable[[agent_pb2.ConnectResponse], Sequence[TaskResponse]]
@@ -27,6 +28,7 @@ class BareAgent:
         self._slots = slots
         self._answer = answer
         self._received = 0
+        self._held: dict[str, AttemptRef] = {}
         self._writing = asyncio.Lock()
 
     async def live(self) -> None:
@@ -65,19 +67,30 @@ class BareAgent:
         while (frame := await call.read()) is not EOF:
             responses = self._answer(frame)
             self._received += len(frame.tasks)
+            self._note(frame)
             if not responses and not frame.tasks:
                 continue
             answer = agent_pb2.ConnectRequest(task_credit=self._received + self._slots)
             for response in responses:
                 wire.put_task_response(answer.responses.add(), response)
             await self._write(call, answer)
+        raise LinkLost("the server ended the session of a bare agent")
+
+    def _note(self, frame: agent_pb2.ConnectResponse) -> None:
+        """Remember what heartbeats have to list: whatever is not acknowledged. Else it may count as lost."""
+        for ack in frame.result_acks:
+            self._held.pop(ack.ref.task_id, None)
+        self._held.update({task.ref.task_id: wire.ref_of(task.ref) for task in frame.tasks})
 
     async def _beat(self, call: Any, interval: float) -> None:
         number = 0
         while True:
             await asyncio.sleep(interval)
             number += 1
-            await self._write(call, agent_pb2.ConnectRequest(heartbeat=agent_pb2.Heartbeat(number=number)))
+            heartbeat = agent_pb2.Heartbeat(number=number)
+            for ref in self._held.values():
+                wire.put_ref(heartbeat.running.add(), ref)
+            await self._write(call, agent_pb2.ConnectRequest(heartbeat=heartbeat))
 
     async def _write(self, call: Any, frame: agent_pb2.ConnectRequest) -> None:
         async with self._writing:  # a stream takes one frame at a time

@@ -45,11 +45,10 @@ async def holding(channel: grpc.aio.Channel, address: str, *, agents: int) -> As
     """An agent that holds tasks, beside so many others."""
     holder = Holder()
     agent = BareAgent(NUMBER, address, pool=POOL, slots=SLOTS, answer=holder.answer)
-    living = asyncio.create_task(agent.live())
-    try:
+    async with asyncio.TaskGroup() as group:  # without the agent there is nothing to wait for
+        living = group.create_task(agent.live())
         await agents_online(channel, agents + 1)
         yield holder
-    finally:
         living.cancel()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import traceback
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,10 +62,12 @@ async def run_rounds(
         for measurement in run.measurements:
             if measurement.name not in run.not_measured:
                 tell(f"round {number} of {rounds}: {measurement.name}")
-                await _measure(run, measurement, parent, await listen())
+                await _measure(run, measurement, parent, await listen(), tell)
 
 
-async def _measure(run: Run, measurement: Measurement, parent: Path | None, silence: Silence) -> None:
+async def _measure(
+    run: Run, measurement: Measurement, parent: Path | None, silence: Silence, tell: Callable[[str], None]
+) -> None:
     with tempfile.TemporaryDirectory(dir=parent, prefix="nodelink-bench-", ignore_cleanup_errors=True) as directory:
         try:
             async with asyncio.timeout(MOST_SECONDS):
@@ -75,6 +78,7 @@ async def _measure(run: Run, measurement: Measurement, parent: Path | None, sile
         except Exception as error:  # noqa: BLE001 - what the others came to in a long run is not thrown away
             run.not_measured[measurement.name] = f"it broke: {error!r}"
             run.failed.add(measurement.name)
+            tell(traceback.format_exc())  # where it hung, if it did
             return
     run.busy[measurement.name].append(silence.busy)
     for figure in measurement.figures:
