@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.measurement import CannotMeasure, Measurement, medians
 from benchmarks.quiet import Silence
+from benchmarks.ratios import RATIOS, Ratio
 
 MOST_SECONDS = 300.0
 """No round of one measurement takes so long on any machine: one that does hangs."""
@@ -24,6 +25,8 @@ class Run:
     """What has been measured so far."""
 
     measurements: Sequence[Measurement]
+    ratios: Sequence[Ratio] = RATIOS
+    """Those that are made of the figures."""
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """By figure, a value for each round."""
     busy: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
