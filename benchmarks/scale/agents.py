@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.cpu import cpu_seconds
-from benchmarks.helper import helping
+from benchmarks.helper import Helper, helping
 from benchmarks.measurement import Figure, Measurement
 from benchmarks.resident import per_item, resident_kib
 from benchmarks.scale.herd import AGENTS, STREAMS
@@ -32,11 +32,12 @@ SETTLE_SECONDS = 2.0
 
 
 class Idle(NamedTuple):
-    """What so many agents came to. `share`: of a core, for their heartbeats; `kib`: of each one."""
+    """What so many agents came to. `share`: of a core, for heartbeats; `kib`: of each one; `cut_off`: how many were."""
 
     seconds: float
     share: float
     kib: float
+    cut_off: int
 
 
 def agents(counts: Sequence[int], *, seconds: float = BEAT_SECONDS) -> Measurement:
@@ -62,6 +63,7 @@ def _figures(place: int, count: int) -> Sequence[Figure]:
         Figure(key=f"{key}.seconds", name=f"until {count:,} agents are connected", unit="s"),
         Figure(key=f"{key}.share", name=f"heartbeats of {count:,} agents", unit="of a core"),
         Figure(key=f"{key}.kib", name=f"server memory, one of {count:,} agents", unit="KiB"),
+        Figure(key=f"{key}.cut", name=f"cut off meanwhile, of {count:,} agents", unit="agents"),
     )
 
 
@@ -77,6 +79,7 @@ async def _measure(counts: Sequence[int], seconds: float, directory: Path) -> Ma
             idle = await _idle(address, process.pid, count, per_channel, seconds)
         key = f"scale.agents.{place}"
         found |= {f"{key}.seconds": idle.seconds, f"{key}.share": idle.share, f"{key}.kib": idle.kib}
+        found[f"{key}.cut"] = float(idle.cut_off)
     settle = min(SETTLE_SECONDS, seconds)
     found["scale.streams.own.kib"] = await _bare_kib(counts[-2], 1, settle)
     found["scale.streams.shared.kib"] = await _bare_kib(counts[-1], SHARED, settle)
@@ -86,11 +89,14 @@ async def _measure(counts: Sequence[int], seconds: float, directory: Path) -> Ma
 async def _idle(address: str, pid: int, count: int, per_channel: int, seconds: float) -> Idle:
     async with herd(AGENTS, address, first=0, count=FIRST, per_channel=per_channel):
         before, began = resident_kib(pid), time.perf_counter()
-        async with herd(AGENTS, address, first=FIRST, count=count, per_channel=per_channel):
+        async with herd(AGENTS, address, first=FIRST, count=count, per_channel=per_channel) as helpers:
             took = time.perf_counter() - began
             await asyncio.sleep(min(SETTLE_SECONDS, seconds))
             share = await _share(pid, seconds)
-            return Idle(took, share, per_item(before, resident_kib(pid), count))
+            kib = per_item(before, resident_kib(pid), count)
+            for helper in helpers:
+                helper.tell("how many?")
+            return Idle(took, share, kib, sum([await helper.hear() for helper in helpers]))
 
 
 async def _share(pid: int, seconds: float) -> float:
@@ -119,8 +125,8 @@ async def _bare_kib(count: int, per_channel: int, settle: float) -> float:
 
 
 @asynccontextmanager
-async def herd(kind: str, address: str, *, first: int, count: int, per_channel: int) -> AsyncIterator[None]:
-    """So many agents or streams, from when all are connected until this ends."""
+async def herd(kind: str, address: str, *, first: int, count: int, per_channel: int) -> AsyncIterator[list[Helper]]:
+    """So many agents or streams, from when all are connected until this ends. Gives the processes that they are in."""
     each = max(-(-count // HELPERS), PER_HELPER)
     async with AsyncExitStack() as stack:
         helpers = []
@@ -130,4 +136,4 @@ async def herd(kind: str, address: str, *, first: int, count: int, per_channel: 
             helpers.append(await stack.enter_async_context(helping("benchmarks.scale.herd", asked)))
         for helper in helpers:
             assert await helper.hear() == "connected"
-        yield
+        yield helpers

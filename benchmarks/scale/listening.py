@@ -94,6 +94,7 @@ async def listen(master: Master) -> None:
     master.say("listening")
     told = json.loads(await master.told())
     master.say([found(listener, told["since"], told["until"], told["given"]) for listener in listeners])
+    await master.told()  # it is ended from outside, without tidying up thousands of connections
 
 
 def found(listener: Listener, since: float, until: float, given: Mapping[str, float]) -> dict[str, object]:

@@ -105,6 +105,7 @@ SCALE_RATIOS: Sequence[Ratio] = (
         for place, name in ((1, "second"), (2, "third"))
     ),
     _alone("scale_heartbeats", "heartbeats of the most agents ÷ a core", "scale.agents.2.share", at_most(0.35)),
+    _alone("scale_cut_off", "agents that were cut off, of the most", "scale.agents.2.cut", at_most(0)),
     _memory("own", "a connection each", 1),
     _memory("shared", "shared connections", 2),
     _alone("scale_event", "commit to listener, p99 ÷ 50 ms", "scale.listener.p99", at_most(1.0), LISTENER_MS),
