@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def steady(minutes: float) -> Measurement:
         figures=(
             *_figures("server", "server"),
             *_figures("agent", "agent"),
+            *_figures("database", "database file"),
             Figure(key="memory.steady.first", name="throughput, first tenth", unit="tasks/s"),
             Figure(key="memory.steady.last", name="throughput, last tenth", unit="tasks/s"),
         ),
@@ -65,16 +66,24 @@ async def _measure(minutes: float, directory: Path) -> Mapping[str, float]:
         grpc.aio.insecure_channel(address, options=OPTIONS) as channel,
     ):
         await agents_online(channel, 1)
-        pids = {"server": process.pid, "agent": agent.pid}
-        memory, ended = await _loaded(channel, pids, minutes)
-    return figures_of(memory, ended, minutes)
+        looks: dict[str, Callable[[], float]] = {
+            "server": partial(resident_kib, process.pid),
+            "agent": partial(resident_kib, agent.pid),
+            "database": partial(_file_kib, directory / "nodelink.db"),
+        }
+        sizes, ended = await _loaded(channel, looks, minutes)
+    return figures_of(sizes, ended, minutes)
+
+
+def _file_kib(path: Path) -> float:
+    return path.stat().st_size / 1024
 
 
 async def _loaded(
-    channel: grpc.aio.Channel, pids: Mapping[str, int], minutes: float
+    channel: grpc.aio.Channel, looks: Mapping[str, Callable[[], float]], minutes: float
 ) -> tuple[Mapping[str, Samples], Samples]:
-    """The memory of processes during the load, and how many tasks had ended by when."""
-    memory: dict[str, list[tuple[float, float]]] = {name: [] for name in pids}
+    """The sizes that are looked at during the load, and how many tasks had ended by when."""
+    sizes: dict[str, list[tuple[float, float]]] = {name: [] for name in looks}
     ended: list[tuple[float, float]] = []
     async with ends_of(channel, ECHO.type) as ends:
         began = time.monotonic()
@@ -82,8 +91,8 @@ async def _loaded(
         every = max(minutes * 60 / SAMPLES, min(1.0, minutes * 60 / 20))
         try:
             while (now := (time.monotonic() - began) / 60) < minutes:
-                for name, pid in pids.items():
-                    memory[name].append((now, resident_kib(pid)))
+                for name, look in looks.items():
+                    sizes[name].append((now, look()))
                 ended.append((now, ends.count))
                 await asyncio.wait({submitting}, timeout=every)
                 if submitting.done():
@@ -91,7 +100,7 @@ async def _loaded(
         finally:
             submitting.cancel()
             await asyncio.gather(submitting, return_exceptions=True)
-    return memory, ended
+    return sizes, ended
 
 
 async def _submit(channel: grpc.aio.Channel, ends: Ends) -> None:
@@ -119,11 +128,11 @@ async def _check(submits: Any) -> None:
     raise AssertionError("the server has ended the stream")
 
 
-def figures_of(memory: Mapping[str, Samples], ended: Samples, minutes: float) -> dict[str, float]:
+def figures_of(sizes: Mapping[str, Samples], ended: Samples, minutes: float) -> dict[str, float]:
     """What the samples tell, without those of the warm-up."""
     since = minutes * WARM_UP
     found: dict[str, float] = {}
-    for name, samples in memory.items():
+    for name, samples in sizes.items():
         counted = [sample for sample in samples if sample[0] >= since]
         found[f"memory.steady.{name}.kib"] = sum(kib for _, kib in counted) / len(counted)
         found[f"memory.steady.{name}.slope"] = slope(counted)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.measurement import Measurement
 from benchmarks.memory.each import SETTLE_SECONDS, Sizes, each
 from benchmarks.memory.steady import steady
-from benchmarks.ratios import Medians, Ratio, at_least, at_most
+from benchmarks.ratios import Goal, Medians, Ratio, at_least, at_most
 
 MINUTES = 60.0
 GROWTH_AN_HOUR = 0.05
@@ -43,17 +43,18 @@ def memory(sizes: MemorySizes, parts: Sequence[str] = ()) -> Sequence[Measuremen
     return [PARTS[part](sizes) for part in parts or PARTS]
 
 
-def _growth(key: str) -> Ratio:
+def _growth(key: str, goal: Goal | None) -> Ratio:
     def grown(medians: Medians) -> float:
         return medians[f"memory.steady.{key}.slope"] * 60 / medians[f"memory.steady.{key}.kib"]
 
     name = f"growth of the {key} in an hour of steady load ÷ what it has"
-    return Ratio(f"memory_growth_{key}", name, grown, is_better_when_more=False, goal=at_most(GROWTH_AN_HOUR))
+    return Ratio(f"memory_growth_{key}", name, grown, is_better_when_more=False, goal=goal)
 
 
 MEMORY_RATIOS: Sequence[Ratio] = (
-    _growth("server"),
-    _growth("agent"),
+    _growth("server", at_most(GROWTH_AN_HOUR)),
+    _growth("agent", at_most(GROWTH_AN_HOUR)),
+    _growth("database", None),
     Ratio(
         "memory_throughput",
         "throughput, last tenth of the steady load ÷ first",
