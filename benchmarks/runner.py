@@ -16,9 +16,6 @@ from benchmarks.measurement import CannotMeasure, Measurement, medians
 from benchmarks.quiet import Silence
 from benchmarks.ratios import RATIOS, Ratio
 
-MOST_SECONDS = 300.0
-"""No round of one measurement takes so long on any machine: one that does hangs."""
-
 
 @dataclass(slots=True)
 class Run:
@@ -70,7 +67,7 @@ async def run_rounds(
 async def _measure(run: Run, measurement: Measurement, parent: Path | None, silence: Silence) -> None:
     with tempfile.TemporaryDirectory(dir=parent, prefix="nodelink-bench-", ignore_cleanup_errors=True) as directory:
         try:
-            async with asyncio.timeout(MOST_SECONDS):
+            async with asyncio.timeout(measurement.most_seconds):
                 found = await measurement.run(Path(directory))
         except CannotMeasure as error:
             run.not_measured[measurement.name] = str(error)

@@ -15,10 +15,10 @@ import grpc
 from benchmarks.bare_agent import BareAgent
 from benchmarks.cpu import tree_of
 from benchmarks.helper import helping
-from benchmarks.measurement import Figure, Measurement
+from benchmarks.measurement import LONG_SECONDS, Figure, Measurement
 from benchmarks.processes import running
 from benchmarks.raw import OPTIONS
-from benchmarks.resident import per_item, resident_kib
+from benchmarks.resident import own_kib, per_item, resident_kib
 from benchmarks.scale.agents import FIRST, herd
 from benchmarks.scale.herd import AGENTS
 from benchmarks.system import addresses_of, agent_command, agents_online, server
@@ -51,7 +51,7 @@ def each(sizes: Sizes) -> Measurement:
     """The measurement."""
     return Measurement(
         name="memory: one of each",
-        how=f"resident memory of a new server before and after {sizes.agents:,} light agents, each with a connection; "
+        how=f"own memory of a new server before and after {sizes.agents:,} light agents, each with a connection; "
         f"{sizes.waiting:,} waiting tasks of 64 bytes; {sizes.live:,} tasks that light agents hold; "
         f"{sizes.listeners:,} SSE listeners; but for a first few, with which it is warm; and of all processes of "
         "a real agent that has nothing to do",
@@ -63,6 +63,7 @@ def each(sizes: Sizes) -> Measurement:
             Figure(key="memory.listener", name="listener, server", unit="bytes"),
             Figure(key="memory.server", name="server with nothing to do", unit="KiB"),
         ),
+        most_seconds=LONG_SECONDS,
         run=partial(_measure, sizes),
     )
 
@@ -89,7 +90,7 @@ async def _idle(directory: Path, address: str, pid: int, sizes: Sizes) -> Mappin
         await asyncio.sleep(sizes.settle)
         own, alone = sum(map(resident_kib, tree_of([agent.pid]))), resident_kib(pid)
     async with herd(AGENTS, address, first=0, count=FIRST, per_channel=1):
-        before = resident_kib(pid)
+        before = own_kib(pid)
         async with herd(AGENTS, address, first=FIRST, count=sizes.agents, per_channel=1):
             taken = await _settled(pid, sizes.settle)
     of_one = per_item(before, taken, sizes.agents) * KIB
@@ -165,4 +166,4 @@ async def _submit(channel: grpc.aio.Channel, pool: str, count: int) -> None:
 
 async def _settled(pid: int, seconds: float) -> float:
     await asyncio.sleep(seconds)
-    return resident_kib(pid)
+    return own_kib(pid)

@@ -15,7 +15,7 @@ from benchmarks.end_to_end import ECHO, Ends, ends_of
 from benchmarks.measurement import Figure, Measurement
 from benchmarks.processes import running
 from benchmarks.raw import OPTIONS
-from benchmarks.resident import resident_kib, slope
+from benchmarks.resident import own_kib, resident_kib, slope
 from benchmarks.system import agent_command, agents_online, server
 from nodelink.v1 import task_pb2, task_pb2_grpc
 
@@ -41,11 +41,13 @@ def steady(minutes: float) -> Measurement:
         figures=(
             *_figures("server", "server"),
             *_figures("agent", "agent"),
+            *_figures("resident", "server with mapped files"),
             *_figures("database", "database file"),
             Figure(key="memory.steady.first", name="throughput, first tenth", unit="tasks/s"),
             Figure(key="memory.steady.last", name="throughput, last tenth", unit="tasks/s"),
         ),
         run=partial(_measure, minutes),
+        most_seconds=minutes * 60 + 300,
     )
 
 
@@ -67,8 +69,9 @@ async def _measure(minutes: float, directory: Path) -> Mapping[str, float]:
     ):
         await agents_online(channel, 1)
         looks: dict[str, Callable[[], float]] = {
-            "server": partial(resident_kib, process.pid),
-            "agent": partial(resident_kib, agent.pid),
+            "server": partial(own_kib, process.pid),
+            "agent": partial(own_kib, agent.pid),
+            "resident": partial(resident_kib, process.pid),
             "database": partial(_file_kib, directory / "nodelink.db"),
         }
         sizes, ended = await _loaded(channel, looks, minutes)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from benchmarks.cpu import cpu_seconds
 from benchmarks.helper import Helper, helping
-from benchmarks.measurement import Figure, Measurement
-from benchmarks.resident import per_item, resident_kib
+from benchmarks.measurement import LONG_SECONDS, Figure, Measurement
+from benchmarks.resident import own_kib, per_item
 from benchmarks.scale.herd import AGENTS, STREAMS
 from benchmarks.system import server
 
@@ -54,6 +54,7 @@ def agents(counts: Sequence[int], *, seconds: float = BEAT_SECONDS) -> Measureme
             Figure(key="scale.streams.shared.kib", name="bare stream, shared connections", unit="KiB"),
         ],
         run=partial(_measure, counts, seconds),
+        most_seconds=LONG_SECONDS,
     )
 
 
@@ -88,12 +89,12 @@ async def _measure(counts: Sequence[int], seconds: float, directory: Path) -> Ma
 
 async def _idle(address: str, pid: int, count: int, per_channel: int, seconds: float) -> Idle:
     async with herd(AGENTS, address, first=0, count=FIRST, per_channel=per_channel):
-        before, began = resident_kib(pid), time.perf_counter()
+        before, began = own_kib(pid), time.perf_counter()
         async with herd(AGENTS, address, first=FIRST, count=count, per_channel=per_channel) as helpers:
             took = time.perf_counter() - began
             await asyncio.sleep(min(SETTLE_SECONDS, seconds))
             share = await _share(pid, seconds)
-            kib = per_item(before, resident_kib(pid), count)
+            kib = per_item(before, own_kib(pid), count)
             for helper in helpers:
                 helper.tell("how many?")
             return Idle(took, share, kib, sum([await helper.hear() for helper in helpers]))
@@ -115,10 +116,10 @@ async def _bare_kib(count: int, per_channel: int, settle: float) -> float:
     try:
         address = f"127.0.0.1:{int(await process.stdout.readline())}"
         async with herd(STREAMS, address, first=0, count=FIRST, per_channel=per_channel):
-            before = resident_kib(process.pid)
+            before = own_kib(process.pid)
             async with herd(STREAMS, address, first=FIRST, count=count, per_channel=per_channel):
                 await asyncio.sleep(settle)
-                return per_item(before, resident_kib(process.pid), count)
+                return per_item(before, own_kib(process.pid), count)
     finally:
         process.kill()
         await process.wait()

@@ -22,7 +22,7 @@ import grpc
 from benchmarks.bare_agent import BareAgent
 from benchmarks.cpu import cpu_seconds
 from benchmarks.helper import Helper, helping
-from benchmarks.measurement import Figure, Measurement, times_of
+from benchmarks.measurement import LONG_SECONDS, Figure, Measurement, times_of
 from benchmarks.raw import OPTIONS
 from benchmarks.system import addresses_of, server
 from nodelink import wire
@@ -75,6 +75,7 @@ def listeners(count: int, *, events_per_second: float = EVENTS_PER_SECOND, secon
             Figure(key="scale.events.share", name="server meanwhile", unit="of a core"),
         ),
         run=partial(_measure, sizes),
+        most_seconds=LONG_SECONDS,
     )
 
 

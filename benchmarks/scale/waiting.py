@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.end_to_end import throughput
-from benchmarks.measurement import Figure, Measurement
+from benchmarks.measurement import LONG_SECONDS, Figure, Measurement
 from benchmarks.system import System, system
 from nodelink.task import Execution, TaskSpec
 from nodelink_server.core.ports import Batch, Change, EventName
@@ -38,6 +38,7 @@ def waiting(counts: Sequence[int], *, tasks: int, slots: int) -> Measurement:
             for place, count in enumerate(counts)
         ],
         run=partial(_measure, counts, tasks, slots),
+        most_seconds=LONG_SECONDS,
     )
 
 

@@ -6,11 +6,15 @@ import os
 
 import pytest
 
-from benchmarks.resident import per_item, resident_in, resident_kib, slope
+from benchmarks.resident import own_in, own_kib, per_item, resident_in, resident_kib, slope
 
 
 def test_resident_memory_is_read_in_kib() -> None:
     assert resident_in("Name:\tpython\nVmHWM:\t   9000 kB\nVmRSS:\t   4321 kB\n") == 4_321
+
+
+def test_pages_of_files_are_not_its_own() -> None:
+    assert own_in("VmRSS:\t   9000 kB\nRssAnon:\t   4000 kB\nRssFile:\t   5000 kB\n") == 4_000
 
 
 def test_a_process_that_has_ended_has_none() -> None:
@@ -18,7 +22,7 @@ def test_a_process_that_has_ended_has_none() -> None:
 
 
 def test_our_own_process_has_some() -> None:
-    assert resident_kib(os.getpid()) > 1_000
+    assert resident_kib(os.getpid()) > own_kib(os.getpid()) > 1_000
 
 
 def test_what_was_taken_is_shared_by_all_of_them() -> None:
