@@ -13,15 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import backlog, blobs, database
-from benchmarks.arguments import is_standard, parse, sizes_of
+from benchmarks.arguments import IN_PARTS, is_standard, memory_sizes_of, parse, scale_sizes_of, sizes_of
 from benchmarks.compare import comparison
 from benchmarks.machine import ROOT, machine
+from benchmarks.memory.suite import MEMORY_RATIOS, memory
 from benchmarks.peers.installed import missing, versions
 from benchmarks.peers.table import PEERS
 from benchmarks.quiet import listen
 from benchmarks.ratios import values_of
 from benchmarks.results import Earlier, NoResults, as_json, read, write
 from benchmarks.runner import Run, run_rounds
+from benchmarks.scale.suite import SCALE_RATIOS, scale
 from benchmarks.suites import ROUNDS, NothingChosen, chosen, full, quick
 from benchmarks.table import table
 
@@ -50,18 +52,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _suite(given: argparse.Namespace, earlier: Earlier | None) -> int:
-    sizes = sizes_of(given)
-    run = Run(chosen(full(sizes) if given.mode == "full" else quick(sizes), given.only))
-    asyncio.run(_measure(run, given.rounds or ROUNDS, given.directory))
+    run = _run_of(given)
+    asyncio.run(_measure(run, given.rounds or (1 if given.mode in IN_PARTS else ROUNDS), given.directory))
     sys.stdout.write(table(run) + "\n")
     if earlier:
-        changes = comparison(earlier, values_of(run.medians), is_quiet=run.is_quiet)
+        changes = comparison(earlier, values_of(run.medians, run.ratios), is_quiet=run.is_quiet, ratios=run.ratios)
         sys.stdout.write(f"\n{changes}\n")
     results = as_json(run, suite=given.mode, machine={**machine(), "peers": versions()})
     for path in (given.json, KEPT / f"{given.mode}.json" if is_standard(given) else None):
         if path:
             write(path, results)
     return 1 if run.failed else 0
+
+
+def _run_of(given: argparse.Namespace) -> Run:
+    """What is to be measured. Raises NothingChosen."""
+    if given.mode == "scale":
+        return Run(chosen(scale(scale_sizes_of(given), given.scale), given.only), SCALE_RATIOS)
+    if given.mode == "memory":
+        return Run(chosen(memory(memory_sizes_of(given), given.memory), given.only), MEMORY_RATIOS)
+    suite = full if given.mode == "full" else quick
+    return Run(chosen(suite(sizes_of(given)), given.only))
 
 
 async def _measure(run: Run, rounds: int, directory: Path | None) -> None:

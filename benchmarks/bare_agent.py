@@ -30,21 +30,28 @@ class BareAgent:
         self._received = 0
         self._held: dict[str, AttemptRef] = {}
         self._writing = asyncio.Lock()
+        self.welcomed = asyncio.Event()
+        """Set as soon as the server has accepted it."""
 
     async def live(self) -> None:
-        """Connect, and answer what comes, until cancelled."""
+        """Connect over a connection of its own, and answer what comes, until cancelled."""
         async with grpc.aio.insecure_channel(self._address, options=OPTIONS) as channel:
-            stub: Any = agent_pb2_grpc.AgentServiceStub(channel)
-            call = stub.Connect()
-            await call.write(agent_pb2.ConnectRequest(hello=self._hello()))
-            welcome = await call.read()
-            interval = wire.ms_of(welcome.welcome.heartbeat_interval) / 1000
-            await call.write(agent_pb2.ConnectRequest(task_credit=self._slots))
-            beating = asyncio.create_task(self._beat(call, interval))
-            try:
-                await self._answer_all(call)
-            finally:
-                beating.cancel()
+            await self.live_on(channel)
+
+    async def live_on(self, channel: grpc.aio.Channel) -> None:
+        """Answer what comes over a channel, until cancelled. Raises `AioRpcError` if the server refuses."""
+        stub: Any = agent_pb2_grpc.AgentServiceStub(channel)
+        call = stub.Connect()
+        await call.write(agent_pb2.ConnectRequest(hello=self._hello()))
+        welcome = await call.read()
+        self.welcomed.set()
+        interval = wire.ms_of(welcome.welcome.heartbeat_interval) / 1000
+        await call.write(agent_pb2.ConnectRequest(task_credit=self._slots))
+        beating = asyncio.create_task(self._beat(call, interval))
+        try:
+            await self._answer_all(call)
+        finally:
+            beating.cancel()
 
     def _hello(self) -> agent_pb2.Hello:
         message = agent_pb2.Hello(

@@ -29,19 +29,27 @@ def stat_of(text: str) -> Stat:
 
 def cpu_seconds(roots: Iterable[int]) -> float:
     """What the trees below these processes have used so far, each process counted once."""
+    return sum(stat.ticks for stat in _trees(roots)) / TICKS_PER_SECOND
+
+
+def tree_of(roots: Iterable[int]) -> list[int]:
+    """These processes and all below them."""
+    return [stat.pid for stat in _trees(roots)]
+
+
+def _trees(roots: Iterable[int]) -> list[Stat]:
     stats = _all()
     children = defaultdict(list)
     for stat in stats.values():
         children[stat.parent].append(stat.pid)
-    waiting, seen, ticks = list(roots), set[int](), 0
+    waiting, seen = list(roots), dict[int, Stat]()
     while waiting:
         pid = waiting.pop()
         if pid in seen or pid not in stats:
             continue
-        seen.add(pid)
-        ticks += stats[pid].ticks
+        seen[pid] = stats[pid]
         waiting += children[pid]
-    return ticks / TICKS_PER_SECOND
+    return list(seen.values())
 
 
 def _all() -> dict[int, Stat]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MS = 1000.0
+LONG_SECONDS = 900.0
+"""No round at scale takes so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Measurement:
     how: str
     figures: Sequence[Figure]
     run: Callable[[Path], Awaitable[Mapping[str, float]]]
+    most_seconds: float = 300.0
+    """No round takes so long on any machine: one that does hangs."""
 
 
 class CannotMeasure(Exception):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.ratios import RATIOS, values_of
+from benchmarks.ratios import values_of
 from benchmarks.runner import Run
 
 VERSION = 1
@@ -29,7 +29,7 @@ class Earlier:
 
 def as_json(run: Run, *, suite: str, machine: Mapping[str, object], now: datetime | None = None) -> dict[str, object]:
     """Everything that is known of a run."""
-    medians, ratios = run.medians, values_of(run.medians)
+    medians, ratios = run.medians, values_of(run.medians, run.ratios)
     return {
         "version": VERSION,
         "suite": suite,
@@ -55,7 +55,7 @@ def as_json(run: Run, *, suite: str, machine: Mapping[str, object], now: datetim
                 "goal": str(ratio.goal) if ratio.goal else None,
                 "holds": ratio.goal.holds(ratios[ratio.key]) if ratio.goal else None,
             }
-            for ratio in RATIOS
+            for ratio in run.ratios
             if ratio.key in ratios
         },
         "measurements": {

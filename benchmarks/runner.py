@@ -15,9 +15,7 @@ from pathlib import Path
 
 from benchmarks.measurement import CannotMeasure, Measurement, medians
 from benchmarks.quiet import Silence
-
-MOST_SECONDS = 300.0
-"""No round of one measurement takes so long on any machine: one that does hangs."""
+from benchmarks.ratios import RATIOS, Ratio
 
 
 @dataclass(slots=True)
@@ -25,6 +23,8 @@ class Run:
     """What has been measured so far."""
 
     measurements: Sequence[Measurement]
+    ratios: Sequence[Ratio] = RATIOS
+    """Those that are made of the figures."""
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """By figure, a value for each round."""
     busy: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -70,7 +70,7 @@ async def _measure(
 ) -> None:
     with tempfile.TemporaryDirectory(dir=parent, prefix="nodelink-bench-", ignore_cleanup_errors=True) as directory:
         try:
-            async with asyncio.timeout(MOST_SECONDS):
+            async with asyncio.timeout(measurement.most_seconds):
                 found = await measurement.run(Path(directory))
         except CannotMeasure as error:
             run.not_measured[measurement.name] = str(error)

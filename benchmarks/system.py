@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,13 +27,19 @@ class System(NamedTuple):
 
 
 @asynccontextmanager
-async def server(directory: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """A server on the database of a directory: its gRPC address, and its process."""
+async def server(directory: Path, *flags: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """A server on the database of a directory: its gRPC address, and its process. `flags`: what it is told beside."""
     log = directory / "nodelink_server.log"
     command = ("nodelink_server", "--data-dir", directory, "--grpc-address", "127.0.0.1:0", "--http-address")
-    async with running((sys.executable, "-m", *command, "127.0.0.1:0"), log=log) as process:
+    async with running((sys.executable, "-m", *command, "127.0.0.1:0", *flags), log=log) as process:
         addresses = await _addresses(directory / "addresses.json", process, log)
         yield addresses["grpc"], process
+
+
+def agent_command(home: Path, address: str, *, slots: int, name: str) -> Sequence[str | Path]:
+    """How an agent is started that keeps its things in a directory of its own."""
+    command = ("nodelink_agent", "--data-dir", home, "--server", address, "--slots", str(slots))
+    return (sys.executable, "-m", *command, "--name", name)
 
 
 @asynccontextmanager
@@ -44,12 +50,16 @@ async def system(directory: Path, *, slots: int, agents: int = 1) -> AsyncIterat
         for number in range(agents):
             home = directory / f"agent-{number}"
             home.mkdir()
-            command = ("nodelink_agent", "--data-dir", home, "--server", address, "--slots", str(slots // agents))
-            agent = (sys.executable, "-m", *command, "--name", f"agent-{number}")
-            await stack.enter_async_context(running(agent, log=home / "log"))
+            command = agent_command(home, address, slots=slots // agents, name=f"agent-{number}")
+            await stack.enter_async_context(running(command, log=home / "log"))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options=OPTIONS))
         await agents_online(channel, agents)
-        yield System(address, json.loads((directory / "addresses.json").read_text())["http"], channel)
+        yield System(address, addresses_of(directory)["http"], channel)
+
+
+def addresses_of(directory: Path) -> dict[str, str]:
+    """Where a server that is running is found: `grpc` and `http`."""
+    return {str(name): str(value) for name, value in json.loads((directory / "addresses.json").read_text()).items()}
 
 
 async def _addresses(path: Path, process: asyncio.subprocess.Process, log: Path) -> dict[str, str]:
@@ -58,7 +68,7 @@ async def _addresses(path: Path, process: asyncio.subprocess.Process, log: Path)
             if process.returncode is not None:
                 raise CannotMeasure(f"the server ended at once: {last_words(log)}")
             await asyncio.sleep(POLL_SECONDS)
-    return {str(name): str(value) for name, value in json.loads(path.read_text()).items()}  # noqa: ASYNC240
+    return addresses_of(path.parent)
 
 
 async def agents_online(channel: grpc.aio.Channel, wanted: int) -> None:

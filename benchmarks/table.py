@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.measurement import Measurement
-from benchmarks.ratios import RATIOS, Ratio, best_peer, values_of
+from benchmarks.ratios import Ratio, best_peer, values_of
 from benchmarks.runner import Run
 from benchmarks.text_table import lines_of
 
@@ -35,8 +35,8 @@ def _figures(run: Run, measurement: Measurement) -> Iterator[Row]:
 
 def _ratios(run: Run) -> Iterator[Row]:
     medians = run.medians
-    values = values_of(medians)
-    for ratio in RATIOS:
+    values = values_of(medians, run.ratios)
+    for ratio in run.ratios:
         if ratio.key in values:
             name = f"{ratio.name} ({_best(run)})" if ratio.is_to_best_peer else ratio.name
             yield (name, number(values[ratio.key]), *_goal(ratio, values[ratio.key]))

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.arguments import ALONE, is_standard, parse, sizes_of
+from benchmarks.arguments import (
+    ALONE,
+    IN_PARTS,
+    is_standard,
+    memory_sizes_of,
+    parse,
+    scale_sizes_of,
+    sizes_of,
+)
 from benchmarks.suites import FULL, QUICK
 
 NONSENSE = {
@@ -22,6 +30,18 @@ NONSENSE = {
     "a directory that is not there": ["--directory", "/no/such/place"],
     "a mode that is not there": ["--quickly"],
     "a word": ["quick"],
+    "two suites in parts": ["--scale", "--memory"],
+    "a suite beside one in parts": ["--full", "--scale"],
+    "a part that is not there": ["--scale", "agents,people"],
+    "a part of another suite": ["--memory", "agents"],
+    "no size": ["--scale", "--size", "0"],
+    "a size of a suite that has others": ["--quick", "--size", "0.5"],
+    "tasks of a suite in parts": ["--scale", "--tasks", "10"],
+    "waiting tasks where none wait": ["--memory", "--waiting", "10"],
+    "waiting tasks that are no numbers": ["--scale", "--waiting", "10,many"],
+    "minutes of what ends by itself": ["--scale", "--minutes", "5"],
+    "no time": ["--memory", "--minutes", "0"],
+    "a time without an end": ["--memory", "--minutes", "inf"],
 }
 
 
@@ -57,12 +77,27 @@ def test_a_part_that_is_not_there_is_refused_with_those_that_are(capsys: pytest.
     assert "--only resque: there are raw gRPC, raw fdatasync" in capsys.readouterr().err
 
 
+def test_a_suite_in_parts_is_all_of_it_or_what_is_named() -> None:
+    whole, some = parse(["--scale"]), parse(["--scale", "agents,output"])
+
+    assert (whole.mode, is_standard(whole), list(whole.scale)) == ("scale", True, [])
+    assert (some.mode, is_standard(some), list(some.scale)) == ("scale", False, ["agents", "output"])
+
+
+def test_sizes_of_suites_in_parts_can_be_given() -> None:
+    at_scale = scale_sizes_of(parse(["--scale", "--size", "0.1", "--waiting", "10,2000"]))
+    of_memory = memory_sizes_of(parse(["--memory", "--minutes", "0.5"]))
+
+    assert (at_scale.size, list(at_scale.waiting), at_scale.of(250)) == (0.1, [10, 2_000], 25)
+    assert (of_memory.size, of_memory.minutes) == (1.0, 0.5)
+
+
 def test_help_names_every_mode(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"])
 
     printed = capsys.readouterr().out
-    assert all(f"--{mode}" in printed for mode in ("quick", "full", *ALONE))
+    assert all(f"--{mode}" in printed for mode in ("quick", "full", *IN_PARTS, *ALONE))
 
 
 def test_a_file_that_cannot_be_compared_with_is_refused_before_anything_is_measured(
