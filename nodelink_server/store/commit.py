@@ -68,6 +68,13 @@ _INSERT_EVENTS = insert("events", ("last_revision", "first_revision", "time", "b
 _LEFT_BEHIND = select(
     *(tasks.c[column] for column in (*rows.STEP_COLUMNS, "stop_reason", "stop_message", "stop_asked_at", "ready_at"))
 )
+_NEW_AGENT = upsert(agents)
+# Made once: contacts of thousands of agents are written every minute.
+_KEEP_AGENT = _NEW_AGENT.on_conflict_do_update(
+    index_elements=[agents.c.id],
+    set_={column.name: _NEW_AGENT.excluded[column.name] for column in agents.c if column.name != "id"},
+    where=_NEW_AGENT.excluded.session >= agents.c.session,
+).returning(agents.c.id)
 _WRITE_META = "UPDATE meta SET control_ms = ?, revision = ?, last_key = ?, commits = ?, committed_at = ?"
 
 
@@ -205,14 +212,7 @@ class Commit:
 
     def _keep(self, agent: AgentRecord) -> bool:
         """Upsert an agent, unless a newer session of it is stored."""
-        row = rows.agent_row(agent)
-        statement = upsert(agents).values(row)
-        guarded = statement.on_conflict_do_update(
-            index_elements=[agents.c.id],
-            set_={name: statement.excluded[name] for name in row if name != "id"},
-            where=statement.excluded.session >= agents.c.session,
-        )
-        return self._connection.execute(guarded.returning(agents.c.id)).one_or_none() is not None
+        return self._connection.execute(_KEEP_AGENT, rows.agent_row(agent)).one_or_none() is not None
 
     def _write_events(self, numbering: Numbering, made: CommittedEvents) -> None:
         if made:
