@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -109,6 +109,8 @@ class AgentRegistry:
         self._arriving: dict[str, AgentRecord] = {}
         """What the last hello of each agent has said that is being committed."""
         self._sessions: dict[str, AgentSession] = {}
+        self._connected: Counter[str] = Counter()
+        """How many sessions are open, by pool."""
         self.types: dict[str, Execution] = dict(BUILT_IN)
         """The types that can be asked for, with the class of each: the built-in ones and what agents have declared."""
 
@@ -162,6 +164,7 @@ class AgentRegistry:
         session = self._open(hello, replace(record, **kept._asdict()))
         self._contact_due.append((self._clock.monotonic() + CONTACT_SECONDS, session))
         self._sessions[hello.agent_id] = session
+        self._connected[session.pool] += 1
         self._contacts.opened(session, begun)
         log.info("agent_connected", agent_id=hello.agent_id, name=hello.name, pool=hello.pool, session=hello.session)
         return session
@@ -185,6 +188,9 @@ class AgentRegistry:
         unsent = session.close(end)
         if self._sessions.get(session.agent_id) is session:
             del self._sessions[session.agent_id]
+            self._connected[session.pool] -= 1
+            if not self._connected[session.pool]:
+                del self._connected[session.pool]
         self._scheduler.send_failed([ref.task_id for ref in unsent], session.agent_id)
         self._take_back(session.number, unsent)
         self._ended(session)
@@ -499,7 +505,7 @@ class AgentRegistry:
         self._contacts.write([ended], agents=[record], notices=notices)
 
     def _pulls_brake(self, session: AgentSession) -> bool:
-        connected = sum(one.pool == session.pool for one in self._sessions.values())
+        connected = self._connected[session.pool]
         return self._brake.fell_silent(session.pool, session.agent_id, connected=connected)
 
     def _remember(self, record: AgentRecord) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict
 
 from nodelink_server.core.clock import ControlTime
 
@@ -16,7 +16,8 @@ class Brake:
     def __init__(self, *, control: ControlTime, brake_ms: int) -> None:
         self._control = control
         self._brake_ms = brake_ms
-        self._silent: dict[str, deque[tuple[int, str]]] = defaultdict(deque)
+        self._silent: dict[str, OrderedDict[str, int]] = defaultdict(OrderedDict)
+        """By pool, when each agent fell silent last, the first of them first."""
         self._until: dict[str, int] = {}
 
     def fell_silent(self, pool: str, agent_id: str, *, connected: int) -> bool:
@@ -26,11 +27,11 @@ class Brake:
         """
         now = self._control.now()
         silent = self._silent[pool]
-        silent.append((now, agent_id))
-        while silent[0][0] <= now - WINDOW_MS:
-            silent.popleft()
-        count = len({agent for _, agent in silent})
-        if count < LEAST_SILENT or count < connected:
+        silent[agent_id] = now
+        silent.move_to_end(agent_id)
+        while silent[next(iter(silent))] <= now - WINDOW_MS:
+            silent.popitem(last=False)
+        if len(silent) < LEAST_SILENT or len(silent) < connected:
             return False
         news = not self.is_on(pool)
         self._until[pool] = now + self._brake_ms
@@ -41,10 +42,8 @@ class Brake:
         silent = self._silent.get(pool)
         if silent is None:
             return
-        kept = deque(entry for entry in silent if entry[1] != agent_id)
-        if kept:
-            self._silent[pool] = kept
-        else:
+        silent.pop(agent_id, None)
+        if not silent:
             del self._silent[pool]
 
     def is_on(self, pool: str) -> bool:
