@@ -175,7 +175,7 @@ class AgentSession:
         self._stops: dict[AttemptRef, CancelCommand] = {}
         self._next = Outgoing()
         self._wake = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Future[None] | None = None
         self._responses = Window(RESPONSE_WINDOW_FRAMES, "frames with responses")
         self._output = Window(LOG_WINDOW_BYTES, "output")
 
@@ -451,14 +451,16 @@ class AgentSession:
         self._tasks.clear()
         self._next.starts.clear()
         self._wake.set()
-        self._ended.set()
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         return unsent
 
-    async def ended(self) -> LinkError:
-        """Wait for its end, and return what ended it."""
-        await self._ended.wait()
-        assert self.end is not None
-        return self.end
+    def ended(self) -> asyncio.Future[None]:
+        """What is done when it has ended; `end` tells why. For one who waits, without a task of its own for that."""
+        self._ended = asyncio.get_running_loop().create_future()
+        if not self.is_open:
+            self._ended.set_result(None)
+        return self._ended
 
 
 def _most_bytes(request: TaskRequest) -> int:

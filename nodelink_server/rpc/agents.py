@@ -129,17 +129,19 @@ class Connection:
             asyncio.create_task(self._read(), name="agent reader"),
             asyncio.create_task(self._write(), name="agent writer"),
             asyncio.create_task(self._manager.feed(self._session), name="agent feeder"),
-            asyncio.create_task(self._watch(), name="agent watch"),
         }
+        ended = self._session.ended()  # one from elsewhere: the writer cannot see it while the agent reads nothing
         try:
-            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*pumps, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-        for pump in done:
-            if not pump.cancelled() and (error := pump.exception()) is not None:
+        for one in done:
+            if not one.cancelled() and (error := one.exception()) is not None:
                 raise error
+        if self._session.end is not None:
+            raise self._session.end
 
     async def _read(self) -> None:
         while not self.left:
@@ -160,10 +162,6 @@ class Connection:
     async def next_frame(self) -> agent_pb2.ConnectResponse:
         """All that is to be said to the agent by now, once there is anything. Raises what ended the session."""
         return _frame_of(await self._session.outgoing(), self._works)
-
-    async def _watch(self) -> None:
-        """Wait for an end that comes from elsewhere: the writer cannot see it while the agent reads nothing."""
-        raise await self._session.ended()
 
     def take(self, frame: agent_pb2.ConnectRequest) -> None:
         """Work one frame off, in the order that the protocol fixes."""
