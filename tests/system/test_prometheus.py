@@ -39,9 +39,10 @@ class Prometheus:
 
         async def ask() -> list[dict[str, Any]] | None:
             try:
-                return await self.query(text) or None
+                is_ready = (await self._http.get("/-/ready")).is_success
             except httpx.TransportError:  # it has only just been started
                 return None
+            return (await self.query(text) or None) if is_ready else None
 
         return await asked_until(ask, f"an answer to {text}", pause=0.2)
 
