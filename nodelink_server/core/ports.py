@@ -6,6 +6,7 @@ returned is durable, and nothing is told to anybody before.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -98,9 +99,9 @@ class TaskEvent(NamedTuple):
 class LateEvents(Sequence[TaskEvent]):
     """Events that are made when somebody looks at them."""
 
+    @abstractmethod
     def named(self, names: frozenset[str]) -> Sequence[TaskEvent]:
         """Those with these names, without making any other."""
-        raise NotImplementedError
 
 
 class Shape(NamedTuple):
