@@ -18,6 +18,7 @@ from nodelink_server.store.statements import insert
 from nodelink_server.store.tables import audit
 
 _INSERT = insert("audit", ("sequence", "time", "previous", "hash", "entries"))
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def audit_hash(*, previous: bytes, sequence: int, time: int, entries: str) -> bytes:
@@ -29,7 +30,7 @@ def record(connection: Connection, entries: dict[str, Sequence[object]], now: in
     """Add a record to the chain, if there is anything in it; what to count on from then."""
     if not entries:
         return before
-    encoded, sequence = json.dumps(entries, separators=(",", ":")), before.audits + 1
+    encoded, sequence = _encode(entries), before.audits + 1
     digest = audit_hash(previous=before.audit_hash, sequence=sequence, time=now, entries=encoded)
     _INSERT.run(connection, [sequence, now, before.audit_hash, digest, encoded])
     return replace(before, audits=sequence, audit_hash=digest)

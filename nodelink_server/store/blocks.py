@@ -21,6 +21,8 @@ from nodelink_server.store.history import event_of, events_of
 
 Row = tuple[object, ...]
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 OWN = 7
 """How many numbers and words a change has for itself, whose events are like others."""
 
@@ -100,7 +102,7 @@ def encode_block(told: Sequence[Told], now: int) -> bytes:
         else:
             changes.append(_line(what, first))
     parts = (now, changes, notices, [(*common, own) for common, own in alike.items()])
-    return json.dumps(parts, separators=(",", ":")).encode()
+    return _encode(parts).encode()
 
 
 def decode_block(block: bytes) -> list[TaskEvent]:

@@ -19,6 +19,7 @@ from nodelink_server.core.ports import AgentRecord, Batch, Change, Keeping, Rece
 from nodelink_server.store import (
     audit,
     blob_rows,
+    driver,
     holds,
     keys,
     pauses,
@@ -93,11 +94,11 @@ class Commit:
     def run(self) -> tuple[Receipt, Counters]:
         """Write the batch."""
         replays = replayed(self._connection, self._batch.changes)
-        self._connection.exec_driver_sql("SAVEPOINT batch")
+        driver.execute(self._connection, "SAVEPOINT batch")
         try:
             return self._write(replays)
         except (_GuardFailed, IntegrityError):
-            self._connection.exec_driver_sql("ROLLBACK TO batch")
+            driver.execute(self._connection, "ROLLBACK TO batch")
         return self._write(refusals(self._connection, self._batch.changes), is_sure=True)
 
     def _write(self, refused: Refusals, *, is_sure: bool = False) -> tuple[Receipt, Counters]:
@@ -119,7 +120,7 @@ class Commit:
             pauses.revived(self._connection, self._batch.revived)
         counters = self._write_audit(numbering, refused_agents, kept)
         numbers = (self._batch.control_ms, counters.revision, counters.last_key, counters.commits, self._batch.now)
-        self._connection.exec_driver_sql(_WRITE_META, numbers)
+        driver.execute(self._connection, _WRITE_META, numbers)
         receipt = Receipt(
             revisions=numbering.revisions,
             keys=numbering.keys,

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from nodelink.errors import StoreError, StoreUnavailable
+from nodelink_server.store import driver
 from nodelink_server.store.errors import DatabaseDamaged
 
 READERS = 3
@@ -65,7 +66,7 @@ def _set_up(engine: Engine, pragmas: tuple[str, ...], *, begin: str) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        driver.execute(connection, begin)
 
 
 def translated(error: DBAPIError | sqlite3.Error) -> StoreError | None:

@@ -11,6 +11,8 @@ from itertools import chain
 
 from sqlalchemy import Connection
 
+from nodelink_server.store import driver
+
 MOST_ROWS = 128
 
 Values = list[object]
@@ -28,10 +30,12 @@ class RowsStatement:
 
     def run(self, connection: Connection, values: Values) -> int:
         """Run it over all rows. Returns how many rows of the table it touched."""
+        if not values:
+            return 0
         touched = start = 0
         for size in _sizes(len(values) // self._width):
             end = start + size * self._width
-            touched += connection.exec_driver_sql(self._texts[size], tuple(values[start:end])).rowcount
+            touched += driver.execute(connection, self._texts[size], values[start:end])
             start = end
         return touched
 

@@ -13,8 +13,9 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -168,12 +169,32 @@ class WriteConnection:
         self._engine.dispose()
 
 
+class _Job(NamedTuple):
+    """A work on its way through the thread, and where its answer is waited for."""
+
+    work: Work[Any]
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Any]
+
+    def settle(self, result: object, error: Exception | None) -> None:
+        """In the loop: tell what became of it, if that is still waited for."""
+        if self.answer.cancelled():
+            return
+        if error is not None:
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(result)
+
+
 class Writer:
-    """The thread of a `WriteConnection`: takes works in order, one at a time."""
+    """The thread of a `WriteConnection`: takes works in order, one at a time.
+
+    A single task waits for two handings over to this thread and two back, so they are made of what is cheapest.
+    """
 
     def __init__(self, name: str, engine: Engine) -> None:
         self._line = WriteConnection(engine)
-        self._queue: queue.Queue[tuple[Work[Any], Future[Any]] | None] = queue.Queue(MOST_QUEUED)
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._ended: Future[None] = Future()
 
@@ -183,23 +204,23 @@ class Writer:
 
     async def write(self, work: Work[T]) -> T:
         """Have a work committed. Raises as `WriteConnection.write`. Cancelled: what has begun goes on to its end."""
-        future: Future[T] = Future()
-        try:
-            self._queue.put_nowait((work, future))
-        except queue.Full as error:
-            raise StoreUnavailable("too much waits to be written", retry_after=1.0) from error
-        return await asyncio.wrap_future(future)
+        if self._queue.qsize() >= MOST_QUEUED:
+            raise StoreUnavailable("too much waits to be written", retry_after=1.0)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Job(work, loop, answer))
+        return await answer
 
     async def close(self) -> None:
         """Finish what was handed in, and end the thread."""
         self._line.stop()
-        await asyncio.to_thread(self._queue.put, None)
+        self._queue.put(None)
         await asyncio.wrap_future(self._ended)
 
     def _run(self) -> None:
         try:
-            while (item := self._next()) is not None:
-                self._do(*item)
+            while (job := self._next()) is not None:
+                self._do(job)
                 self._line.checkpoint_if_long()
             self._line.close()
         except BaseException as error:
@@ -207,19 +228,20 @@ class Writer:
             raise
         self._ended.set_result(None)
 
-    def _next(self) -> tuple[Work[Any], Future[Any]] | None:
+    def _next(self) -> _Job | None:
         while True:
             try:
                 return self._queue.get(timeout=IDLE_SECONDS)
             except queue.Empty:
                 self._line.checkpoint_when_idle()
 
-    def _do(self, work: Work[Any], future: Future[Any]) -> None:
-        if not future.set_running_or_notify_cancel():
+    def _do(self, job: _Job) -> None:
+        if job.answer.cancelled():
             return
+        result, error = None, None
         try:
-            result = self._line.write(work)
-        except Exception as error:  # noqa: BLE001 (it is raised where the work came from)
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+            result = self._line.write(job.work)
+        except Exception as failure:  # noqa: BLE001 (it is raised where the work came from)
+            error = failure
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            job.loop.call_soon_threadsafe(job.settle, result, error)

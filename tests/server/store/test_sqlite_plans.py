@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event
@@ -17,6 +18,7 @@ from nodelink_server.core.attempt import Hold
 from nodelink_server.core.ports import Batch, Change, Evidence, Place, RateUse, Shape, TaskQuery
 from nodelink_server.core.task_record import LateResult
 from nodelink_server.store import (
+    driver,
     holds,
     listing,
     output,
@@ -50,15 +52,23 @@ class Watched:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.plans: list[tuple[str, list[str]]] = []
-        event.listen(connection, "before_cursor_execute", self._explain)
+        event.listen(connection, "before_cursor_execute", self._before)
+        self._execute = driver.execute
 
-    def _explain(self, connection: Connection, cursor: object, statement: str, parameters: object, *_: object) -> None:
+    def execute(self, connection: Connection, text: str, values: Sequence[object] = ()) -> int:
+        """What goes past SQLAlchemy."""
+        self._explain(connection, text, values)
+        return self._execute(connection, text, values)
+
+    def _before(self, connection: Connection, cursor: object, statement: str, parameters: object, *_: object) -> None:
+        self._explain(connection, statement, parameters[0] if isinstance(parameters, list) else parameters)
+
+    def _explain(self, connection: Connection, statement: str, values: Any) -> None:
         if not re.match(r"SELECT|UPDATE|DELETE|INSERT|WITH", statement):
             return
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        values = parameters[0] if isinstance(parameters, list) else parameters
-        rows = driver.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+        sqlite = connection.connection.driver_connection
+        assert sqlite is not None
+        rows = sqlite.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
         self.plans.append((statement, [str(row[3]) for row in rows]))
 
     def bad(self) -> Iterator[str]:
@@ -75,7 +85,10 @@ class Watched:
 def watched(engine: Engine, schema: object) -> Iterator[Watched]:
     with engine.begin() as connection:
         bring_up(connection, schema)  # type: ignore[arg-type]
-        yield Watched(connection)
+        database = Watched(connection)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(driver, "execute", database.execute)
+            yield database
     engine.dispose()
 
 
