@@ -28,6 +28,7 @@ from nodelink.task import (
     TaskRequest,
 )
 from nodelink_server.core.needs import Needs, parse_needs
+from nodelink_server.core.pace import Pace, Rhythm
 from nodelink_server.core.ports import Shape
 from nodelink_server.core.task import Task
 from nodelink_server.core.use import Use
@@ -66,6 +67,8 @@ class Outgoing:
     result_acks: list[ResultAck] = field(default_factory=list)
     log_acks: dict[tuple[AttemptRef, LogStream], LogAck] = field(default_factory=dict)
     heartbeat: int = 0
+    heartbeat_interval_ms: int = 0
+    """How often it is to report from now on; 0: as before."""
     unknown: list[AttemptRef] = field(default_factory=list)
     response_credit: int = 0
     log_credit: int = 0
@@ -109,8 +112,8 @@ def _all_known(session: AgentSession, running: Sequence[AttemptRef]) -> Sequence
 class AgentSession:
     """The server's side of one connection. Lives on the loop.
 
-    `period`: how many seconds lie between two of its heartbeats. `cordoned`: it is kept from new work; `drained`:
-    because a person wants its agent to be empty. `draining`: because its agent is about to leave.
+    `cordoned`: it is kept from new work; `drained`: because a person wants its agent to be empty. `draining`: because
+    its agent is about to leave.
     """
 
     def __init__(
@@ -130,7 +133,7 @@ class AgentSession:
         host_since: int = 1,
         instance_id: str = "",
         protocol: int = 2,
-        period: float = 5.0,
+        pace: Pace | None = None,
         cordoned: bool = False,
         labels: Mapping[str, str] | None = None,
         features: Collection[str] = (),
@@ -152,7 +155,8 @@ class AgentSession:
         self.host_since = host_since
         self.instance_id = instance_id
         self.protocol = protocol
-        self.period = period
+        self._pace = pace or Pace()
+        self.rhythm = Rhythm(self._pace.period)
         self.last_heard = now
         self.last_beat = 0
         """The number of the last heartbeat that came; 0: only the hello has."""
@@ -167,9 +171,7 @@ class AgentSession:
         self.end: LinkError | None = None
         self._on_room = on_room
         self._on_beat = on_beat
-        self._credit = 0
-        self._sent = 0
-        self._reserved = 0
+        self._credit = self._sent = self._reserved = 0
         self._tasks: deque[tuple[TaskRequest, int]] = deque()
         self._bytes_waiting = 0
         self._stops: dict[AttemptRef, CancelCommand] = {}
@@ -399,6 +401,11 @@ class AgentSession:
 
     # -- what the agent says ------------------------------------------------------------------------------------------
 
+    @property
+    def period(self) -> float:
+        """How many seconds may lie between two of its heartbeats, jitter apart."""
+        return self.rhythm.period
+
     def heard(self, now: float) -> None:
         """A frame has come."""
         self.last_heard = now
@@ -411,10 +418,12 @@ class AgentSession:
         draining: bool,
         running: Sequence[AttemptRef] = (),
         counted: Taken | None = None,
+        interval_ms: int = 0,
     ) -> None:
         """The agent lives, and has these attempts. Answered with what it has not answered yet.
 
-        What comes late, in a session that is over, means nothing.
+        `interval_ms`: how often it reports by now; 0: it does not say. What comes late, in a session that is over,
+        means nothing.
         """
         if not self.is_open:
             return
@@ -423,6 +432,8 @@ class AgentSession:
         self.draining = draining
         self.last_beat = max(number, self.last_beat)
         self._next.heartbeat = number
+        if interval_ms and (wanted_ms := self.rhythm.kept(interval_ms, self._pace.period)):
+            self._next.heartbeat_interval_ms = wanted_ms
         self._next.unknown = list(self._on_beat(self, running))
         said = {command.ref for command in self._next.cancels}
         self._next.cancels.extend(command for ref, command in self._stops.items() if ref not in said)

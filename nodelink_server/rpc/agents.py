@@ -182,7 +182,12 @@ class Connection:
     def _take_heartbeat(self, beat: agent_pb2.Heartbeat) -> None:
         running = [wire.ref_of(ref) for ref in beat.running]
         self._session.heartbeat(
-            beat.number, load=beat.load, draining=beat.draining, running=running, counted=counted_of(beat)
+            beat.number,
+            load=beat.load,
+            draining=beat.draining,
+            running=running,
+            counted=counted_of(beat),
+            interval_ms=wire.ms_of(beat.interval),
         )
 
     def _responses(self, frame: agent_pb2.ConnectRequest) -> list[TaskResponse]:
@@ -230,6 +235,8 @@ def _frame_of(outgoing: Outgoing, works: wire.WorkWriter) -> agent_pb2.ConnectRe
     frame.log_credit = outgoing.log_credit
     if outgoing.heartbeat:
         frame.heartbeat_ack.number = outgoing.heartbeat
+        if outgoing.heartbeat_interval_ms:
+            wire.put_ms(frame.heartbeat_ack.heartbeat_interval, outgoing.heartbeat_interval_ms)
         for ref in outgoing.unknown:
             wire.put_ref(frame.heartbeat_ack.unknown.add(), ref)
     _put_leave(frame, outgoing)
