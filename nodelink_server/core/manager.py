@@ -144,6 +144,7 @@ class TaskManager:
             "logbook": self.logs.run(),
             "timers": self.rooms.timers.run(),
             "clean-up": self.rooms.cleanup.run(),
+            "sweeps": self.rooms.cleanup.run_sweeps(),
             "archive": self.rooms.archive.run(),
             "checkpoints": self.rooms.checkpoints.run(),
             "events": self.events.run(),
