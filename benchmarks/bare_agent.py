@@ -30,6 +30,7 @@ class BareAgent:
         self._received = 0
         self._held: dict[str, AttemptRef] = {}
         self._writing = asyncio.Lock()
+        self._interval_ms = 0
         self.welcomed = asyncio.Event()
         """Set as soon as the server has accepted it."""
 
@@ -45,9 +46,9 @@ class BareAgent:
         await call.write(agent_pb2.ConnectRequest(hello=self._hello()))
         welcome = await call.read()
         self.welcomed.set()
-        interval = wire.ms_of(welcome.welcome.heartbeat_interval) / 1000
+        self._interval_ms = wire.ms_of(welcome.welcome.heartbeat_interval)
         await call.write(agent_pb2.ConnectRequest(task_credit=self._slots))
-        beating = asyncio.create_task(self._beat(call, interval))
+        beating = asyncio.create_task(self._beat(call))
         try:
             await self._answer_all(call)
         finally:
@@ -75,6 +76,8 @@ class BareAgent:
             responses = self._answer(frame)
             self._received += len(frame.tasks)
             self._note(frame)
+            if frame.heartbeat_ack.HasField("heartbeat_interval"):
+                self._interval_ms = wire.ms_of(frame.heartbeat_ack.heartbeat_interval)
             if not responses and not frame.tasks:
                 continue
             answer = agent_pb2.ConnectRequest(task_credit=self._received + self._slots)
@@ -89,12 +92,13 @@ class BareAgent:
             self._held.pop(ack.ref.task_id, None)
         self._held.update({task.ref.task_id: wire.ref_of(task.ref) for task in frame.tasks})
 
-    async def _beat(self, call: Any, interval: float) -> None:
+    async def _beat(self, call: Any) -> None:
         number = 0
         while True:
-            await asyncio.sleep(interval)
+            await asyncio.sleep(self._interval_ms / 1000)
             number += 1
             heartbeat = agent_pb2.Heartbeat(number=number)
+            wire.put_ms(heartbeat.interval, self._interval_ms)
             for ref in self._held.values():
                 wire.put_ref(heartbeat.running.add(), ref)
             await self._write(call, agent_pb2.ConnectRequest(heartbeat=heartbeat))

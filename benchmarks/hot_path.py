@@ -21,6 +21,7 @@ from benchmarks.raw import PAYLOAD
 from benchmarks.store import NOW, accepting, settling
 from nodelink.task import Execution
 from nodelink.v1 import agent_pb2, task_pb2
+from nodelink.wire import WorkWriter
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.handshake import Hello
 from nodelink_server.core.manager import TaskManager
@@ -59,7 +60,7 @@ async def core(frames: int, around: Around) -> None:
 async def _agent(manager: TaskManager, clock: SystemClock) -> AsyncIterator[None]:
     """An agent that has done what it is given when it has read it."""
     session, _ = await manager.connect(_hello())
-    connection = AgentConnection(manager, clock, session, cast("Any", None))
+    connection = AgentConnection(manager, clock, session, cast("Any", None), WorkWriter())
     session.credit_given(SLOTS)
     running = [
         asyncio.ensure_future(manager.feed(session)),

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.duration_pb2 import Duration
 
 from nodelink import wire
 from nodelink.address import Address
@@ -110,6 +111,8 @@ class Link:
         self._welcomed_at: float | None = None
         self._heard_at = self._loop.time()
         self._interval = 0.0
+        self._retimed = asyncio.Event()
+        """Set when the server wants heartbeats at other intervals."""
         self._max_bytes = MAX_FRAME_BYTES
         self._chunk_bytes = MAX_CHUNK_BYTES
         self._beat_due = False
@@ -219,9 +222,13 @@ class Link:
     async def _beat(self) -> None:
         await self._welcomed.wait()
         while True:
-            await asyncio.sleep(self._interval * (0.9 + 0.2 * self._random()))
-            self._beat_due = True
-            self._pool.wake.set()
+            try:
+                async with asyncio.timeout(self._interval * (0.9 + 0.2 * self._random())):
+                    await self._retimed.wait()
+                self._retimed.clear()
+            except TimeoutError:
+                self._beat_due = True
+                self._pool.wake.set()
 
     async def _watch(self) -> None:
         try:
@@ -244,10 +251,7 @@ class Link:
         welcome = frame.welcome
         if not OLDEST_PROTOCOL <= welcome.protocol <= NEWEST_PROTOCOL:
             raise ProtocolViolation(f"the server chose protocol {welcome.protocol}, which this agent does not speak")
-        interval = wire.ms_of(welcome.heartbeat_interval) / 1000
-        if interval <= 0:
-            raise ProtocolViolation("the server gave no heartbeat interval")
-        self._interval = interval
+        self._interval = _interval_of(welcome.heartbeat_interval)
         if welcome.max_frame_bytes:
             # A quarter: an item may exceed it, and logs follow.
             self._max_bytes = min(MAX_FRAME_BYTES, welcome.max_frame_bytes // 4)
@@ -282,6 +286,9 @@ class Link:
         if frame.HasField("heartbeat_ack"):
             ack = frame.heartbeat_ack
             perform(core.heartbeat_acked(ack.number, map(wire.ref_of, ack.unknown)))
+            if ack.HasField("heartbeat_interval"):
+                self._interval = _interval_of(ack.heartbeat_interval)
+                self._retimed.set()
         if frame.HasField("drain"):
             self.reconnect_after = min(wire.ms_of(frame.drain.reconnect_after) / 1000, LONGEST_STAY_AWAY)
             self._log.info("drain_asked", reason=frame.drain.reason)
@@ -380,9 +387,18 @@ class Link:
         heartbeat.number, refs, taken = self._pool.core.heartbeat(now=self._pool.now())
         heartbeat.load = _load()
         heartbeat.draining = self._draining
+        wire.put_ms(heartbeat.interval, round(self._interval * 1000))
         for ref in refs:
             wire.put_ref(heartbeat.running.add(), ref)
         wire.put_taken(heartbeat, taken)
+
+
+def _interval_of(pb: Duration) -> float:
+    """How many seconds are to lie between two heartbeats. Raises `ProtocolViolation` for what no clock can keep."""
+    interval = wire.ms_of(pb) / 1000
+    if interval <= 0:
+        raise ProtocolViolation("the server gave no heartbeat interval")
+    return interval
 
 
 def _number_in(error: grpc.aio.AioRpcError, key: str) -> int | None:

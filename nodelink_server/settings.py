@@ -11,11 +11,11 @@ from nodelink.otlp import parse_otlp_endpoint
 from nodelink.settings import SettingError, one_of, read_settings, seconds, setting, whole_number, yes_or_no
 from nodelink_server.assignment_settings import parse_assignment
 from nodelink_server.core.assignment import AssignmentDelays
+from nodelink_server.core.pace import LEAST_BEATS_PER_LEASE
 from nodelink_server.priority_rules import parse_priority_rules
 
 INSECURE_FLAG = "--insecure-i-accept-remote-code-execution"
 DAY = 24 * 3600.0
-LEAST_BEATS_PER_LEASE = 4
 LEAST_LEASE = 10.0
 """Seconds. Of a shorter one, the half that an agent keeps for itself would hardly do to kill what does not obey."""
 

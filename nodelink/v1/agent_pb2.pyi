@@ -410,7 +410,7 @@ class LogChunk(_message.Message):
     def __init__(self, ref: _Optional[_Union[AttemptRef, _Mapping]] = ..., stream: _Optional[_Union[_task_pb2.LogStream, str]] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., gap: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number", "running", "load", "draining", "slots_used", "resources_used", "plans_running", "applies_running")
+    __slots__ = ("number", "running", "load", "draining", "slots_used", "resources_used", "interval", "plans_running", "applies_running")
     class ResourcesUsedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -424,6 +424,7 @@ class Heartbeat(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     SLOTS_USED_FIELD_NUMBER: _ClassVar[int]
     RESOURCES_USED_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
     PLANS_RUNNING_FIELD_NUMBER: _ClassVar[int]
     APPLIES_RUNNING_FIELD_NUMBER: _ClassVar[int]
     number: int
@@ -432,17 +433,20 @@ class Heartbeat(_message.Message):
     draining: bool
     slots_used: int
     resources_used: _containers.ScalarMap[str, int]
+    interval: _duration_pb2.Duration
     plans_running: int
     applies_running: int
-    def __init__(self, number: _Optional[int] = ..., running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., load: _Optional[float] = ..., draining: _Optional[bool] = ..., slots_used: _Optional[int] = ..., resources_used: _Optional[_Mapping[str, int]] = ..., plans_running: _Optional[int] = ..., applies_running: _Optional[int] = ...) -> None: ...
+    def __init__(self, number: _Optional[int] = ..., running: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., load: _Optional[float] = ..., draining: _Optional[bool] = ..., slots_used: _Optional[int] = ..., resources_used: _Optional[_Mapping[str, int]] = ..., interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., plans_running: _Optional[int] = ..., applies_running: _Optional[int] = ...) -> None: ...
 
 class HeartbeatAck(_message.Message):
-    __slots__ = ("number", "unknown")
+    __slots__ = ("number", "unknown", "heartbeat_interval")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     number: int
     unknown: _containers.RepeatedCompositeFieldContainer[AttemptRef]
-    def __init__(self, number: _Optional[int] = ..., unknown: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ...) -> None: ...
+    heartbeat_interval: _duration_pb2.Duration
+    def __init__(self, number: _Optional[int] = ..., unknown: _Optional[_Iterable[_Union[AttemptRef, _Mapping]]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ResultAck(_message.Message):
     __slots__ = ("ref", "disposition")

@@ -1,4 +1,4 @@
-"""How fast agents may come back, and how often they report: what a herd of them may ask of one server.
+"""How fast agents may come back: what a herd of them may ask of one server.
 
 A hello costs a commit and a look at everything that its agent holds. After a restart all agents come at once, and
 whoever comes too early is told when to come again: each a little later than the one before, so that they come in a
@@ -19,9 +19,6 @@ MOST_AGENTS = 20_000
 """As many may be connected at a time."""
 FULL_SECONDS = 60.0
 """When to come again, if as many are."""
-BEATS_PER_SECOND = 400.0
-MOST_AT_FULL_BEAT = 2_000
-"""Up to so many agents report as often as is set."""
 
 
 class Admission:
@@ -53,8 +50,3 @@ class Admission:
         place = max(self._line_up_to, now) + self._gap
         self._line_up_to = place if place <= now + LONGEST_WAIT else now + self._gap
         return self._line_up_to - now
-
-
-def period_for(agents: int, heartbeat: float) -> float:
-    """How often each of so many agents is to report, in seconds, if a few would every `heartbeat`."""
-    return heartbeat if agents <= MOST_AT_FULL_BEAT else max(heartbeat, agents / BEATS_PER_SECOND)

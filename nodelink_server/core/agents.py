@@ -16,7 +16,7 @@ import structlog
 from nodelink.errors import AgentNotFound, HandshakeRefused, LinkError, Overloaded, SessionReplaced, StoreError
 from nodelink.taken import Taken, total
 from nodelink.task import AttemptRef, Execution
-from nodelink_server.core.admission import Admission, period_for
+from nodelink_server.core.admission import Admission
 from nodelink_server.core.assignment import Unassigned
 from nodelink_server.core.brake import Brake
 from nodelink_server.core.clock import ControlTime
@@ -28,6 +28,7 @@ from nodelink_server.core.handshake import FEATURES, Hello, check_hello, hash_of
 from nodelink_server.core.leases import Leases
 from nodelink_server.core.ledger import Committed, Ledger
 from nodelink_server.core.needs import taken_of
+from nodelink_server.core.pace import Pace
 from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice, SessionEnding, Shape
 from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import SILENT_PERIODS, AgentSession, DrainRequest, OnBeat
@@ -85,7 +86,7 @@ class AgentRegistry:
         leases: Leases,
         brake: Brake,
         admission: Admission,
-        heartbeat: float,
+        pace: Pace,
         take_back: Callable[[int, Sequence[AttemptRef]], None],
         ended: Callable[[AgentSession], None],
         on_beat: OnBeat,
@@ -97,7 +98,7 @@ class AgentRegistry:
         self._leases = leases
         self._brake = brake
         self._admission = admission
-        self._heartbeat = heartbeat
+        self.pace = pace
         self._clones = Clones()
         self._contact_due: deque[tuple[float, AgentSession]] = deque()
         self._scheduler = scheduler
@@ -161,6 +162,7 @@ class AgentRegistry:
         self._brake.came_back(hello.pool, hello.agent_id)
         # By its own record: of hellos that are committed together, the last one is what is known by now.
         kept = kept_of(self._known[hello.agent_id])
+        self.pace.set_for(len(self._sessions) + 1)
         session = self._open(hello, replace(record, **kept._asdict()))
         self._contact_due.append((self._clock.monotonic() + CONTACT_SECONDS, session))
         self._sessions[hello.agent_id] = session
@@ -191,6 +193,7 @@ class AgentRegistry:
             self._connected[session.pool] -= 1
             if not self._connected[session.pool]:
                 del self._connected[session.pool]
+            self.pace.set_for(len(self._sessions))
         self._scheduler.send_failed([ref.task_id for ref in unsent], session.agent_id)
         self._take_back(session.number, unsent)
         self._ended(session)
@@ -472,7 +475,7 @@ class AgentRegistry:
             on_beat=self._on_beat,
             process_since=max(hello.process_since, hello.remembers_since),
             protocol=hello.protocol,
-            period=period_for(len(self._sessions) + 1, self._heartbeat),
+            pace=self.pace,
             cordoned=kept_of(record) != Kept(),
             labels=record.labels,
             features=record.features,

@@ -47,6 +47,7 @@ from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.lookup import Lookup
 from nodelink_server.core.losses import Losses
 from nodelink_server.core.observer import Observer
+from nodelink_server.core.pace import Pace
 from nodelink_server.core.pauses import Pauses
 from nodelink_server.core.pausing import Pausing
 from nodelink_server.core.plan_views import PlanViews
@@ -272,7 +273,7 @@ class Rooms:
             leases=self.leases,
             brake=self.brake,
             admission=Admission(tally=self.tally, rate=self._options.hello_rate),
-            heartbeat=self._options.heartbeat,
+            pace=Pace(self._options.heartbeat, lease=self._options.patience.lease / 1000),
             take_back=self.takebacks.add,
             ended=self.grants.end_session,
             on_beat=self.pulse.beat,

@@ -58,15 +58,17 @@ class Cleanup:
             self._forget(len(self._finished) - MOST_FINISHED)
 
     async def run(self) -> None:
-        """Remove what is over, for ever."""
-        next_sweep = self._clock.monotonic() + self._interval
+        """Let what is over leave memory, for ever."""
         while True:
             await self._clock.sleep(min(1.0, self._interval, self._delay or 1.0))
             self.forget_old()
-            if self._clock.monotonic() >= next_sweep:
-                self._tidy()
-                await self._sweep()
-                next_sweep = self._clock.monotonic() + self._interval
+
+    async def run_sweeps(self) -> None:
+        """Let what is over leave the database, for ever. Memory does not wait for that: a sweep may take long."""
+        while True:
+            await self._clock.sleep(self._interval)
+            self._tidy()
+            await self._sweep()
 
     def forget_old(self) -> None:
         """Let finished tasks leave memory whose moment is over."""

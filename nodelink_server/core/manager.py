@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -143,6 +144,7 @@ class TaskManager:
             "logbook": self.logs.run(),
             "timers": self.rooms.timers.run(),
             "clean-up": self.rooms.cleanup.run(),
+            "sweeps": self.rooms.cleanup.run_sweeps(),
             "archive": self.rooms.archive.run(),
             "checkpoints": self.rooms.checkpoints.run(),
             "events": self.events.run(),
@@ -459,9 +461,9 @@ class TaskManager:
         """A session has ended. `left`: the agent said goodbye."""
         self.agents.close(session, LinkLost("goodbye" if left else "the stream ended"), left=left)
 
-    async def feed(self, session: AgentSession) -> None:
+    def feed(self, session: AgentSession) -> Coroutine[Any, Any, None]:
         """Give a session work as it gets room, until cancelled."""
-        await self.rooms.grants.feed(session)
+        return self.rooms.grants.feed(session)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

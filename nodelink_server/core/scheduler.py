@@ -17,6 +17,7 @@ from typing import TypeVar
 import structlog
 
 from nodelink.errors import StoreError
+from nodelink_server.core.bell import Bell
 from nodelink_server.core.fairness import Fairness
 from nodelink_server.core.front import Front
 from nodelink_server.core.limits import Limits
@@ -53,7 +54,7 @@ class _Sleeper:
     __slots__ = ("load", "turn", "wake")
 
     def __init__(self) -> None:
-        self.wake = asyncio.Event()
+        self.wake = Bell()
         self.turn = 0
         self.load = 0.0
 
@@ -250,7 +251,7 @@ class Scheduler:
         if sleeper is None or room <= 0:
             return
         if any(self._could_take(session, shape) and not self._is_empty(shape) for shape in self._shapes_of(session)):
-            sleeper.wake.set()
+            sleeper.wake.ring()
         else:
             self._push_sleeper(session, room)
 
@@ -413,7 +414,7 @@ class Scheduler:
     def _wake_one(self, shape: Shape) -> None:
         session = self._pop_sleeper(shape)
         if session is not None:
-            self._asleep[session].wake.set()
+            self._asleep[session].wake.ring()
 
     # -- fronts -------------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,6 @@ tasks take beyond a slot each follows from the tasks that are with it (`core/use
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -27,25 +25,19 @@ from nodelink.task import (
     StartCommand,
     TaskRequest,
 )
+from nodelink_server.core.bell import Bell
+from nodelink_server.core.handover import Handover
 from nodelink_server.core.needs import Needs, parse_needs
+from nodelink_server.core.pace import Pace, Rhythm
 from nodelink_server.core.ports import Shape
 from nodelink_server.core.task import Task
 from nodelink_server.core.use import Use
 
-MOST_TASKS_PER_FRAME = 256
-MOST_BYTES_PER_FRAME = 256 * 1024
-MOST_BYTES_WAITING = 4 * 1024 * 1024
-"""With so many bytes of tasks on the way to an agent that does not read, it has no room, whatever its credit."""
 MOST_NEEDS_KNOWN = 1_000
 RESPONSE_WINDOW_FRAMES = 8
 SILENT_PERIODS = 3
 """An agent is silent when nothing has come from it for so many heartbeats."""
 LOG_WINDOW_BYTES = 4 * 1024 * 1024
-BYTES_PER_TASK = 400
-"""More than a task takes on its way beside its payload, its metadata and its lock."""
-BYTES_PER_ENTRY = 12
-"""More than an entry of the metadata takes beside its characters."""
-BYTES_PER_CHARACTER = 4
 
 
 class DrainRequest(NamedTuple):
@@ -66,6 +58,8 @@ class Outgoing:
     result_acks: list[ResultAck] = field(default_factory=list)
     log_acks: dict[tuple[AttemptRef, LogStream], LogAck] = field(default_factory=dict)
     heartbeat: int = 0
+    heartbeat_interval_ms: int = 0
+    """How often it is to report from now on; 0: as before."""
     unknown: list[AttemptRef] = field(default_factory=list)
     response_credit: int = 0
     log_credit: int = 0
@@ -75,6 +69,8 @@ class Outgoing:
 
 class Window:
     """How much of something an agent may send, and has sent. Cumulative."""
+
+    __slots__ = ("_come", "_credit", "_what")
 
     def __init__(self, credit: int, what: str) -> None:
         self._credit = credit
@@ -109,9 +105,50 @@ def _all_known(session: AgentSession, running: Sequence[AttemptRef]) -> Sequence
 class AgentSession:
     """The server's side of one connection. Lives on the loop.
 
-    `period`: how many seconds lie between two of its heartbeats. `cordoned`: it is kept from new work; `drained`:
-    because a person wants its agent to be empty. `draining`: because its agent is about to leave.
+    `cordoned`: it is kept from new work; `drained`: because a person wants its agent to be empty. `draining`: because
+    its agent is about to leave.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_bell",
+        "_could_meet",
+        "_credit",
+        "_handover",
+        "_next",
+        "_on_beat",
+        "_on_end",
+        "_on_room",
+        "_output",
+        "_pace",
+        "_reserved",
+        "_responses",
+        "_sent",
+        "_stops",
+        "agent_id",
+        "cordoned",
+        "counted",
+        "drained",
+        "draining",
+        "end",
+        "features",
+        "host_id",
+        "host_since",
+        "instance_id",
+        "labels",
+        "last_beat",
+        "last_heard",
+        "load",
+        "number",
+        "pool",
+        "process_since",
+        "protocol",
+        "remembers_since",
+        "rhythm",
+        "slots",
+        "types",
+        "use",
+    )
 
     def __init__(
         self,
@@ -130,7 +167,7 @@ class AgentSession:
         host_since: int = 1,
         instance_id: str = "",
         protocol: int = 2,
-        period: float = 5.0,
+        pace: Pace | None = None,
         cordoned: bool = False,
         labels: Mapping[str, str] | None = None,
         features: Collection[str] = (),
@@ -152,7 +189,8 @@ class AgentSession:
         self.host_since = host_since
         self.instance_id = instance_id
         self.protocol = protocol
-        self.period = period
+        self._pace = pace or Pace()
+        self.rhythm = Rhythm(self._pace.period)
         self.last_heard = now
         self.last_beat = 0
         """The number of the last heartbeat that came; 0: only the hello has."""
@@ -163,30 +201,32 @@ class AgentSession:
         """What the agent counts as taken of it, by its last heartbeat; None: it does not say."""
         self._could_meet: dict[str, bool] = {}
         """Of needs, whether it could meet them: asked again and again, and always the same."""
-        self.is_open = True
         self.end: LinkError | None = None
         self._on_room = on_room
         self._on_beat = on_beat
-        self._credit = 0
-        self._sent = 0
-        self._reserved = 0
-        self._tasks: deque[tuple[TaskRequest, int]] = deque()
-        self._bytes_waiting = 0
+        self._credit = self._sent = self._reserved = 0
+        self._handover = Handover()
         self._stops: dict[AttemptRef, CancelCommand] = {}
-        self._next = Outgoing()
-        self._wake = asyncio.Event()
-        self._ended: asyncio.Future[None] | None = None
+        self._next: Outgoing | None = None
+        """What has gathered; None: nothing has."""
+        self._bell = Bell()
+        self._on_end: Callable[[], None] | None = None
         self._responses = Window(RESPONSE_WINDOW_FRAMES, "frames with responses")
         self._output = Window(LOG_WINDOW_BYTES, "output")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.end is None
 
     # -- room ---------------------------------------------------------------------------------------------------------
 
     @property
     def room(self) -> int:
         """How many more slots it may be given tasks for now."""
-        if not self.is_open or self.draining or self.cordoned or self._bytes_waiting >= MOST_BYTES_WAITING:
+        if not self.is_open or self.draining or self.cordoned or self._handover.is_full:
             return 0
-        free = self._credit - self._sent - len(self._tasks) - self._reserved
+        free = self._credit - self._sent - len(self._handover) - self._reserved
         return free if self.use.is_idle else free - self.use.extra_slots
 
     def fits(self, shape: Shape) -> bool:
@@ -226,7 +266,7 @@ class AgentSession:
     @property
     def is_settled(self) -> bool:
         """Whether all its tasks have been handed to the stream, and all that it said of tasks has been settled."""
-        return not self._tasks and self._responses.left >= RESPONSE_WINDOW_FRAMES
+        return not self._handover and self._responses.left >= RESPONSE_WINDOW_FRAMES
 
     @property
     def busy(self) -> int:
@@ -268,37 +308,30 @@ class AgentSession:
 
     def deliver(self, request: TaskRequest) -> None:
         """Hand over a task whose grant is committed and whose slot was reserved."""
-        size = _most_bytes(request)
         self._reserved -= 1
-        self._bytes_waiting += size
-        self._tasks.append((request, size))
-        self._wake.set()
+        self._handover.put(request)
+        self._bell.ring()
 
     def start(self, command: StartCommand) -> None:
         """Tell the agent that an offer which it has accepted is granted, durably."""
-        self._next.starts.append(command)
-        self._wake.set()
+        self._news.starts.append(command)
 
     def extend(self, command: ExtendCommand) -> None:
         """Tell the agent, once, of other limits of an attempt."""
-        self._next.extends.append(command)
-        self._wake.set()
+        self._news.extends.append(command)
 
     def stop(self, command: CancelCommand) -> None:
         """Ask the agent to stop an attempt, now and with every heartbeat until `answered`."""
         self._stops[command.ref] = command
-        self._next.cancels.append(command)
-        self._wake.set()
+        self._news.cancels.append(command)
 
     def withdraw(self, ref: AttemptRef, *, grace_ms: int = 0) -> None:
         """Tell the agent, once, that an offer or an attempt counts no more."""
-        self._next.cancels.append(CancelCommand(ref, grace_ms, Reason.SUPERSEDED))
-        self._wake.set()
+        self._news.cancels.append(CancelCommand(ref, grace_ms, Reason.SUPERSEDED))
 
     def ask_drain(self, request: DrainRequest) -> None:
         """Ask the agent, once, to give back what it has not begun."""
-        self._next.drain = request
-        self._wake.set()
+        self._news.drain = request
 
     @property
     def is_stopping_any(self) -> bool:
@@ -311,14 +344,17 @@ class AgentSession:
 
     def take_unsent(self) -> Sequence[AttemptRef]:
         """Take back what was not handed to the stream. Returns the grants among it: they provably never began."""
-        unsent = [request.ref for request, _ in self._tasks if request.granted]
-        started = [command.ref for command in self._next.starts]
-        self._tasks.clear()
-        self._bytes_waiting = 0
-        self._next.starts.clear()
+        unsent, started = self._handover.give_up(), self._take_starts()
         for ref in started:  # its agent has accepted it, and waits
             self.withdraw(ref)
         return [*unsent, *started]
+
+    def _take_starts(self) -> Sequence[AttemptRef]:
+        """Take back the starts that were not handed to the stream."""
+        if self._next is None:
+            return ()
+        starts, self._next.starts = self._next.starts, []
+        return [command.ref for command in starts]
 
     def lift_cordon(self) -> None:
         """Let it be given work again."""
@@ -332,72 +368,66 @@ class AgentSession:
 
     def ack_results(self, acks: Iterable[ResultAck]) -> None:
         """Tell the agent that it may forget these results."""
-        self._next.result_acks.extend(acks)
-        self._wake.set()
+        self._news.result_acks.extend(acks)
 
     def ack_logs(self, acks: Iterable[LogAck]) -> None:
         """Tell the agent where to go on with its output. The latest word about a stream counts."""
-        for ack in acks:
-            self._next.log_acks[ack.ref, ack.stream] = ack
-        self._wake.set()
+        self._news.log_acks.update(((ack.ref, ack.stream), ack) for ack in acks)
 
     def give_response_credit(self, frames: int) -> None:
         """Let the agent send so many more frames with responses."""
-        self._next.response_credit = self._responses.give(frames)
-        self._wake.set()
+        self._news.response_credit = self._responses.give(frames)
 
     def give_log_credit(self, size: int) -> None:
         """Let the agent send so many more bytes of output."""
-        self._next.log_credit = self._output.give(size)
-        self._wake.set()
+        self._news.log_credit = self._output.give(size)
 
     def say_goodbye(self, reason: str) -> None:
         """End the session on purpose, after what is to be said has been said."""
-        self._next.goodbye = reason
-        self._wake.set()
+        self._news.goodbye = reason
+
+    @property
+    def _news(self) -> Outgoing:
+        """The next frame, to which something is being added."""
+        self._bell.ring()
+        if self._next is None:
+            self._next = Outgoing()
+        return self._next
 
     async def outgoing(self) -> Outgoing:
         """The next frame: everything that gathered while the last one was being written.
 
         Raises what ended the session.
         """
-        await self._wake.wait()
+        await self._bell.wait()
         if self.end is not None:
             raise self.end
-        frame, self._next = self._next, Outgoing()
-        self._fill(frame)
-        if self._tasks:
-            self._keep_behind_tasks(frame)
-        else:
-            self._wake.clear()
-        return frame
-
-    def _fill(self, frame: Outgoing) -> None:
-        """Let the frame carry tasks up to its bounds; one task that is larger travels alone."""
-        size = 0
-        while self._tasks and len(frame.tasks) < MOST_TASKS_PER_FRAME:
-            request, most_bytes = self._tasks[0]
-            if frame.tasks and size + most_bytes > MOST_BYTES_PER_FRAME:
-                break
-            size += most_bytes
-            frame.tasks.append(request)
-            self._tasks.popleft()
+        self._bell.still()
+        frame, self._next = self._next or Outgoing(), None
+        was_full = self._handover.is_full
+        frame.tasks = self._handover.take()
         self._sent += len(frame.tasks)
-        was_full = self._bytes_waiting >= MOST_BYTES_WAITING
-        self._bytes_waiting -= size
         if was_full:
             self._on_room(self)
+        if self._handover:
+            self._keep_behind_tasks(frame)
+        return frame
 
     def _keep_behind_tasks(self, frame: Outgoing) -> None:
         """A stop must not overtake the task that it is about, and nor must an extension."""
-        unsent = {request.ref for request, _ in self._tasks}
+        unsent, news = self._handover.refs(), self._news  # which has the writer come back at once
         extends, cancels = frame.extends, frame.cancels
         frame.extends = [command for command in extends if command.ref not in unsent]
         frame.cancels = [command for command in cancels if command.ref not in unsent]
-        self._next.extends = [command for command in extends if command.ref in unsent]
-        self._next.cancels = [command for command in cancels if command.ref in unsent]
+        news.extends = [command for command in extends if command.ref in unsent]
+        news.cancels = [command for command in cancels if command.ref in unsent]
 
     # -- what the agent says ------------------------------------------------------------------------------------------
+
+    @property
+    def period(self) -> float:
+        """How many seconds may lie between two of its heartbeats, jitter apart."""
+        return self.rhythm.period
 
     def heard(self, now: float) -> None:
         """A frame has come."""
@@ -411,10 +441,12 @@ class AgentSession:
         draining: bool,
         running: Sequence[AttemptRef] = (),
         counted: Taken | None = None,
+        interval_ms: int = 0,
     ) -> None:
         """The agent lives, and has these attempts. Answered with what it has not answered yet.
 
-        What comes late, in a session that is over, means nothing.
+        `interval_ms`: how often it reports by now; 0: it does not say. What comes late, in a session that is over,
+        means nothing.
         """
         if not self.is_open:
             return
@@ -422,11 +454,13 @@ class AgentSession:
         self.counted = counted
         self.draining = draining
         self.last_beat = max(number, self.last_beat)
-        self._next.heartbeat = number
-        self._next.unknown = list(self._on_beat(self, running))
-        said = {command.ref for command in self._next.cancels}
-        self._next.cancels.extend(command for ref, command in self._stops.items() if ref not in said)
-        self._wake.set()
+        news = self._news
+        news.heartbeat = number
+        if interval_ms and (wanted_ms := self.rhythm.kept(interval_ms, self._pace.period)):
+            news.heartbeat_interval_ms = wanted_ms
+        news.unknown = list(self._on_beat(self, running))
+        said = {command.ref for command in news.cancels}
+        news.cancels.extend(command for ref, command in self._stops.items() if ref not in said)
         if not draining:
             self._on_room(self)
 
@@ -444,30 +478,15 @@ class AgentSession:
         """End it. Returns the grants that were never handed to the stream: they provably never began."""
         if not self.is_open:
             return ()
-        self.is_open = False
         self.end = end
-        unsent = [request.ref for request, _ in self._tasks if request.granted]
-        unsent += [command.ref for command in self._next.starts]
-        self._tasks.clear()
-        self._next.starts.clear()
-        self._wake.set()
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
+        unsent = [*self._handover.give_up(), *self._take_starts()]
+        self._bell.ring()
+        if self._on_end is not None:
+            self._on_end()
         return unsent
 
-    def ended(self) -> asyncio.Future[None]:
-        """What is done when it has ended; `end` tells why. For one who waits, without a task of its own for that."""
-        self._ended = asyncio.get_running_loop().create_future()
+    def when_ended(self, do: Callable[[], None]) -> None:
+        """Have something done as soon as it has ended; `end` tells why."""
+        self._on_end = do
         if not self.is_open:
-            self._ended.set_result(None)
-        return self._ended
-
-
-def _most_bytes(request: TaskRequest) -> int:
-    """A bound on the size of a task on its way."""
-    metadata, lock = request.spec.metadata, request.spec.lock
-    if not (metadata or lock):
-        return BYTES_PER_TASK + len(request.payload)
-    characters = len(lock) + sum(len(name) + len(value) for name, value in metadata.items())
-    small = BYTES_PER_TASK + BYTES_PER_ENTRY * len(metadata)
-    return small + len(request.payload) + BYTES_PER_CHARACTER * characters
+            do()

@@ -29,6 +29,8 @@ class Use:
     `slots`, `plan_limit`: how many it has, and how many plans it makes at a time. What changes something takes all.
     """
 
+    __slots__ = ("_by_task", "_slots", "_sum", "plan_limit", "resources", "type_limits")
+
     def __init__(
         self,
         resources: Mapping[str, int],
@@ -37,8 +39,8 @@ class Use:
         slots: int = 1,
         plan_limit: int = DEFAULT_PLAN_LIMIT,
     ) -> None:
-        self.resources = dict(resources)
-        self.type_limits = dict(type_limits)
+        self.resources = resources
+        self.type_limits = type_limits
         self.plan_limit = plan_limit
         self._slots = slots
         self._by_task: dict[str, tuple[str, Needs, Shape | None]] = {}

@@ -1,7 +1,8 @@
 """AgentService: takes frames apart and calls the session with what they carry; gathers what is to be said into frames.
 
 One reader and one writer a stream, both never timed out, since a read or a write that is given up destroys the stream.
-What ends one of them ends the session.
+What ends one of them ends the session. An agent that has nothing to do is to cost little but its stream: so it is read
+in the task of the call itself, and nothing is kept here of what has been said.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self._hello_seconds = hello_seconds
         self._server_id = server_id
         self._version = version
+        self._works = wire.WorkWriter()
         self._blobs = AgentBlobs(manager)
 
     def PutBlob(  # noqa: N802 - the name of the call, here and below
@@ -68,15 +70,20 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         self, request_iterator: object, context: Context
     ) -> None:
         """One session, from hello to whatever ends it."""
-        hello = hello_of(await _first_frame(context, self._hello_seconds))
-        hit("server.hello.received")
-        session, verdicts = await self._manager.connect(hello)
-        connection = Connection(self._manager, self._clock, session, context)
+        session, verdicts = await self._introduced(context)
+        connection = Connection(self._manager, self._clock, session, context, self._works)
         try:
             await write_frame(context, self._welcome(session, verdicts))
+            del verdicts
             await connection.run()
         finally:
             self._manager.disconnect(session, left=connection.left)
+
+    async def _introduced(self, context: Context) -> tuple[AgentSession, Sequence[Verdict]]:
+        """The session that the first frame opens, and what is to become of what its agent holds."""
+        hello = hello_of(await _first_frame(context, self._hello_seconds))
+        hit("server.hello.received")
+        return await self._manager.connect(hello)
 
     def _welcome(self, session: AgentSession, verdicts: Sequence[Verdict]) -> agent_pb2.ConnectResponse:
         frame = agent_pb2.ConnectResponse()
@@ -114,34 +121,63 @@ async def _first_frame(context: Context, seconds: float) -> agent_pb2.ConnectReq
 class Connection:
     """The pumps of one stream."""
 
-    def __init__(self, manager: TaskManager, clock: Clock, session: AgentSession, context: Context) -> None:
+    __slots__ = ("_clock", "_context", "_is_broken_off", "_manager", "_reading", "_session", "_works", "left")
+
+    def __init__(
+        self, manager: TaskManager, clock: Clock, session: AgentSession, context: Context, works: wire.WorkWriter
+    ) -> None:
         self._manager = manager
         self._clock = clock
         self._session = session
         self._context = context
-        self._works = wire.WorkWriter()
+        self._works = works
+        self._reading: asyncio.Task[object] | None = None
+        """The task that reads, as long as it does."""
+        self._is_broken_off = False
         self.left = False
         """Whether the agent has said goodbye."""
 
     async def run(self) -> None:
         """Pump until something ends the session. Raises what ended it, unless it was the agent."""
-        pumps = {
-            asyncio.create_task(self._read(), name="agent reader"),
+        pumps = (
             asyncio.create_task(self._write(), name="agent writer"),
             asyncio.create_task(self._manager.feed(self._session), name="agent feeder"),
-        }
-        ended = self._session.ended()  # one from elsewhere: the writer cannot see it while the agent reads nothing
+        )
+        for pump in pumps:
+            pump.add_done_callback(self._break_off)
+        self._session.when_ended(self._break_off)  # the writer cannot see it while the agent reads nothing
         try:
-            done, _ = await asyncio.wait({*pumps, ended}, return_when=asyncio.FIRST_COMPLETED)
+            await self._read_until_broken_off()
         finally:
+            over = [pump for pump in pumps if pump.done()]
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-        for one in done:
-            if not one.cancelled() and (error := one.exception()) is not None:
+        for pump in over:
+            if not pump.cancelled() and (error := pump.exception()) is not None:
                 raise error
         if self._session.end is not None:
             raise self._session.end
+
+    async def _read_until_broken_off(self) -> None:
+        """Read until the agent says no more, or something else ends the session."""
+        if self._is_broken_off:
+            return
+        self._reading = reading = asyncio.current_task()
+        assert reading is not None
+        try:
+            await self._read()
+        except asyncio.CancelledError:
+            if not self._is_broken_off or reading.uncancel():  # gRPC has ended the call
+                raise
+        finally:
+            self._reading = None
+
+    def _break_off(self, _pump: asyncio.Task[None] | None = None) -> None:
+        """Something else has ended the session: it is not read any longer."""
+        if not self._is_broken_off and self._reading is not None:
+            self._reading.cancel()
+        self._is_broken_off = True
 
     async def _read(self) -> None:
         while not self.left:
@@ -151,13 +187,15 @@ class Connection:
             self._session.heard(self._clock.monotonic())
             hit_received(frame)
             self.take(frame)
+            del frame
 
     async def _write(self) -> None:
-        while True:
+        is_last = False
+        while not is_last:
             frame = await self.next_frame()
             await write_frame(self._context, frame)
-            if frame.HasField("goodbye"):
-                return
+            is_last = frame.HasField("goodbye")
+            del frame
 
     async def next_frame(self) -> agent_pb2.ConnectResponse:
         """All that is to be said to the agent by now, once there is anything. Raises what ended the session."""
@@ -182,7 +220,12 @@ class Connection:
     def _take_heartbeat(self, beat: agent_pb2.Heartbeat) -> None:
         running = [wire.ref_of(ref) for ref in beat.running]
         self._session.heartbeat(
-            beat.number, load=beat.load, draining=beat.draining, running=running, counted=counted_of(beat)
+            beat.number,
+            load=beat.load,
+            draining=beat.draining,
+            running=running,
+            counted=counted_of(beat),
+            interval_ms=wire.ms_of(beat.interval),
         )
 
     def _responses(self, frame: agent_pb2.ConnectRequest) -> list[TaskResponse]:
@@ -230,6 +273,8 @@ def _frame_of(outgoing: Outgoing, works: wire.WorkWriter) -> agent_pb2.ConnectRe
     frame.log_credit = outgoing.log_credit
     if outgoing.heartbeat:
         frame.heartbeat_ack.number = outgoing.heartbeat
+        if outgoing.heartbeat_interval_ms:
+            wire.put_ms(frame.heartbeat_ack.heartbeat_interval, outgoing.heartbeat_interval_ms)
         for ref in outgoing.unknown:
             wire.put_ref(frame.heartbeat_ack.unknown.add(), ref)
     _put_leave(frame, outgoing)

@@ -8,8 +8,8 @@ expected is logged, and the caller learns nothing of our insides.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, NoReturn, cast
 
 import grpc
@@ -32,6 +32,10 @@ log = structlog.get_logger(__name__)
 class EveryCall(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Runs every handler of the server, and answers the calls that have none."""
 
+    def __init__(self) -> None:
+        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        """The handlers that there are, each guarded once for all its calls."""
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
@@ -39,8 +43,14 @@ class EveryCall(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """The same handler, guarded."""
         method = str(handler_call_details.method)
+        known = self._guarded.get(method)
+        if known is not None:
+            return known
         handler: Any = await continuation(handler_call_details)
-        return cast("grpc.RpcMethodHandler[Any, Any]", _guarded(method, handler or _unknown(method)))
+        guarded = cast("grpc.RpcMethodHandler[Any, Any]", _guarded(method, handler or _unknown(method)))
+        if handler is not None:  # callers choose the names of the others
+            self._guarded[method] = guarded
+        return guarded
 
 
 def metadata_of(context: Context, wanted: str) -> str:
@@ -97,11 +107,11 @@ def _reading_first(behaviour: Behaviour, read: Read) -> Callable[[Any, Context],
 
 def _guard_unary(method: str, behaviour: Behaviour, write: Write) -> Callable[[Any, Context], Awaitable[bytes]]:
     async def guarded(request: Any, context: Context) -> bytes:
-        with _named(context) as request_id:
-            try:
-                return write(await behaviour(request, context))
-            except Exception as error:  # noqa: BLE001 - the top of every call: whatever it is, it becomes an answer
-                await _abort(method, error, context, request_id)
+        request_id = _name(context)
+        try:
+            return write(await behaviour(request, context))
+        except Exception as error:  # noqa: BLE001 - the top of every call: whatever it is, it becomes an answer
+            await _abort(method, error, context, request_id)
 
     return guarded
 
@@ -110,27 +120,26 @@ def _guard_stream(method: str, behaviour: Behaviour) -> Callable[[Any, Context],
     """The answers are either yielded, or written by the handler itself."""
 
     async def guarded(request: Any, context: Context) -> None:
-        with _named(context) as request_id:
-            try:
-                await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
-                answers = behaviour(request, context)
-                if not isinstance(answers, AsyncIterator):
-                    answers = await answers
-                if answers is not None:
-                    await _write_all(answers, context)
-            except Exception as error:  # noqa: BLE001 - the top of every call: whatever it is, it becomes an answer
-                await _abort(method, error, context, request_id)
+        request_id = _name(context)
+        try:
+            await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
+            answers = behaviour(request, context)
+            if not isinstance(answers, AsyncIterator):
+                answers = await answers
+            if answers is not None:
+                await _write_all(answers, context)
+        except Exception as error:  # noqa: BLE001 - the top of every call: whatever it is, it becomes an answer
+            await _abort(method, error, context, request_id)
 
     return guarded
 
 
-@contextmanager
-def _named(context: Context) -> Iterator[str]:
-    """Give a call its id, in its answer and in the log, until it is left."""
+def _name(context: Context) -> str:
+    """Give a call its id, in its answer and in the log: each call has a task, and so a context, of its own."""
     request_id = request_id_or_new(metadata_of(context, REQUEST_ID_KEY))
     context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
-        yield request_id
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    return request_id
 
 
 async def _write_all(answers: Any, context: Context) -> None:

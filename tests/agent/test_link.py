@@ -37,7 +37,7 @@ from nodelink.task import (
     VerdictAction,
 )
 from nodelink.v1 import agent_pb2
-from nodelink.wire import HELD_FROM_PB, ref_of, taken_of
+from nodelink.wire import HELD_FROM_PB, ms_of, ref_of, taken_of
 from nodelink_agent.link import Link
 from nodelink_agent.pool import Pool
 from tests.support.agent_parts import DONE, Manual, make_link, open_pool
@@ -45,6 +45,7 @@ from tests.support.fake_server import FakeServer, soon
 
 A = AttemptRef("a", 1, 10)
 B = AttemptRef("b", 1, 11)
+AN_HOUR = 3_600_000
 ECHOED = Finished(outcome=Outcome.COMPLETED, output=b"1")
 
 
@@ -376,6 +377,38 @@ async def test_heartbeats_tell_what_is_taken(server: FakeServer, pool: Pool, man
         busy = await soon(session.heartbeats.get())
     assert (idle.HasField("slots_used"), taken_of(idle)) == (True, NOTHING)
     assert taken_of(busy) == Taken(3, {"gpu": 1_000})
+
+
+async def test_it_reports_more_often_as_soon_as_it_is_told_to_and_says_so(server: FakeServer, pool: Pool) -> None:
+    link = make_link(server.address, pool)
+    async with linked(link):
+        session = await server.session()
+        session.interval_ms = 100
+        link.announce_drain()
+        await session.welcome(interval_ms=AN_HOUR)
+        beats = [await soon(session.heartbeats.get()) for _ in range(2)]
+    assert [ms_of(beat.interval) for beat in beats] == [AN_HOUR, 100]
+
+
+async def test_it_reports_less_often_when_it_is_told_to_and_says_so(server: FakeServer, pool: Pool) -> None:
+    link = make_link(server.address, pool)
+    async with linked(link) as task:
+        session = await server.session()
+        session.interval_ms = AN_HOUR
+        await session.welcome(interval_ms=100)
+        intervals = set[int]()
+        while AN_HOUR not in intervals:
+            intervals.add(ms_of((await soon(session.heartbeats.get())).interval))
+            link.announce_drain()
+        assert (intervals, task.done()) == ({100, AN_HOUR}, False)
+
+
+async def test_an_interval_that_no_clock_can_keep_ends_the_session(server: FakeServer, pool: Pool) -> None:
+    async with linked(make_link(server.address, pool)) as task:
+        session = await server.session()
+        session.interval_ms = 0
+        await session.welcome(interval_ms=100)
+        assert isinstance(await failure(task), ProtocolViolation)
 
 
 async def test_a_silent_server_is_given_up_after_three_periods(server: FakeServer, pool: Pool) -> None:

@@ -226,7 +226,7 @@ class OutputMachine(RuleBasedStateMachine):
                 await self._book._append(taken)
 
     def _answer(self) -> None:
-        if self._session._wake.is_set():
+        if self._session._next is not None:
             frame = self._runner.run(self._session.outgoing())
             self._down.append((list(frame.log_acks.values()), frame.log_credit))
 

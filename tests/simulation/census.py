@@ -108,7 +108,7 @@ def _of_session(session: AgentSession, doubted: set[str]) -> Iterator[tuple[str,
     name = session.agent_id
     yield f"slots taken at {name}", session.slots - session.room
     yield f"reserved at {name}", session._reserved
-    yield f"unsent to {name}", list(session._tasks)
+    yield f"unsent to {name}", list(session._handover.refs())
     yield f"stops of {name}", [ref for ref in session._stops if ref.task_id not in doubted]
 
 

@@ -19,6 +19,7 @@ class Said:
     responses: Sequence[TaskResponse] = ()
     chunks: Sequence[LogChunk] = ()
     heartbeat: int = 0
+    interval_ms: int = 0
     running: Sequence[AttemptRef] = ()
     counted: Taken | None = None
     draining: bool = False

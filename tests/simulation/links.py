@@ -57,6 +57,7 @@ class AgentLink:
         self._loop = asyncio.get_running_loop()
         self._welcomed = asyncio.Event()
         self._interval = 0.0
+        self._retimed = asyncio.Event()
         self._heard_at = 0.0
         self._beat_due = False
         self._beats: dict[int, float] = {}
@@ -104,9 +105,13 @@ class AgentLink:
     async def _beat(self) -> None:
         await self._welcomed.wait()
         while True:
-            await asyncio.sleep(self._interval * self._chance.uniform(0.9, 1.1))
-            self._beat_due = True
-            self._life.wake.set()
+            try:
+                async with asyncio.timeout(self._interval * self._chance.uniform(0.9, 1.1)):
+                    await self._retimed.wait()
+                self._retimed.clear()
+            except TimeoutError:
+                self._beat_due = True
+                self._life.wake.set()
 
     async def _watch(self) -> None:
         timer = self._loop.call_later(HANDSHAKE_SECONDS, self._welcomed.set)
@@ -163,6 +168,7 @@ class AgentLink:
             responses=outgoing.responses,
             chunks=chunks,
             heartbeat=beat.number if beat is not None else 0,
+            interval_ms=round(self._interval * 1000),
             running=beat.refs if beat is not None else (),
             counted=beat.taken if beat is not None else None,
             draining=life.draining,
@@ -213,8 +219,14 @@ class AgentLink:
         if frame.heartbeat:
             self._acknowledged(frame.heartbeat)
             perform(core.heartbeat_acked(frame.heartbeat, frame.unknown))
+            self._retime(frame.heartbeat_interval_ms)
         if frame.goodbye is not None:
             raise LinkDown
+
+    def _retime(self, interval_ms: int) -> None:
+        if interval_ms:
+            self._interval = interval_ms / 1000
+            self._retimed.set()
 
     def _acknowledged(self, number: int) -> None:
         machine, sent_at = self._machine, self._beats.get(number)

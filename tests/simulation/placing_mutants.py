@@ -7,6 +7,7 @@ from typing import Any
 
 from nodelink.values import evolve
 from nodelink_server.core.task import Task
+from tests.support.overriding import override
 
 
 def gives_to_whoever_has_room(manager: Any) -> None:
@@ -52,7 +53,7 @@ def counts_every_task_as_one_slot(manager: Any) -> None:
     def light(hello: Any, record: Any) -> Any:
         session = open_session(hello, record)
         take = session.use.take
-        session.use.take = lambda task: take(evolve(task, spec=evolve(task.spec, slots=1)))
+        override(session.use, take=lambda task: take(evolve(task, spec=evolve(task.spec, slots=1))))
         return session
 
     manager.agents._open = light

@@ -12,6 +12,7 @@ from nodelink_server.core.plans import approved
 from nodelink_server.core.ports import EventName
 from nodelink_server.core.task_record import RemarkKind
 from tests.simulation.doing import digest_of
+from tests.support.overriding import override
 
 
 def applies_what_nobody_has_approved(manager: Any) -> None:
@@ -53,7 +54,7 @@ def hands_out_another_plan(manager: Any) -> None:
                 request = evolve(request, plan=request.plan._replace(sha256=digest_of("another")))
             deliver(request)
 
-        session.deliver = other
+        override(session, deliver=other)
 
     _spoil_sessions(manager, mistaken)
 
@@ -62,7 +63,7 @@ def applies_beside_others(manager: Any) -> None:
     """An apply is given to an agent that does something else."""
 
     def crowded(session: Any) -> None:
-        session._has_room_for_plans = lambda shape: True
+        override(session, _has_room_for_plans=lambda shape: True)
         session.use._slots = 1
 
     _spoil_sessions(manager, crowded)

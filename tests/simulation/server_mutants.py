@@ -23,6 +23,7 @@ from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Task, started
 
 # -- the server: results ----------------------------------------------------------------------------------------------
+from tests.support.overriding import override
 
 
 def acknowledges_before_the_commit(manager: Any) -> None:
@@ -115,7 +116,7 @@ def exceeds_the_task_credit(manager: Any) -> None:
             given(credit)
             session._credit = credit + 1
 
-        session.credit_given = credit_given
+        override(session, credit_given=credit_given)
         opened: AgentSession = session
         return opened
 
@@ -128,7 +129,7 @@ def leaks_slots(manager: Any) -> None:
 
     def leaky(hello: Hello, record: AgentRecord) -> AgentSession:
         session: Any = open_session(hello, record)
-        session.release = lambda count: None
+        override(session, release=lambda count: None)
         opened: AgentSession = session
         return opened
 

@@ -23,6 +23,8 @@ from tests.support.lagging_store import LaggingStore
 
 T = TypeVar("T")
 PROCESS = "server"
+LONGEST_PACE = 1.5
+"""At times agents are to report more seldom by so much, as they are when many more of them are connected."""
 Pause = Callable[[str], Awaitable[None]]
 Fault = Callable[[str], None]
 
@@ -313,8 +315,15 @@ class _Connection:
             manager.logs.receive(session, frame.chunks)
         if frame.heartbeat:
             self._host.heard(self._wire, session)
+            if self._chance.random() < 0.05:
+                manager.agents.pace.period = manager.options.heartbeat * self._chance.choice((1.0, LONGEST_PACE))
             session.heartbeat(
-                frame.heartbeat, load=0.0, draining=frame.draining, running=frame.running, counted=frame.counted
+                frame.heartbeat,
+                load=0.0,
+                draining=frame.draining,
+                running=frame.running,
+                counted=frame.counted,
+                interval_ms=frame.interval_ms,
             )
         if frame.goodbye:
             self.left = True

@@ -11,7 +11,7 @@ from nodelink_server.core.session import SILENT_PERIODS
 from nodelink_server.store.errors import CommitUnknown
 from tests.simulation.agents import AgentHost
 from tests.simulation.mishaps import Mishaps, one_of
-from tests.simulation.servers import ServerHost
+from tests.simulation.servers import LONGEST_PACE, ServerHost
 from tests.support.clock import LoopClock
 
 LEAST_SILENT = 3
@@ -204,7 +204,10 @@ class Weather:
             agent.leave_hole()
         if manager is None or not is_whole or gone < LEAST_SILENT or connected < len(agents):
             return
-        if self._loop.time() - since > (SILENT_PERIODS + 1) * manager.options.heartbeat + NOTICED_SECONDS:
+        if (
+            self._loop.time() - since
+            > (SILENT_PERIODS + 1) * LONGEST_PACE * manager.options.heartbeat + NOTICED_SECONDS
+        ):
             self.silences.append((since, life))
 
     async def _jump(self) -> None:

@@ -24,6 +24,7 @@ from nodelink_server.core.assembly import Options
 from nodelink_server.core.attempt import Attempt, Stop
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.observer import Observer
+from nodelink_server.core.pace import Pace
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.submissions import Accepted
@@ -97,6 +98,7 @@ def make_session(
     number: int = 1,
     on_room: Callable[[AgentSession], None] = lambda session: None,
     credit: int | None = None,
+    pace: Pace | None = None,
 ) -> AgentSession:
     """An open session. It has room in all its slots, unless a credit is given."""
     session = AgentSession(
@@ -109,6 +111,7 @@ def make_session(
         host_id="host",
         now=0.0,
         on_room=on_room,
+        pace=pace,
     )
     session.credit_given(slots if credit is None else credit)
     return session

@@ -22,6 +22,7 @@ from nodelink_server.core import (
     cleanup,
     events,
     extensions,
+    handover,
     handshake,
     jsontext,
     ledger,
@@ -221,7 +222,7 @@ def agent() -> Iterator[Row]:
     yield "a chunk of output", size(agent_core.MAX_CHUNK_BYTES), "the session ends"
     yield (
         "tasks in a frame to an agent",
-        f"{session.MOST_TASKS_PER_FRAME}, {size(session.MOST_BYTES_PER_FRAME)}",
+        f"{handover.MOST_TASKS_PER_FRAME}, {size(handover.MOST_BYTES_PER_FRAME)}",
         "the next frame",
     )
     yield "output of an agent on its way", size(session.LOG_WINDOW_BYTES), "the agent keeps it on its disk"

@@ -120,11 +120,17 @@ class FakeAgent:
         """Deliver standard output."""
         self.manager.logs.receive(self.session, [LogChunk(ref, LogStream.STDOUT, offset, data, gap)])
 
-    def beat(self, *running: AttemptRef, draining: bool = False, counted: Taken | None = None) -> None:
-        """Send a heartbeat that lists these attempts, and tells what the agent counts as taken."""
+    def beat(
+        self, *running: AttemptRef, draining: bool = False, counted: Taken | None = None, interval_ms: int = 0
+    ) -> None:
+        """Send a heartbeat that lists these attempts, and tells what the agent counts as taken, and how often it
+        reports.
+        """
         number = self.session.last_beat + 1
         self.session.heard(self._now())
-        self.session.heartbeat(number, load=0.5, draining=draining, running=running, counted=counted)
+        self.session.heartbeat(
+            number, load=0.5, draining=draining, running=running, counted=counted, interval_ms=interval_ms
+        )
 
     def give_credit(self, ended: int) -> None:
         """Let itself be given as many tasks as it has slots, and as many more as have ended."""

@@ -57,6 +57,8 @@ class FakeSession:
         self.ended = asyncio.Event()
         """The agent's side of the stream is over."""
         self.answers_heartbeats = True
+        self.interval_ms: int | None = None
+        """How often the agent is told to report by the answers to heartbeats; None: it is not told."""
         self.unknown: list[AttemptRef] = []
         """What the answers to heartbeats say counts no more."""
         self._context = context
@@ -199,6 +201,8 @@ class FakeSession:
             self._sort(frame)
             if frame.HasField("heartbeat") and self.answers_heartbeats:
                 ack = agent_pb2.HeartbeatAck(number=frame.heartbeat.number)
+                if self.interval_ms is not None:
+                    wire.put_ms(ack.heartbeat_interval, self.interval_ms)
                 for ref in self.unknown:
                     wire.put_ref(ack.unknown.add(), ref)
                 await self.send(agent_pb2.ConnectResponse(heartbeat_ack=ack))

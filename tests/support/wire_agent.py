@@ -113,6 +113,8 @@ class WireAgent:
         self.accepts = True
         self.unknown: list[AttemptRef] = []
         """What the last acknowledgement of a heartbeat said counts no more."""
+        self.intervals: list[int] = []
+        """How often it was told to report since the welcome, in milliseconds."""
         self.response_credit = 0
         self.log_credit = 0
 
@@ -172,9 +174,11 @@ class WireAgent:
         wire.put_log_chunk(frame.logs.add(), LogChunk(ref, stream, offset, data, gap))
         await self.send(frame)
 
-    async def beat(self, number: int, *running: AttemptRef, **fields: Any) -> None:
-        """Send a heartbeat that lists these attempts."""
+    async def beat(self, number: int, *running: AttemptRef, interval_ms: int = 0, **fields: Any) -> None:
+        """Send a heartbeat that lists these attempts, and perhaps says how often it reports."""
         heartbeat = agent_pb2.Heartbeat(number=number, **fields)
+        if interval_ms:
+            wire.put_ms(heartbeat.interval, interval_ms)
         for ref in running:
             wire.put_ref(heartbeat.running.add(), ref)
         await self.send(heartbeat=heartbeat)
@@ -310,6 +314,8 @@ class WireAgent:
         for extension in frame.extends:
             self._extends.put_nowait(wire.extend_of(extension))
         if frame.HasField("heartbeat_ack"):
+            if frame.heartbeat_ack.HasField("heartbeat_interval"):
+                self.intervals.append(wire.ms_of(frame.heartbeat_ack.heartbeat_interval))
             self._beats.put_nowait(frame.heartbeat_ack.number)
             self.unknown = [wire.ref_of(ref) for ref in frame.heartbeat_ack.unknown]
         if frame.HasField("goodbye"):

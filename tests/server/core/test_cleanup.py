@@ -50,6 +50,15 @@ async def test_a_finished_task_leaves_memory_after_five_seconds_and_stays_in_the
         assert await core.status(task_id) is TaskStatus.CANCELLED
 
 
+async def test_finished_tasks_leave_memory_while_the_database_is_being_swept() -> None:
+    async with running_core(options=Options(cleanup_interval=10)) as core:
+        core.database.hold("sweep")
+        await core.database.until_held("sweep")
+        [task_id] = await _cancelled(core, 1)
+        await eventually(lambda: core.manager.registry.get(task_id) is None)
+        core.database.let_go("sweep")
+
+
 async def test_a_task_that_runs_stays_in_memory() -> None:
     async with running_core() as core:
         agent = FakeAgent(core)

@@ -11,6 +11,7 @@ import pytest
 
 from nodelink.taken import NOTHING, Taken
 from nodelink.task import AttemptRef, Execution, HeldAttempt, HeldState, Started
+from nodelink_server.core.pace import Rhythm
 from nodelink_server.core.ports import TaskEvent
 from tests.support.core_parts import COMPLETED, Core, eventually, make_submission, running_core
 from tests.support.fake_agent import FakeAgent
@@ -191,7 +192,7 @@ async def test_what_counts_no_more_is_given_time_to_be_stopped_however_often_it_
     period: float, running: tuple[AttemptRef, ...], beats: int
 ) -> None:
     async with one_agent() as (core, agent):
-        agent.session.period = period
+        agent.session.rhythm = Rhythm(period)
         for number in range(beats):
             assert (number, await told(core)) == (number, [])
             agent.beat(*running, counted=Taken(1, {}))

@@ -268,7 +268,7 @@ async def test_what_is_on_its_way_to_an_agent_that_reads_nothing_goes_to_another
         agent.session.credit_given(3)
         [granted, offered, accepted] = await core.submit(make_submission(), ONCE, ONCE)
         await asyncio.sleep(1)
-        refs = [request.ref for request, _ in agent.session._tasks]
+        refs = agent.session._handover.refs()
         [started] = [ref for ref in refs if ref.task_id == accepted]
         agent.say(started, Accepted())
         await eventually(lambda: _is(core, accepted, TaskStatus.SENT))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 
@@ -20,14 +21,8 @@ from nodelink.task import (
 )
 from nodelink.v1 import agent_pb2
 from nodelink.wire import put_task_request
-from nodelink_server.core.session import (
-    LOG_WINDOW_BYTES,
-    MOST_BYTES_PER_FRAME,
-    MOST_BYTES_WAITING,
-    MOST_TASKS_PER_FRAME,
-    RESPONSE_WINDOW_FRAMES,
-    AgentSession,
-)
+from nodelink_server.core.handover import MOST_BYTES_PER_FRAME, MOST_BYTES_WAITING, MOST_TASKS_PER_FRAME
+from nodelink_server.core.session import LOG_WINDOW_BYTES, RESPONSE_WINDOW_FRAMES, AgentSession
 from nodelink_server.core.validation import MAX_DELAY_MS, MAX_LOCK_CHARS, MAX_METADATA, MAX_TIMEOUT_MS
 from tests.support.core_parts import make_ref, make_session, make_spec, make_task
 
@@ -36,6 +31,8 @@ LAST_MOMENT = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 MOST_ATTEMPTS = (1 << 32) - 1
 LAST_NUMBER = (1 << 64) - 1
+MOST_BYTES_IDLE = 2_500
+"""As many of 10,000 sessions are 25 MB."""
 
 
 def _request(task_id: str, *, payload: bytes = b"{}") -> TaskRequest:
@@ -279,10 +276,22 @@ async def test_an_agent_that_reads_nothing_has_no_room_beyond_some_bytes_whateve
     payload = b"x" * (256 * 1024)
     while session.room:
         session.reserve(make_task())
-        session.deliver(_request(f"t{session._bytes_waiting}", payload=payload))
-    assert MOST_BYTES_WAITING <= session._bytes_waiting < MOST_BYTES_WAITING + 300 * 1024
+        session.deliver(_request(f"t{session._handover.bytes}", payload=payload))
+    assert MOST_BYTES_WAITING <= session._handover.bytes < MOST_BYTES_WAITING + 300 * 1024
 
     heard.clear()
     await session.outgoing()
     assert heard == [session]
     assert session.room > 0
+
+
+async def test_an_agent_that_has_nothing_to_do_takes_little_memory() -> None:
+    make_session()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        sessions = [make_session() for _ in range(100)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(sessions) < MOST_BYTES_IDLE

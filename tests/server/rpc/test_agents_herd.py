@@ -13,8 +13,8 @@ from google.rpc import error_details_pb2, status_pb2
 from nodelink import wire
 from nodelink.task import AttemptRef, HeldState
 from nodelink.v1 import agent_pb2
-from nodelink_server.core.admission import MOST_AT_FULL_BEAT
 from nodelink_server.core.assembly import Options
+from nodelink_server.core.pace import MOST_AT_FULL_BEAT
 from nodelink_server.rpc.reading import (
     MOST_FEATURES,
     MOST_HELD,
@@ -100,6 +100,20 @@ async def test_above_two_thousand_agents_the_welcome_asks_for_fewer_heartbeats()
             assert wire.ms_of(agent.welcome.heartbeat_interval) == many / 400 * 1000
         for session in sessions:
             door.manager.disconnect(session, left=True)
+
+
+async def test_agents_are_told_to_report_less_often_when_many_have_come_and_more_often_when_they_have_gone(
+    door: AgentDoor,
+) -> None:
+    async with door.agent() as agent:
+        pace = door.manager.agents.pace
+        pace.set_for(4 * MOST_AT_FULL_BEAT)
+        await agent.beat(1, interval_ms=5_000)
+        await agent.beat_acked()
+        pace.set_for(1)
+        await agent.beat(2, interval_ms=20_000)
+        await agent.beat_acked()
+        assert agent.intervals == [20_000, 5_000]
 
 
 def told_in_details(end: End) -> int:

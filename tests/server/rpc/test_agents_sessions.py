@@ -244,7 +244,7 @@ async def test_the_death_of_an_agent_leaves_nothing_running_for_it(
     async with door.agent() as agent:
         await given(door, agent)
         during = busy() - before
-        assert len(pumps()) == 3
+        assert len(pumps()) == 2
         agent.vanish()
         await door.events.next(EventName.AGENT_DISCONNECTED, agent_id="a1")
         assert door.agent_status() == "unreachable"

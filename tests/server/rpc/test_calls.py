@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from google.rpc import error_details_pb2
 
 from nodelink.errors import FieldError, InvalidTask
 from nodelink.v1 import admin_pb2, task_pb2
+from nodelink_server.rpc.interceptors import EveryCall
 from nodelink_server.rpc.statuses import MOST_HEADER_BYTES, rich_status
 from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, detail, grpc_door, reason_of, refusal
 
@@ -97,6 +99,22 @@ async def test_a_call_that_nobody_serves_is_refused_by_name_in_every_shape(
 
     assert (code, reason_of(status)) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_BUILT")
     assert path in status.message
+
+
+async def test_a_handler_is_prepared_once_for_all_calls_and_names_that_callers_make_up_leave_nothing_behind() -> None:
+    every_call, served = EveryCall(), {"/served": grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")}
+
+    async def find(details: Any) -> Any:
+        return served.get(details.method)
+
+    async def twice(method: str) -> list[Any]:
+        details: Any = SimpleNamespace(method=method)
+        return [await every_call.intercept_service(find, details) for _ in range(2)]
+
+    first, second = await twice("/served")
+    assert first is second
+    first, second = await twice("/made up")
+    assert first is not second
 
 
 async def test_a_call_that_ends_before_its_request_is_answered(door: GrpcDoor) -> None:

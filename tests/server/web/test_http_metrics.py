@@ -13,6 +13,7 @@ from nodelink.taken import Taken
 from nodelink.task import Execution, Gone, Outcome
 from nodelink_server import series
 from nodelink_server.core.handshake import Hello
+from nodelink_server.core.pace import Rhythm
 from nodelink_server.core.tally import MOST_KINDS, Buckets
 from tests.support.core_parts import eventually
 from tests.support.http_door import VERSION, Door, app_door
@@ -131,7 +132,7 @@ async def test_slots_are_counted_by_what_tasks_take_of_them() -> None:
 
 async def test_agents_that_go_on_to_count_otherwise_are_counted() -> None:
     async with app_door() as door, door.agent(pool="q") as agent:
-        agent.session.period = 0.0
+        agent.session.rhythm = Rhythm(0.0)
         for number in range(5):
             agent.session.heartbeat(number + 1, load=0.0, draining=False, counted=Taken(1, {}))
         samples = await read_samples(door)
