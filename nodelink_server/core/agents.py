@@ -90,11 +90,13 @@ class AgentRegistry:
         take_back: Callable[[int, Sequence[AttemptRef]], None],
         ended: Callable[[AgentSession], None],
         on_beat: OnBeat,
+        on_owed: Callable[[AgentSession], None],
     ) -> None:
         self._ledger = ledger
         self._take_back = take_back
         self._ended = ended
         self._on_beat = on_beat
+        self._on_owed = on_owed
         self._leases = leases
         self._brake = brake
         self._admission = admission
@@ -473,6 +475,7 @@ class AgentRegistry:
             now=self._clock.monotonic(),
             on_room=self._scheduler.has_room,
             on_beat=self._on_beat,
+            on_owed=self._on_owed,
             process_since=max(hello.process_since, hello.remembers_since),
             protocol=hello.protocol,
             pace=self.pace,

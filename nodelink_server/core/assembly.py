@@ -31,6 +31,7 @@ from nodelink_server.core.contacts import Contacts
 from nodelink_server.core.cordons import MOST_FAILED_STARTS, FailedStarts
 from nodelink_server.core.counting import Counting
 from nodelink_server.core.decisions import Decisions
+from nodelink_server.core.delayed_acks import DelayedAcks
 from nodelink_server.core.drains import Drains
 from nodelink_server.core.errands import Errands
 from nodelink_server.core.events import EventBus
@@ -263,6 +264,10 @@ class Rooms:
         return Contacts(ledger=self.ledger, clock=self._clock)
 
     @cached_property
+    def delayed_acks(self) -> DelayedAcks:
+        return DelayedAcks(self._clock)
+
+    @cached_property
     def agents(self) -> AgentRegistry:
         return AgentRegistry(
             ledger=self.ledger,
@@ -277,6 +282,7 @@ class Rooms:
             take_back=self.takebacks.add,
             ended=self.grants.end_session,
             on_beat=self.pulse.beat,
+            on_owed=self.delayed_acks.owe,
         )
 
     @cached_property

@@ -140,6 +140,7 @@ class TaskManager:
             "replacing": self.rooms.replacing.run(),
             "errands": self.rooms.errands.run(),
             "take-backs": self.rooms.takebacks.run(),
+            "delayed acknowledgements": self.rooms.delayed_acks.run(),
             "response processor": self.rooms.processor.run(),
             "logbook": self.logs.run(),
             "timers": self.rooms.timers.run(),

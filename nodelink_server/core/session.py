@@ -70,10 +70,10 @@ class Outgoing:
 class Window:
     """How much of something an agent may send, and has sent. Cumulative."""
 
-    __slots__ = ("_come", "_credit", "_what")
+    __slots__ = ("_come", "_credit", "_size", "_told", "_what")
 
     def __init__(self, credit: int, what: str) -> None:
-        self._credit = credit
+        self._size = self._credit = self._told = credit
         self._what = what
         self._come = 0
 
@@ -81,6 +81,15 @@ class Window:
     def left(self) -> int:
         """How much more may come."""
         return self._credit - self._come
+
+    @property
+    def is_running_out(self) -> bool:
+        """Whether not a half of it is left by what the agent has been told."""
+        return 2 * (self._told - self._come) < self._size
+
+    def told(self) -> None:
+        """The agent is being told of all of it."""
+        self._told = self._credit
 
     def give(self, more: int) -> int:
         """Let so much more be sent. Returns how much may have been sent in all."""
@@ -106,7 +115,8 @@ class AgentSession:
     """The server's side of one connection. Lives on the loop.
 
     `cordoned`: it is kept from new work; `drained`: because a person wants its agent to be empty. `draining`: because
-    its agent is about to leave.
+    its agent is about to leave. `on_owed` is called when something is to be said that may wait a moment, until
+    `say_owed`: whatever else is said takes it along.
     """
 
     __slots__ = (
@@ -118,6 +128,7 @@ class AgentSession:
         "_next",
         "_on_beat",
         "_on_end",
+        "_on_owed",
         "_on_room",
         "_output",
         "_pace",
@@ -163,6 +174,7 @@ class AgentSession:
         now: float,
         on_room: Callable[[AgentSession], None],
         on_beat: OnBeat = _all_known,
+        on_owed: Callable[[AgentSession], None] | None = None,
         process_since: int = 1,
         host_since: int = 1,
         instance_id: str = "",
@@ -204,6 +216,7 @@ class AgentSession:
         self.end: LinkError | None = None
         self._on_room = on_room
         self._on_beat = on_beat
+        self._on_owed = on_owed or AgentSession.say_owed
         self._credit = self._sent = self._reserved = 0
         self._handover = Handover()
         self._stops: dict[AttemptRef, CancelCommand] = {}
@@ -368,7 +381,7 @@ class AgentSession:
 
     def ack_results(self, acks: Iterable[ResultAck]) -> None:
         """Tell the agent that it may forget these results."""
-        self._news.result_acks.extend(acks)
+        self._later.result_acks.extend(acks)
 
     def ack_logs(self, acks: Iterable[LogAck]) -> None:
         """Tell the agent where to go on with its output. The latest word about a stream counts."""
@@ -376,7 +389,9 @@ class AgentSession:
 
     def give_response_credit(self, frames: int) -> None:
         """Let the agent send so many more frames with responses."""
-        self._news.response_credit = self._responses.give(frames)
+        credit = self._responses.give(frames)
+        frame = self._news if self._responses.is_running_out else self._later
+        frame.response_credit = credit
 
     def give_log_credit(self, size: int) -> None:
         """Let the agent send so many more bytes of output."""
@@ -394,6 +409,21 @@ class AgentSession:
             self._next = Outgoing()
         return self._next
 
+    @property
+    def _later(self) -> Outgoing:
+        """The same for what may wait a moment, unless the agent is about to leave."""
+        if self.draining:
+            return self._news
+        if self._next is None:
+            self._next = Outgoing()
+            self._on_owed(self)
+        return self._next
+
+    def say_owed(self) -> None:
+        """What could wait has waited long enough."""
+        if self._next is not None:
+            self._bell.ring()
+
     async def outgoing(self) -> Outgoing:
         """The next frame: everything that gathered while the last one was being written.
 
@@ -404,6 +434,8 @@ class AgentSession:
             raise self.end
         self._bell.still()
         frame, self._next = self._next or Outgoing(), None
+        if frame.response_credit:
+            self._responses.told()
         was_full = self._handover.is_full
         frame.tasks = self._handover.take()
         self._sent += len(frame.tasks)

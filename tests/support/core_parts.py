@@ -99,6 +99,7 @@ def make_session(
     on_room: Callable[[AgentSession], None] = lambda session: None,
     credit: int | None = None,
     pace: Pace | None = None,
+    on_owed: Callable[[AgentSession], None] | None = None,
 ) -> AgentSession:
     """An open session. It has room in all its slots, unless a credit is given."""
     session = AgentSession(
@@ -112,6 +113,7 @@ def make_session(
         now=0.0,
         on_room=on_room,
         pace=pace,
+        on_owed=on_owed,
     )
     session.credit_given(slots if credit is None else credit)
     return session

@@ -22,7 +22,15 @@ from nodelink_server.core.scheduler import Scheduler
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Task, granted
 from tests.support.clock import LoopClock, ManualClock
-from tests.support.core_parts import Database, make_session, make_spec, make_submission, make_task, running_core
+from tests.support.core_parts import (
+    COMPLETED,
+    Database,
+    make_session,
+    make_spec,
+    make_submission,
+    make_task,
+    running_core,
+)
 from tests.support.fake_agent import FakeAgent
 
 ECHO = Shape("default", "echo")
@@ -269,7 +277,7 @@ async def test_a_backlog_of_thousands_comes_out_in_order_through_a_window_of_ten
         for place in range(2_000):
             request = await agent.task(place)
             order.append(place_of(core.database.disk.rows[core.database.disk.keys[request.ref.task_id]].task))
-            await agent.finish(request.ref)
+            agent.say(request.ref, COMPLETED)
             agent.session.credit_given(place + 2)
 
         assert order == sorted(order)
