@@ -62,8 +62,13 @@ def _share(key: str, name: str, over: str, under: str, goal: Goal | None = None)
     return Ratio(key, name, lambda m: m[over] / m[under], goal=goal)
 
 
-def _times(key: str, name: str, over: str, under: str) -> Ratio:
-    return Ratio(key, name, lambda m: m[over] / m[under], is_better_when_more=False)
+def _times(key: str, name: str, over: str, under: str, goal: Goal | None = None) -> Ratio:
+    return Ratio(key, name, lambda m: m[over] / m[under], is_better_when_more=False, goal=goal)
+
+
+def alone(key: str, name: str, figure: str, goal: Goal, unit: float = 1.0) -> Ratio:
+    """A figure that is a share already, or is compared with a unit."""
+    return Ratio(key, name, lambda m: m[figure] / unit, is_better_when_more=goal.is_least, goal=goal)
 
 
 def _one_task(point: str, most: float) -> Ratio:
@@ -138,11 +143,13 @@ RATIOS: Sequence[Ratio] = (
     ),
     Ratio("load", "load that was borne ÷ 70 % of the peak", lambda m: m["load.rate"] / (LOAD * m["load.peak"])),
     _times("urgent_p50", "urgent task under load ÷ idle, p50", "load.urgent.p50", "load.urgent_idle.p50"),
-    _times("urgent_p99", "urgent task under load ÷ idle, p99", "load.urgent.p99", "load.urgent_idle.p99"),
+    _times("urgent_p99", "urgent task under load ÷ idle, p99", "load.urgent.p99", "load.urgent_idle.p99", at_most(10)),
     _times("read_p50", "REST read under load ÷ idle, p50", "load.read.p50", "load.read_idle.p50"),
-    _times("read_p99", "REST read under load ÷ idle, p99", "load.read.p99", "load.read_idle.p99"),
+    _times("read_p99", "REST read under load ÷ idle, p99", "load.read.p99", "load.read_idle.p99", at_most(10)),
     _times("cancel_p50", "cancel sent under load ÷ idle, p50", "load.cancel.p50", "load.cancel_idle.p50"),
     _times("cancel_p99", "cancel sent under load ÷ idle, p99", "load.cancel.p99", "load.cancel_idle.p99"),
+    alone("cancel", "cancel sent under load, p99 ÷ 50 ms", "load.cancel.p99", at_most(1), 50),
+    alone("lag", "lateness of the server's loop under load, p99 ÷ 20 ms", "load.lag.p99", at_most(1), 20),
 )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmarks.cancels import Holder, cancel_times, holding
 from benchmarks.end_to_end import URGENT, single_tasks, throughput
-from benchmarks.measurement import Figure, Measurement, milliseconds, times_of
+from benchmarks.lag import lag_between, lags_so_far
+from benchmarks.measurement import MS, Figure, Measurement, milliseconds, times_of
 from benchmarks.paced import loaded
 from benchmarks.ratios import LOAD
 from benchmarks.rest import connected, read_times
@@ -31,6 +32,7 @@ def under_load(*, peak_tasks: int, probes: int, slots: int) -> Measurement:
             *times_of("load.read", "REST read of a task, under load"),
             *times_of("load.cancel_idle", "until a cancel is sent, idle"),
             *times_of("load.cancel", "until a cancel is sent, under load"),
+            *times_of("load.lag", "lateness of the server's loop, under load"),
         ),
         run=partial(_measure, peak_tasks, probes, slots),
     )
@@ -45,8 +47,11 @@ async def _measure(peak_tasks: int, probes: int, slots: int, directory: Path) ->
         idle = await _probe(running, holder, probes, "_idle")
         peak = await throughput(running.channel, tasks=peak_tasks, per_frame=256, under_way=slots)
         async with loaded(running.address, peak.rate * LOAD) as load:
+            before = await lags_so_far(running.http)
             probed = await _probe(running, holder, probes, "")
-    return {"load.peak": peak.rate, "load.rate": load.achieved, **idle, **probed}
+            after = await lags_so_far(running.http)
+    lags = {f"load.lag.p{percent}": lag_between(before, after, percent) * MS for percent in (50, 99)}
+    return {"load.peak": peak.rate, "load.rate": load.achieved, **idle, **probed, **lags}
 
 
 async def _probe(running: System, holder: Holder, probes: int, when: str) -> dict[str, float]:

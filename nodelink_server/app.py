@@ -102,6 +102,7 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
         manager = TaskManager(
             store=store, clock=clock, new_id=new_id, options=_options(settings), observer=observer, shelf=shelf
         )
+        store.watch_lag(manager.tally.loop_lag.observe)
         await manager.restore()
         hit("server.boot.restored")
         _spare_the_collector()

@@ -218,7 +218,8 @@ def _histograms(tally: Tally) -> Iterator[Metric]:
     yield histogram("store_commit_rows", "Changes in one commit.", (), {(): tally.commit_rows})
     yield histogram("cleanup_seconds", "How long a clean-up takes.", (), {(): tally.cleanup_seconds})
     yield histogram("checkpoint_seconds", "How long it takes to take a checkpoint.", (), {(): tally.checkpoint_seconds})
-    yield histogram("loop_lag_seconds", "How late the event loop is.", (), {(): tally.loop_lag})
+    late = "How late the event loop is: each second, and for the answer to each commit."
+    yield histogram("loop_lag_seconds", late, (), {(): tally.loop_lag})
 
 
 def _connected(agents: Sequence[AgentView]) -> Mapping[tuple[str], int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.measurement import Measurement
-from benchmarks.ratios import Goal, Medians, Ratio, at_least, at_most
+from benchmarks.ratios import Medians, Ratio, alone, at_least, at_most
 from benchmarks.scale.agents import BEAT_SECONDS, agents
 from benchmarks.scale.listeners import EVENTS_PER_SECOND, SECONDS, listeners
 from benchmarks.scale.output import HEARTBEAT_SECONDS, output
@@ -89,11 +89,6 @@ def _silence(key: str, name: str) -> Ratio:
     )
 
 
-def _alone(key: str, name: str, figure: str, goal: Goal, unit: float = 1.0) -> Ratio:
-    """A figure that is a share already, or is compared with a unit."""
-    return Ratio(key, name, lambda m: m[figure] / unit, is_better_when_more=goal.is_least, goal=goal)
-
-
 SCALE_RATIOS: Sequence[Ratio] = (
     *(
         Ratio(
@@ -104,11 +99,11 @@ SCALE_RATIOS: Sequence[Ratio] = (
         )
         for place, name in ((1, "second"), (2, "third"))
     ),
-    _alone("scale_heartbeats", "heartbeats of the most agents ÷ a core", "scale.agents.2.share", at_most(0.35)),
-    _alone("scale_cut_off", "agents that were cut off, of the most", "scale.agents.2.cut", at_most(0)),
+    alone("scale_heartbeats", "heartbeats of the most agents ÷ a core", "scale.agents.2.share", at_most(0.35)),
+    alone("scale_cut_off", "agents that were cut off, of the most", "scale.agents.2.cut", at_most(0)),
     _memory("own", "a connection each", 1),
     _memory("shared", "shared connections", 2),
-    _alone("scale_event", "commit to listener, p99 ÷ 50 ms", "scale.listener.p99", at_most(1.0), LISTENER_MS),
+    alone("scale_event", "commit to listener, p99 ÷ 50 ms", "scale.listener.p99", at_most(1.0), LISTENER_MS),
     Ratio(
         "scale_stalled",
         "commit to listener, p99: beside those who stall ÷ without them",
@@ -116,9 +111,9 @@ SCALE_RATIOS: Sequence[Ratio] = (
         is_better_when_more=False,
         goal=at_most(1.5),
     ),
-    _alone("scale_missed", "events missed by listeners that read", "scale.listener.missed", at_most(0)),
+    alone("scale_missed", "events missed by listeners that read", "scale.listener.missed", at_most(0)),
     _silence("flood", "one task prints all"),
     _silence("steady", "many tasks print"),
-    _alone("scale_complete_flood", "complete logs, one task prints all", "scale.output.flood.complete", at_least(1)),
-    _alone("scale_complete_steady", "complete logs, many tasks print", "scale.output.steady.complete", at_least(1)),
+    alone("scale_complete_flood", "complete logs, one task prints all", "scale.output.flood.complete", at_least(1)),
+    alone("scale_complete_steady", "complete logs, many tasks print", "scale.output.steady.complete", at_least(1)),
 )

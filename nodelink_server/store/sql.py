@@ -118,6 +118,10 @@ class SqlStore:
         )
         return after is not before
 
+    def watch_lag(self, late: Callable[[float], None]) -> None:
+        """Have `late` called with each commit: how many seconds the event loop took to look at its answer."""
+        self._writer.late = late
+
     async def close(self) -> None:
         """Finish what was handed in, and let go of the files."""
         for part in (self.blobs, self._readers, self._log_readers, self._writer, self._log_writer):

@@ -11,6 +11,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -170,14 +171,16 @@ class WriteConnection:
 
 
 class _Job(NamedTuple):
-    """A work on its way through the thread, and where its answer is waited for."""
+    """A work on its way through the thread, and where its answer is waited for. `late` as in `Writer`."""
 
     work: Work[Any]
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Any]
+    late: Callable[[float], None]
 
-    def settle(self, result: object, error: Exception | None) -> None:
+    def settle(self, result: object, error: Exception | None, done_at: float) -> None:
         """In the loop: tell what became of it, if that is still waited for."""
+        self.late(time.monotonic() - done_at)
         if self.answer.cancelled():
             return
         if error is not None:
@@ -190,9 +193,11 @@ class Writer:
     """The thread of a `WriteConnection`: takes works in order, one at a time.
 
     A single task waits for two handings over to this thread and two back, so they are made of what is cheapest.
+    `late` is called, in the loop, with how many seconds an answer waited for the loop.
     """
 
     def __init__(self, name: str, engine: Engine) -> None:
+        self.late: Callable[[float], None] = _nothing
         self._line = WriteConnection(engine)
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -208,7 +213,7 @@ class Writer:
             raise StoreUnavailable("too much waits to be written", retry_after=1.0)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Job(work, loop, answer))
+        self._queue.put(_Job(work, loop, answer, self.late))
         return await answer
 
     async def close(self) -> None:
@@ -244,4 +249,4 @@ class Writer:
         except Exception as failure:  # noqa: BLE001 (it is raised where the work came from)
             error = failure
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            job.loop.call_soon_threadsafe(job.settle, result, error)
+            job.loop.call_soon_threadsafe(job.settle, result, error, time.monotonic())

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -306,3 +307,17 @@ async def test_the_log_of_the_database_does_not_grow_without_end(tmp_path: Path)
 
     assert longest < 64 * 1024 * 1024
     assert not log.exists()
+
+
+async def test_each_commit_tells_how_late_the_loop_was_for_its_answer(tmp_path: Path) -> None:
+    lags: list[float] = []
+    async with open_store(url(tmp_path), ids=lambda: "cluster") as store:
+        await store.boot(NOW)
+        await put(store, accept(waiting("t1")))
+        store.watch_lag(lags.append)
+        began = time.monotonic()
+        await put(store, accept(waiting("t2")))
+        await put(store, accept(waiting("t3")))
+
+        assert len(lags) == 2
+        assert all(0 <= late <= time.monotonic() - began for late in lags)
