@@ -142,8 +142,6 @@ class ResponseProcessor:
         self._declined = declined
         self._ended = ended
         self._is_overdue = is_overdue
-        self.is_idle = True
-        """Whether nothing is being settled right now."""
         self.rounds = 0
         """How often frames were taken and settled."""
 
@@ -155,10 +153,8 @@ class ResponseProcessor:
         """Settle what comes, for ever."""
         while True:
             frames = await self._channel.take(MOST_PER_ROUND)
-            self.is_idle = False
             await self._settle([(frame.session, response) for frame in frames for response in frame.responses])
             self._channel.settle(frames)
-            self.is_idle = True
             self.rounds += 1
 
     async def _settle(self, responses: Sequence[tuple[AgentSession, TaskResponse]]) -> None:

@@ -49,6 +49,27 @@ async def test_a_task_for_which_a_slot_is_free_is_granted_in_its_own_commit() ->
         assert core.manager.tally.assignments["on_submit"] == 1
 
 
+async def test_who_has_heard_of_a_commit_is_in_time_for_the_next_one() -> None:
+    """Though others, who came during the commit, wait for the next one already."""
+    async with running_core() as core:
+
+        async def submit_twice() -> None:
+            await core.submit()
+            await core.submit()
+
+        core.database.hold("apply")
+        twice = asyncio.ensure_future(submit_twice())
+        await core.database.until_held("apply")
+        other = asyncio.ensure_future(core.submit())
+        await asyncio.sleep(0)
+        commits = core.database.deeds.count("applied")
+
+        core.database.let_go("apply")
+        await asyncio.gather(twice, other)
+
+        assert core.database.deeds.count("applied") == commits + 2
+
+
 async def test_of_a_batch_each_is_answered_by_itself_and_in_order() -> None:
     async with running_core() as core:
         outcomes = await core.manager.submit(
