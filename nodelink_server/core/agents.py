@@ -31,7 +31,7 @@ from nodelink_server.core.needs import taken_of
 from nodelink_server.core.pace import Pace
 from nodelink_server.core.ports import AgentRecord, Clock, EventName, Notice, SessionEnding, Shape
 from nodelink_server.core.scheduler import Scheduler
-from nodelink_server.core.session import SILENT_PERIODS, AgentSession, DrainRequest, OnBeat
+from nodelink_server.core.session import SILENT_PERIODS, AgentSession, DrainRequest, OnBeat, Origin
 from nodelink_server.core.validation import BUILT_IN
 
 CONTACT_SECONDS = 60.0
@@ -463,28 +463,21 @@ class AgentRegistry:
 
     def _open(self, hello: Hello, record: AgentRecord) -> AgentSession:
         session = AgentSession(
-            agent_id=hello.agent_id,
-            pool=hello.pool,
-            number=hello.session,
-            types=hello.handlers,
-            slots=hello.slots,
-            remembers_since=hello.remembers_since,
-            host_id=hello.host_id,
-            host_since=record.host_since,
-            instance_id=hello.instance_id,
+            record,
+            origin=Origin(
+                host_id=hello.host_id,
+                instance_id=hello.instance_id,
+                host_since=record.host_since,
+                remembers_since=hello.remembers_since,
+                process_since=max(hello.process_since, hello.remembers_since),
+            ),
             now=self._clock.monotonic(),
             on_room=self._scheduler.has_room,
             on_beat=self._on_beat,
             on_owed=self._on_owed,
-            process_since=max(hello.process_since, hello.remembers_since),
             protocol=hello.protocol,
             pace=self.pace,
             cordoned=kept_of(record) != Kept(),
-            labels=record.labels,
-            features=record.features,
-            resources=record.resources,
-            type_limits=record.type_limits,
-            plan_limit=record.plan_limit,
         )
         for task in self._leases.tasks_with(hello.agent_id):
             session.use.take(task)

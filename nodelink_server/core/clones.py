@@ -43,7 +43,7 @@ class Clones:
         lately = contact is not None and contact.instance_id != hello.instance_id and now < contact.until
         if self.comes_back(hello) and (is_alive or lately):
             return "another process with this agent's identity has taken its place"
-        if session is not None and is_alive and session.host_id != hello.host_id:
+        if session is not None and is_alive and session.origin.host_id != hello.host_id:
             return "the same agent is connected from another host"
         return ""
 
@@ -64,7 +64,8 @@ class Clones:
             contact = self._contacts.get(hello.agent_id)
             elsewhere = contact is not None and contact.host_id != hello.host_id
             return max(0.0, contact.until - now) if contact is not None and elsewhere else 0.0
-        is_rival = bool(hello.instance_id and session.instance_id and hello.instance_id != session.instance_id)
+        other = session.origin.instance_id
+        is_rival = bool(hello.instance_id and other and hello.instance_id != other)
         return max(0.0, _heard_until(session) - now) if is_rival else 0.0
 
     def persists(self, hello: Hello, session: AgentSession, now: float) -> bool:
@@ -92,7 +93,8 @@ class Clones:
 
     def lost(self, session: AgentSession) -> None:
         """A session has ended without a goodbye: its process may live on."""
-        self._contacts[session.agent_id] = _Contact(session.host_id, session.instance_id, _heard_until(session))
+        origin = session.origin
+        self._contacts[session.agent_id] = _Contact(origin.host_id, origin.instance_id, _heard_until(session))
 
 
 def _heard_until(session: AgentSession) -> float:

@@ -114,15 +114,15 @@ class Reconciler:
         """
         attempt, now = task.attempt, self._clock.now()
         assert attempt is not None
-        is_leased = session.protocol >= FIRST_LEASED_PROTOCOL
-        if is_leased and attempt.session < max(session.host_since, session.remembers_since):
+        origin, is_leased = session.origin, session.protocol >= FIRST_LEASED_PROTOCOL
+        if is_leased and attempt.session < max(origin.host_since, origin.remembers_since):
             return None
         recorded = task.phase_execution is not Execution.REPLAYABLE  # what is replayable may run without a record
-        remembers_since = session.remembers_since if recorded else session.process_since
+        remembers_since = origin.remembers_since if recorded else origin.process_since
         if attempt.session >= remembers_since and attempt.started_at is None:
             return never_began(task, now=now)
         log.warning("attempt_missing", task_id=task.id, attempt=attempt.number, agent_id=session.agent_id)
-        died = attempt.started_at is not None and attempt.session < session.process_since
+        died = attempt.started_at is not None and attempt.session < origin.process_since
         return self._losses.lost(task, why="its agent restarted and cannot tell", now=now, died=died)
 
     async def _verdict(self, session: AgentSession, held: HeldAttempt, task: Task | None) -> Verdict:

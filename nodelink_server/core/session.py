@@ -6,12 +6,12 @@ tasks take beyond a slot each follows from the tasks that are with it (`core/use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from nodelink.errors import CreditExceeded, LinkError, ProtocolViolation
-from nodelink.plan import DEFAULT_PLAN_LIMIT, PLANNED
+from nodelink.plan import PLANNED
 from nodelink.selectors import selects
 from nodelink.taken import Taken
 from nodelink.task import (
@@ -29,7 +29,7 @@ from nodelink_server.core.bell import Bell
 from nodelink_server.core.handover import Handover
 from nodelink_server.core.needs import Needs, parse_needs
 from nodelink_server.core.pace import Pace, Rhythm
-from nodelink_server.core.ports import Shape
+from nodelink_server.core.ports import AgentRecord, Shape
 from nodelink_server.core.task import Task
 from nodelink_server.core.use import Use
 
@@ -65,6 +65,18 @@ class Outgoing:
     log_credit: int = 0
     drain: DrainRequest | None = None
     goodbye: str | None = None
+
+
+class Origin(NamedTuple):
+    """Where a session comes from, and since which session its host, its agent's memory and its process have been the
+    same: of what was granted before then it may know nothing.
+    """
+
+    host_id: str
+    instance_id: str = ""
+    host_since: int = 1
+    remembers_since: int = 1
+    process_since: int = 1
 
 
 class Window:
@@ -143,18 +155,14 @@ class AgentSession:
         "draining",
         "end",
         "features",
-        "host_id",
-        "host_since",
-        "instance_id",
         "labels",
         "last_beat",
         "last_heard",
         "load",
         "number",
+        "origin",
         "pool",
-        "process_since",
         "protocol",
-        "remembers_since",
         "rhythm",
         "slots",
         "types",
@@ -163,43 +171,26 @@ class AgentSession:
 
     def __init__(
         self,
+        agent: AgentRecord,
         *,
-        agent_id: str,
-        pool: str,
-        number: int,
-        types: Iterable[str],
-        slots: int,
-        remembers_since: int,
-        host_id: str,
+        origin: Origin,
         now: float,
         on_room: Callable[[AgentSession], None],
         on_beat: OnBeat = _all_known,
         on_owed: Callable[[AgentSession], None] | None = None,
-        process_since: int = 1,
-        host_since: int = 1,
-        instance_id: str = "",
         protocol: int = 2,
         pace: Pace | None = None,
         cordoned: bool = False,
-        labels: Mapping[str, str] | None = None,
-        features: Collection[str] = (),
-        resources: Mapping[str, int] | None = None,
-        type_limits: Mapping[str, int] | None = None,
-        plan_limit: int = DEFAULT_PLAN_LIMIT,
     ) -> None:
-        self.agent_id = agent_id
-        self.pool = pool
-        self.number = number
-        self.types = set(types)
-        self.slots = slots
-        self.labels = labels or {}
-        self.features = frozenset(features)
-        self.use = Use(resources or {}, type_limits or {}, slots=slots, plan_limit=plan_limit)
-        self.remembers_since = remembers_since
-        self.host_id = host_id
-        self.process_since = process_since
-        self.host_since = host_since
-        self.instance_id = instance_id
+        self.agent_id = agent.id
+        self.pool = agent.pool
+        self.number = agent.session
+        self.types = set(agent.handlers)
+        self.slots = agent.slots
+        self.labels = agent.labels
+        self.features = agent.features
+        self.use = Use(agent.resources, agent.type_limits, slots=agent.slots, plan_limit=agent.plan_limit)
+        self.origin = origin
         self.protocol = protocol
         self._pace = pace or Pace()
         self.rhythm = Rhythm(self._pace.period)

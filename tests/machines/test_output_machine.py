@@ -18,12 +18,13 @@ from nodelink_agent.core.logs import LogCursors
 from nodelink_server.core.logbook import LogBook
 from nodelink_server.core.ports import Batch, Change
 from nodelink_server.core.registry import TaskRegistry
-from nodelink_server.core.session import LOG_WINDOW_BYTES, AgentSession
+from nodelink_server.core.session import LOG_WINDOW_BYTES
 from nodelink_server.core.task import stamp
 from nodelink_server.store.disk import Disk
 from nodelink_server.store.memory import MemoryStore
 from tests.machines.effort import effort
 from tests.machines.steps import START_MS, StillClock, grant, new_task, submit
+from tests.support.core_parts import make_session
 
 CHUNK_BYTES = 8
 FRAME_BYTES = 20
@@ -189,17 +190,7 @@ class OutputMachine(RuleBasedStateMachine):
         self._number += 1
         self._up: deque[list[LogChunk]] = deque()
         self._down: deque[tuple[list[LogAck], int]] = deque()
-        self._session = AgentSession(
-            agent_id="a1",
-            pool="default",
-            number=self._number,
-            types=("echo",),
-            slots=1,
-            remembers_since=1,
-            host_id="host",
-            now=0.0,
-            on_room=lambda _session: None,
-        )
+        self._session = make_session(number=self._number)
         ends = self._runner.run(self._book.ends(self._task, self._task.ref))
         assert ends is not None
         self._cursors.new_session()

@@ -25,7 +25,8 @@ from nodelink_server.core.attempt import Attempt, Stop
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.observer import Observer
 from nodelink_server.core.pace import Pace
-from nodelink_server.core.session import AgentSession
+from nodelink_server.core.ports import AgentRecord
+from nodelink_server.core.session import AgentSession, Origin
 from nodelink_server.core.states import GRANTED
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import Task
@@ -90,6 +91,26 @@ def make_task(
     )
 
 
+def make_agent(
+    agent_id: str = "a1", *, slots: int = 1, types: Sequence[str] = ("echo",), session: int = 1
+) -> AgentRecord:
+    """An agent as it has just come."""
+    return AgentRecord(
+        id=agent_id,
+        secret_hash=b"",
+        session=session,
+        host_id="host",
+        name=agent_id,
+        pool="default",
+        slots=slots,
+        handlers=dict.fromkeys(types, Execution.REPLAYABLE),
+        labels={},
+        software_version="test",
+        first_seen_at=0,
+        last_seen_at=0,
+    )
+
+
 def make_session(
     agent_id: str = "a1",
     *,
@@ -102,19 +123,8 @@ def make_session(
     on_owed: Callable[[AgentSession], None] | None = None,
 ) -> AgentSession:
     """An open session. It has room in all its slots, unless a credit is given."""
-    session = AgentSession(
-        agent_id=agent_id,
-        pool="default",
-        number=number,
-        types=types,
-        slots=slots,
-        remembers_since=1,
-        host_id="host",
-        now=0.0,
-        on_room=on_room,
-        pace=pace,
-        on_owed=on_owed,
-    )
+    agent = make_agent(agent_id, slots=slots, types=types, session=number)
+    session = AgentSession(agent, origin=Origin(host_id="host"), now=0.0, on_room=on_room, pace=pace, on_owed=on_owed)
     session.credit_given(slots if credit is None else credit)
     return session
 

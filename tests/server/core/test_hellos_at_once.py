@@ -67,5 +67,5 @@ async def test_an_agent_knows_nothing_of_what_a_copy_was_given_that_came_just_be
             await asyncio.sleep(0)
         (first, _), (second, _) = await asyncio.gather(copy, own)
 
-        assert (first.host_since, second.host_since) == (2, 3)
+        assert (first.origin.host_since, second.origin.host_since) == (2, 3)
         assert core.database.disk.agents["a1"].host_since == 3
