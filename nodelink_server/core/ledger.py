@@ -212,7 +212,7 @@ class Ledger:
                 raise
             self.rounds += 1
             # Whoever has just heard of it may have more, and has to be in time: it would wait for a whole commit else.
-            await asyncio.sleep(0)
+            await self._clock.sleep(0)
 
     def close(self) -> None:
         """Answer everybody who still waits: it is not durable."""

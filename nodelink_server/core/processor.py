@@ -174,11 +174,11 @@ class ResponseProcessor:
         round = _Round(self._clock.now(), await self._missing(responses), without)
         for session, response in responses:
             self._consider(session, response, round)
+        for session, refs in round.accepted.items():  # whose grants can be in the same commit
+            self._accepted(session, refs)
         again = [*await self._commit(round), *round.later]
         for session, ready in round.acks.items():
             session.ack_results(ready)
-        for session, refs in round.accepted.items():
-            self._accepted(session, refs)
         if again:
             await self._refresh({response.ref.task_id for _, response in again})
         return again
