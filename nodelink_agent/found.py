@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from nodelink.task import LogStream
 from nodelink_agent.boottime import boot_id
 from nodelink_agent.command import CommandEnd, read_end, read_output
+from nodelink_agent.processes import lives
 from nodelink_agent.records import Damage, Record, UnknownFormat, scan
 from nodelink_agent.spawner_home import JOURNAL
 from nodelink_agent.spawner_journal import FORMAT, Kind, read_words
@@ -41,17 +42,32 @@ class NeverBegan:
     """No process of it ever was."""
 
 
+class Keeper(NamedTuple):
+    """A spawner as a process: its number, and when it started."""
+
+    pid: int
+    started: int
+
+    @property
+    def lives(self) -> bool:
+        """Whether it is there, in this run of the machine."""
+        return lives(self.pid, self.started)
+
+
 @dataclass(frozen=True, slots=True)
 class Vanished:
     """Its spawner has died, and how it ended will never be known; some of it may still run.
 
-    Its leader is known by the run of the machine, its number and when it started, if it got that far.
+    Its leader is known by the run of the machine, its number and when it started, if it got that far. `keeper`: the
+    spawner, if it was of this run. One that lives all the same holds the command, and what was found here is a copy of
+    its journal.
     """
 
     boot_id: str
     pid: int | None = None
     started: range = range(0)
     output: Mapping[LogStream, Extent] = field(default_factory=dict)
+    keeper: Keeper | None = None
 
 
 Found = Running | Exited | NeverBegan | Vanished
@@ -75,6 +91,7 @@ class Remains:
         self.is_damaged = False
         """Whether the disk has changed what was written: to be kept for who wants to know why."""
         self._boot_id = ""
+        self._keeper: Keeper | None = None
         self._closed = False
         self._whole = False
         self._entries: dict[str, _Entry] = {}
@@ -89,21 +106,27 @@ class Remains:
         """What became of a command."""
         entry = self._entries.get(command_id)
         if entry is None:
-            return NeverBegan() if self._tells_all else Vanished(self._boot_id)
+            return NeverBegan() if self._tells_all else Vanished(self._boot_id, keeper=self._keeper)
         if entry.exited is not None:
             return entry.exited
         if entry.refused:
             return NeverBegan()
         directory = entry.directory
         output = {stream: kept_extent(directory, stream) for stream in LogStream} if directory is not None else {}
-        return Vanished(self._boot_id, entry.pid, entry.started, output)
+        return Vanished(self._boot_id, entry.pid, entry.started, output, self._keeper)
 
     @property
     def _tells_all(self) -> bool:
         """Whether a command that is not written down never began. A crash of the machine may have taken the last
-        records with it, unless the spawner had ended in peace.
+        records with it, unless the spawner had ended in peace; and one that lives goes on writing, elsewhere.
         """
-        return self._whole and (self._closed or (self._boot_id != "" and self._boot_id == boot_id()))
+        if self._keeper is not None and self._keeper.lives:
+            return False
+        return self._whole and (self._closed or self._is_of_this_run)
+
+    @property
+    def _is_of_this_run(self) -> bool:
+        return self._boot_id != "" and self._boot_id == boot_id()
 
     def _records(self, home: Path) -> Iterable[Record]:
         try:
@@ -122,6 +145,8 @@ class Remains:
         match record.kind:
             case Kind.BORN:
                 self._boot_id = words["boot_id"]
+                if self._is_of_this_run and words["started"] is not None:
+                    self._keeper = Keeper(words["pid"], words["started"])
             case Kind.ORDERED:
                 self._entries[words["id"]] = _Entry(Path(words["directory"]))
             case Kind.LAUNCHED:

@@ -17,7 +17,8 @@ from nodelink_agent.processes import MARKS, Process, Table, deliver, marks, snap
 
 SWEEP_SECONDS = 0.05
 LOOK_SECONDS = 1.0
-"""So often is looked for those whose end cannot be heard, and killed again what does not die."""
+"""So often is looked for those whose end cannot be heard, for a spawner that lives, and killed again what does not die.
+"""
 
 EMPTY_LOOKS = 2
 """While a process starts a program, the kernel shows no environment: seen twice, nothing is there."""
@@ -28,8 +29,12 @@ _QUICK_SWEEPS = 100
 async def clear_orphans(vanished: Vanished, *, task_id: str, fence: int, exclusive: bool) -> None:
     """Return when no process of a vanished command is left: killed, or of an exclusive one waited for.
 
-    It may take for ever, of an exclusive command above all; cancelled, it leaves everything as it is.
+    It may take for ever, of an exclusive command above all; cancelled, it leaves everything as it is. Nothing is
+    touched while the spawner lives: then this agent was begun from a copy of another one's directory, on the same
+    machine.
     """
+    while vanished.keeper is not None and vanished.keeper.lives:  # noqa: ASYNC110 - nobody tells of its end
+        await asyncio.sleep(LOOK_SECONDS)
     search = Search(vanished, task_id, fence)
     sweeps = empty = 0
     while empty < EMPTY_LOOKS:

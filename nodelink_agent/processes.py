@@ -64,6 +64,12 @@ def started(pid: int) -> int | None:
     return process.started if process is not None else None
 
 
+def lives(pid: int, moment: int) -> bool:
+    """Whether the process that had this number, and started at this moment, has not exited."""
+    process = _process(pid)
+    return process is not None and not process.dead and process.started == moment
+
+
 def moments(since: float, until: float) -> range:
     """Two moments by boottime, and all between, in the measure in which the table tells when a process started."""
     return range(int(since * _TICKS), int(until * _TICKS) + 1)

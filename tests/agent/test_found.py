@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ import pytest
 from nodelink.task import LogStream
 from nodelink_agent.boottime import boot_id
 from nodelink_agent.command import CommandEnd
-from nodelink_agent.found import Exited, NeverBegan, Remains, Vanished
+from nodelink_agent.found import Exited, Keeper, NeverBegan, Remains, Vanished
+from nodelink_agent.processes import started
 from nodelink_agent.spawner_journal import SpawnerJournal
 from nodelink_agent.spool import Extent, SpoolWriter
 
 MOMENTS = range(5, 7)
+KEEPER = Keeper(1, 2)
 END = CommandEnd(
     exit_code=3, signal=None, cpu_seconds=1.5, max_rss_bytes=7, signalled_alive=True, tree_gone=True, leftovers=0
 )
@@ -49,7 +52,7 @@ def test_what_had_no_end_has_vanished_with_what_it_printed(home: Path) -> None:
     (home / "1").mkdir()
     SpoolWriter(home / "1", "stdout").append(b"text")
     output = {LogStream.STDOUT: Extent(4, 4, 4), LogStream.STDERR: Extent()}
-    assert Remains(home).found("1") == Vanished(boot_id(), 77, MOMENTS, output)
+    assert Remains(home).found("1") == Vanished(boot_id(), 77, MOMENTS, output, KEEPER)
 
 
 def test_what_was_ordered_and_not_seen_to_run_may_have_begun(home: Path) -> None:
@@ -86,7 +89,7 @@ def test_what_is_not_in_a_torn_journal_may_have_begun(home: Path) -> None:
     with (home / "journal").open("ab") as journal:
         journal.write(b"\x20\0\0")
     remains = Remains(home)
-    assert remains.found("unknown") == Vanished(boot_id())
+    assert remains.found("unknown") == Vanished(boot_id(), keeper=KEEPER)
     assert isinstance(remains.found("2"), Exited)
     assert not remains.is_damaged
 
@@ -102,7 +105,7 @@ def test_what_lies_behind_a_damage_is_still_told(home: Path) -> None:
     found = remains.found("1")
     assert isinstance(found, Vanished)
     assert (found.pid, found.output) == (77, {})
-    assert remains.found("unknown") == Vanished(boot_id())
+    assert remains.found("unknown") == Vanished(boot_id(), keeper=KEEPER)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"NODELINK another file"])
@@ -110,3 +113,18 @@ def test_of_a_journal_that_is_none_nothing_is_known(home: Path, content: bytes |
     if content is not None:
         (home / "journal").write_bytes(content)
     assert Remains(home).found("1") == Vanished("")
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_copied_journal_of_a_spawner_that_lives_does_not_tell_that_something_never_began(
+    home: Path, lives: bool
+) -> None:
+    """What was ordered since is not in the copy."""
+    me = os.getpid()
+    moment = started(me)
+    assert moment is not None
+    SpawnerJournal(home, {"boot_id": boot_id(), "pid": me, "started": moment if lives else moment - 1})
+
+    found = Remains(home).found("1")
+
+    assert found == (Vanished(boot_id(), keeper=Keeper(me, moment)) if lives else NeverBegan())

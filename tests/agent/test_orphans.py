@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from nodelink_agent import found, orphans
 from nodelink_agent.boottime import boot_id
-from nodelink_agent.found import NeverBegan, Vanished
+from nodelink_agent.found import NeverBegan, Remains, Vanished
 from nodelink_agent.orphans import Search, clear_orphans
 from nodelink_agent.processes import deliver, started
-from tests.support.commands import PATIENCE, Gate, Shop, alive, exited, handle, open_shop, sh
+from nodelink_agent.spawner_home import JOURNAL
+from tests.support.commands import AGENT, PATIENCE, Gate, Shop, alive, exited, handle, open_shop, sh
 from tests.support.processes import until
 
 TASK = str(uuid.uuid4())
@@ -86,6 +89,34 @@ async def test_orphans_are_killed_wherever_they_hide(shop: Shop) -> None:
             for descriptor in descriptors:
                 await exited(descriptor)
     assert not Search(found, TASK, 7).living()
+
+
+async def test_nothing_is_touched_while_the_spawner_lives_that_a_copied_journal_tells_of(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine's directories may be copied, and an agent begun from the copy beside the one that is at work."""
+    watched = await shop.start(*sh("echo $$; exec sleep 1000"), env=IDENTITY)
+    [pid] = await watched.pids()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(tmp_path / AGENT / "spawners" / shop.commands.spawner_id / JOURNAL, copy)
+    told = Remains(copy).found("1")
+    assert isinstance(told, Vanished)
+    looked, lives = asyncio.Queue[bool](), found.lives
+
+    def look(pid: int, moment: int) -> bool:
+        looked.put_nowait(it_lives := lives(pid, moment))
+        return it_lives
+
+    monkeypatch.setattr(orphans, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(found, "lives", look)
+    clearing = asyncio.create_task(clear_orphans(told, task_id=TASK, fence=7, exclusive=False))
+    async with asyncio.timeout(PATIENCE):
+        assert [await looked.get() for _ in range(3)] == [True] * 3
+        assert alive(pid)
+
+        os.kill(shop.spawner_pid, signal.SIGKILL)
+        await clearing
 
 
 @pytest.mark.parametrize("starts", [1, 4, 7])
