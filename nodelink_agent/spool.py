@@ -148,7 +148,6 @@ class SpoolWriter:
                 written += os.pwrite(self._file, data[written:], offset + written)
         return written
 
-
     def _open(self, path: Path) -> int:
         if not self._total:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

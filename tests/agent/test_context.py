@@ -17,9 +17,7 @@ def no_output(_ref: AttemptRef) -> Output:
 
 
 def context_of_a_task() -> AttemptContext:
-    request = TaskRequest(
-        ref=AttemptRef("a", 1, 1), spec=TaskSpec(type="shell"), payload=b"", execution=Execution.ONCE
-    )
+    request = TaskRequest(ref=AttemptRef("a", 1, 1), spec=TaskSpec(type="shell"), payload=b"", execution=Execution.ONCE)
     teller = AgentCore(slots=1, wake=lambda: None, places={})
     deadlines = Deadlines(lambda _: None)
     return AttemptContext(request, deadlines=deadlines, teller=teller, open_output=no_output, clock=boottime)

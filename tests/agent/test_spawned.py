@@ -13,7 +13,16 @@ import pytest
 from nodelink_agent.launch import Launcher, Order
 from nodelink_agent.limits import LEASE_GRACE, TIMEOUT_GRACE
 from nodelink_agent.processes import Process, Table, snapshot
-from nodelink_agent.spawned import DRAIN_SECONDS, GIVE_UP_SECONDS, NEVER, SWEEP_SECONDS, End, Spawned, Surroundings, Wanting
+from nodelink_agent.spawned import (
+    DRAIN_SECONDS,
+    GIVE_UP_SECONDS,
+    NEVER,
+    SWEEP_SECONDS,
+    End,
+    Spawned,
+    Surroundings,
+    Wanting,
+)
 from tests.support.commands import sh
 
 NOBODY = 2**22 + 1
@@ -128,7 +137,7 @@ def test_a_running_command_has_nothing_due(stage: Stage) -> None:
 def test_nobody_looks_after_a_command_that_needs_nothing(stage: Stage) -> None:
     command = stage.start("exec sleep 1000")
     wanting = stage.wanting
-    assert not (wanting.due or wanting.limited or wanting.grown)
+    assert (wanting.due, wanting.limited, wanting.grown) == (set(), set(), {})
     command.stop(0)
     assert wanting.due == {command}
     wait_for_exit(command)
