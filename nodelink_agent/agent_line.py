@@ -16,6 +16,9 @@ LAST_READS = 64
 
 FAREWELL_SECONDS = 2.0
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+"""Made once: what `json.dumps` is given makes it build an encoder for each line."""
+
 
 class AgentLine:
     """Lines of JSON to and from one agent. `is_cut` once it has gone; what had arrived by then can still be read."""
@@ -24,7 +27,8 @@ class AgentLine:
         self.is_cut = False
         self._socket = line
         self._selector = selector
-        self._heard = bytearray()
+        self._orders: deque[bytes] = deque()  # whole lines that were not taken yet
+        self._rest = b""  # what has arrived of the next one
         self._lines: deque[bytes] = deque()  # a few for each command at most: growth is told only when all is sent
         self._sending = b""
         line.setblocking(False)
@@ -38,20 +42,18 @@ class AgentLine:
     @property
     def has_order(self) -> bool:
         """Whether a whole order waits to be taken."""
-        return b"\n" in self._heard
+        return bool(self._orders)
 
     def order(self) -> Mapping[str, Any] | None:
         """The next whole order. None if there is none. ValueError if it is no JSON."""
-        line, newline, rest = self._heard.partition(b"\n")
-        if not newline:
+        if not self._orders:
             return None
-        self._heard = rest
-        order: Mapping[str, Any] = json.loads(line)
+        order: Mapping[str, Any] = json.loads(self._orders.popleft())
         return order
 
     def say(self, said: str, **words: object) -> None:
         """Tell something, as soon as the agent takes it."""
-        self._lines.append(json.dumps({"said": said, **words}, separators=(",", ":")).encode() + b"\n")
+        self._lines.append(_encode({"said": said, **words}).encode() + b"\n")
 
     def send(self) -> None:
         """Send as much as the agent takes now."""
@@ -93,7 +95,8 @@ class AgentLine:
             return False
         except OSError:
             data = b""
-        self._heard += data
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        self._orders += whole
         self.is_cut = self.is_cut or not data
         return bool(data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import os
 import random
@@ -78,7 +79,7 @@ async def _serve_until_signal(
 async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: IdentityFile, stop: asyncio.Event) -> None:
     """The agent, until `stop` is set and it has drained, or until it can run no commands any more: SpawnerLost."""
     file = await asyncio.to_thread(_open_journal, settings, identity)
-    directories = AttemptDirectories(settings.directory / "attempts")
+    directories = AttemptDirectories(settings.directory / "attempts", settings.directory / "work")
     await asyncio.to_thread(directories.clear, keep=[attempt.request.ref for attempt in file.known])
     journal = Journal(file)
     who = identity.identity
@@ -115,6 +116,7 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
             leave=settings.on_stop == LEAVE,
         )
         _log.info("agent_started", agent_id=identity.identity.agent_id, name=settings.label, slots=settings.slots)
+        _spare_the_collector()
         async with pool.open(), asyncio.TaskGroup() as group:
             hit("agent.restore.before")
             pool.restore(file.known)
@@ -130,6 +132,13 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         if commands.broken.is_set():
             raise SpawnerLost("the process that starts commands has died, so this agent can run none; start it again")
     _log.info("agent_stopped")
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector leave alone what stays, and look less often: attempts are many, and make no cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _open_journal(settings: AgentSettings, identity: IdentityFile) -> JournalFile:

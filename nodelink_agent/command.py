@@ -30,7 +30,8 @@ class StartFailed(NodelinkError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec:
-    """What to start. `directory` exists and takes the output; `cwd` is absolute; `env` is all of the environment.
+    """What to start. `directory` takes the output, and is made when there is some; `cwd` is absolute; `env` is all of
+    the environment.
 
     The spawner stops it by itself when it has run for `timeout_seconds`, and when its lease is over; None: it has none.
     """

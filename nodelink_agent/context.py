@@ -87,6 +87,7 @@ class AttemptContext:
         self._open_blobs = open_blobs
         self._clock = clock
         self._stop = asyncio.Event()
+        self._tell_stop: list[Callable[[float, Reason], None]] = []
 
     @property
     def cancelled(self) -> bool:
@@ -130,6 +131,17 @@ class AttemptContext:
         """Return when a stop is asked for: a cancel, the deadline, or the end of the agent."""
         self.listen()
         await self._stop.wait()
+
+    def on_stop(self, tell: Callable[[float, Reason], None]) -> None:
+        """Have this called when a stop is asked for, with the grace in seconds and the reason; at once if one has been.
+
+        It says `listen` too.
+        """
+        self.listen()
+        if self.stop_reason is None:
+            self._tell_stop.append(tell)
+        else:
+            tell(self.grace_seconds, self.stop_reason)
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Report an advance from 0 to 1. Only the latest is sure to be sent."""
@@ -182,6 +194,8 @@ class AttemptContext:
         self.stop_reason = reason
         self.grace_seconds = grace_seconds
         self._stop.set()
+        for tell in self._tell_stop:
+            tell(grace_seconds, reason)
         return True
 
 

@@ -29,6 +29,7 @@ class Order:
     env: Mapping[str, str]
     cwd: str
     directory: Path
+    """Made when there is something to keep: its input, or the first byte that it prints."""
     stdin: bytes
     head_bytes: int
     tail_bytes: int
@@ -60,7 +61,8 @@ class Launcher:
     """Starts commands from a process with one thread: the working directory, umask and limits are the process's own.
 
     This process may hold many more descriptors than it was born allowed to, but commands are born with the old limit,
-    and `posix_spawn` moves only descriptors below it. So three low ones are kept as seats for what a command is given.
+    and `posix_spawn` moves only descriptors below it. So three low ones are kept as seats for what a command is given
+    that is not below it.
     """
 
     def __init__(self) -> None:
@@ -89,6 +91,7 @@ class Launcher:
             return self._empty
         path = order.directory / "stdin"
         try:
+            order.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.write_bytes(order.stdin)
             opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
@@ -107,21 +110,28 @@ class Launcher:
         return ours, theirs
 
     def _spawn(self, order: Order, given: Sequence[int]) -> int:
+        if max(given) < self._born_limit[0]:
+            return self._spawn_with(order, given)
         for file, seat in zip(given, self._seats, strict=True):
             os.dup2(file, seat, inheritable=False)
+        try:
+            return self._spawn_with(order, self._seats)
+        finally:
+            for seat in self._seats:
+                os.dup2(self._empty, seat, inheritable=False)  # else a pipe would never end: we would hold it too
+
+    def _spawn_with(self, order: Order, files: Sequence[int]) -> int:
         umask = os.umask(COMMAND_UMASK)
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._born_limit)
             _enter(order.cwd)
-            return _spawn(_program(order), order, self._seats)
+            return _spawn(_program(order), order, files)
         except ValueError as error:  # text that no program can be given: a NUL, a surrogate
             raise LaunchRefused(f"command {order.argv[0]!r} cannot be started: {error}", NOT_EXECUTABLE) from error
         finally:
             os.chdir("/")
             resource.setrlimit(resource.RLIMIT_NOFILE, self._limit)
             os.umask(umask)
-            for seat in self._seats:
-                os.dup2(self._empty, seat, inheritable=False)  # else a pipe would never end: we would hold it too
 
 
 def _enter(cwd: str) -> None:
@@ -148,13 +158,13 @@ def _program(order: Order) -> str:
     raise LaunchRefused(f"command {name!r} not found", NOT_FOUND)
 
 
-def _spawn(program: str, order: Order, seats: Sequence[int]) -> int:
+def _spawn(program: str, order: Order, files: Sequence[int]) -> int:
     try:
         return os.posix_spawn(
             program,
             list(order.argv),
             dict(order.env),
-            file_actions=[(os.POSIX_SPAWN_DUP2, seat, number) for number, seat in enumerate(seats)],
+            file_actions=[(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)],
             setsid=True,
             setsigmask=(),
             setsigdef=_DEFAULTED,

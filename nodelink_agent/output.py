@@ -1,35 +1,45 @@
 """What one attempt prints, whoever writes it: a handler in this process, or a command whose spool the spawner fills.
 
-Costs neither file nor directory before the first byte.
+Costs neither file nor directory before the first byte. Where its command works is apart from that: most print nothing,
+or little, and to make and remove a directory takes as long as much of the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
 
 from nodelink.task import LogStream
-from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent, Gap, SpoolReader, SpoolWriter, kept_extent
+from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent, Gap, SpoolReader, SpoolWriter, head_path, kept_extent
+
+AT_ONCE_BYTES = 256 * 1024
+"""What is no longer than this takes the disk no time to remove."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Output:
-    """The streams of one attempt. A stream has one writer: this object, or a command that reports its growth."""
+    """The streams of one attempt. A stream has one writer: this object, or a command that reports its growth.
+
+    `work`: the place of its command, if it has one of its own.
+    """
 
     def __init__(
         self,
         directory: Path,
         on_growth: Callable[[], None],
         *,
+        work: Path,
         head_bytes: int = HEAD_BYTES,
         tail_bytes: int = TAIL_BYTES,
     ) -> None:
         self._directory = directory
+        self._work = work
         self._on_growth = on_growth
         self._head_bytes = head_bytes
         self._tail_bytes = tail_bytes
@@ -37,6 +47,16 @@ class Output:
         self._writers: dict[LogStream, SpoolWriter] = {}
         self._made = False
         self._ended = False
+
+    @property
+    def spool(self) -> Path:
+        """Where the streams are kept: whoever writes to one makes it, if it is not there."""
+        return self._directory
+
+    def make_work(self) -> Path:
+        """A private and empty directory for the attempt's command, made at most once. OSError if that fails."""
+        self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._work
 
     @property
     def directory(self) -> Path:
@@ -63,7 +83,6 @@ class Output:
         """Note how far a stream has come; called by whoever writes it. Once its length was told, it grows no more."""
         if self._ended or extent == self._extent(stream):
             return
-        self._made = True  # by the writer, at the latest
         self._extents[stream] = extent
         self._on_growth()
 
@@ -72,7 +91,6 @@ class Output:
 
         Totals None: nobody knows how much it was; what the files hold counts.
         """
-        self._made = self._directory.exists()
         self._ended = True
         kept = {stream: kept_extent(self._directory, stream) for stream in LogStream}
         for stream, extent in kept.items():
@@ -113,21 +131,30 @@ class Output:
             self._on_growth()
 
     def remove(self) -> None:
-        """Forget all of it. The directory is gone from its place at once, and deleted beside the event loop.
+        """Forget all of it. The directories are gone from their places at once, and deleted beside the event loop.
 
-        What cannot be deleted is logged and left.
+        What cannot be deleted is logged and left. Most attempts leave little, which takes less than a thread would.
         """
         self.end()
-        if not self._made:
+        if self._is_removed_at_once():
             return
-        doomed = self._directory.with_name(f"{self._directory.name}.removed")
-        try:
-            self._directory.rename(doomed)
-        except FileNotFoundError:
-            return
-        except OSError:
-            doomed = self._directory
+        doomed = [_doomed(directory) for directory in (self._directory, self._work) if directory.exists()]
         asyncio.get_running_loop().run_in_executor(None, _delete, doomed)
+
+    def _is_removed_at_once(self) -> bool:
+        """Remove what is no more than some short output and an empty place to work in. False: there is more."""
+        totals = self.totals()
+        if sum(totals.values()) > AT_ONCE_BYTES:
+            return False
+        try:
+            for stream in totals:
+                head_path(self._directory, stream).unlink()
+            for directory in (self._work, self._directory):
+                with contextlib.suppress(FileNotFoundError):
+                    directory.rmdir()
+        except OSError:
+            return False
+        return True
 
     def _extent(self, stream: LogStream) -> Extent:
         return self._extents.get(stream, Extent())
@@ -146,8 +173,19 @@ class Output:
         return writer
 
 
-def _delete(directory: Path) -> None:
-    shutil.rmtree(directory, onerror=_left_behind)
+def _doomed(directory: Path) -> Path:
+    """The directory under another name, if the disk lets us."""
+    doomed = directory.with_name(f"{directory.name}.removed")
+    try:
+        directory.rename(doomed)
+    except OSError:
+        return directory
+    return doomed
+
+
+def _delete(directories: Sequence[Path]) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, onerror=_left_behind)
 
 
 def _left_behind(_function: object, path: str, error: tuple[type[BaseException], BaseException, object]) -> None:

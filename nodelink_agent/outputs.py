@@ -70,22 +70,25 @@ class Outputs:
 
 
 class AttemptDirectories:
-    """Where the attempts print to: a directory each, in one that belongs to the agent."""
+    """Where the attempts print to, and where their commands work: a directory each, in two that belong to the agent."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, work: Path) -> None:
         self._directory = directory
+        self._work = work
 
     def open(self, ref: AttemptRef, on_growth: Callable[[], None]) -> Output:
         """The output of an attempt."""
-        return Output(self._directory / _name(ref), on_growth)
+        name = _name(ref)
+        return Output(self._directory / name, on_growth, work=self._work / name)
 
     def clear(self, keep: Iterable[AttemptRef]) -> None:
         """Remove what nobody knows of any more. What cannot be removed is logged and left. Blocks."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept = {_name(ref) for ref in keep}
-        for path in self._directory.iterdir():
-            if path.name not in kept:
-                shutil.rmtree(path, onerror=_left_behind)
+        for directory in (self._directory, self._work):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in directory.iterdir():
+                if path.name not in kept:
+                    shutil.rmtree(path, onerror=_left_behind)
 
 
 def _name(ref: AttemptRef) -> str:

@@ -156,11 +156,13 @@ class Pool:
         """What the next frame is to say. It counts as handed to the stream."""
         now = self.now()
         outgoing = self.core.outgoing(now=now, max_bytes=max_bytes, chunk_bytes=chunk_bytes)
-        chunks = []
-        for read in outgoing.reads:
-            chunk = self._outputs.read(read)
-            self.core.log_sent(chunk)
-            chunks.append(chunk)
+        chunks, reads = [], outgoing.reads
+        while reads:
+            for read in reads:
+                chunk = self._outputs.read(read)
+                self.core.log_sent(chunk)
+                chunks.append(chunk)
+            reads = self.core.more_reads(chunk_bytes=chunk_bytes)
         return Speech(outgoing.responses, chunks, outgoing.task_credit)
 
     # --- the end of the agent

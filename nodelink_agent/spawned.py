@@ -65,15 +65,35 @@ class Ended:
         return {**self.end._asdict(), "durable": self.durable}
 
 
+class Wanting:
+    """The commands for which there is something to be done, so that nobody has to ask all of them."""
+
+    def __init__(self) -> None:
+        self.due: set[Spawned] = set()
+        """Those that are to be ticked at some moment."""
+        self.limited: set[Spawned] = set()
+        """Those that some limit may stop."""
+        self.grown: dict[Spawned, None] = {}
+        """Those that have printed something since this was last emptied, the first of them first."""
+
+    def drop(self, command: Spawned) -> None:
+        """Nothing more is to be done for it."""
+        self.due.discard(command)
+        self.limited.discard(command)
+        self.grown.pop(command, None)
+
+
 class Surroundings(NamedTuple):
     """What a command asks of its spawner."""
 
     selector: selectors.BaseSelector
     now: Callable[[], float]
     boottime: Callable[[], float]
-    orphans: Callable[[], bool]
-    """Whether anything but leaders is alive among the spawner's children; True where that cannot be known."""
+    orphans: Callable[[float], bool]
+    """Whether anything but leaders was alive among the spawner's children after this moment, by `now`; True where that
+    cannot be known."""
     processes: Callable[[], Table]
+    wanting: Wanting
 
 
 class Spawned:
@@ -82,15 +102,13 @@ class Spawned:
     def __init__(self, order: Order, launched: Launched, around: Surroundings) -> None:
         self.id = order.id
         self.pid = launched.pid
-        self.due = NEVER
         self.end: End | None = None
-        self.grown = False
-        """Whether it printed something since this was last set to False."""
         self.limits = Limits(around.boottime(), order.timeout_seconds, order.lease_until)
         self._silence = Silence(around.now(), order.heartbeat_seconds)
         self._extension = 0  # the number of the last that came
         self._silent_seconds = 0.0
         self._around = around
+        self._due = NEVER
         self._marks = marks(order.env)
         self._pipes = {launched.stdout: "stdout", launched.stderr: "stderr"}
         self._spools = {
@@ -106,6 +124,20 @@ class Spawned:
         self._leftovers: set[tuple[int, int]] = set()
         for pipe in self._pipes:
             around.selector.register(pipe, selectors.EVENT_READ, partial(self._read, pipe))
+        self._note_limits()
+
+    @property
+    def due(self) -> float:
+        """When it is to be ticked."""
+        return self._due
+
+    @due.setter
+    def due(self, moment: float) -> None:
+        self._due = moment
+        if moment == NEVER:
+            self._around.wanting.due.discard(self)
+        else:
+            self._around.wanting.due.add(self)
 
     @property
     def silent_until(self) -> float:
@@ -146,6 +178,7 @@ class Spawned:
             self.limits.run(run_until)
         if heartbeat_seconds is not None:
             self._silence.allow(self._around.now(), heartbeat_seconds)
+        self._note_limits()
 
     def stop(self, grace_seconds: float, reason: str = "") -> None:
         """Ask the whole tree to end, and kill it after the grace. A second stop can only shorten the grace.
@@ -207,9 +240,13 @@ class Spawned:
         self._signal_tree(signal.SIGKILL, living)
         self.due = now + SWEEP_SECONDS
 
+    def _note_limits(self) -> None:
+        if self.limits.next != NEVER or self._silence.until != NEVER:
+            self._around.wanting.limited.add(self)
+
     def _living(self) -> list[Process]:
-        """What is alive of the tree."""
-        if self._exited_at is not None and not self._around.orphans():
+        """What is alive of the tree. What it left behind became the spawner's children when its leader exited."""
+        if self._exited_at is not None and not self._around.orphans(self._exited_at):
             return []
         return tree(self._around.processes(), self.pid, self._marks)
 
@@ -239,7 +276,7 @@ class Spawned:
             return 0
         self._spools[self._pipes[pipe]].append(data)
         self._silence.sign(self._around.now())
-        self.grown = True
+        self._around.wanting.grown[self] = None
         return len(data)
 
     def _close(self, pipe: int) -> None:

@@ -28,7 +28,7 @@ from nodelink_agent.agent_line import AgentLine
 from nodelink_agent.boottime import boot_id, boottime
 from nodelink_agent.launch import Launched, Launcher, LaunchRefused, Order
 from nodelink_agent.processes import Table, become_subreaper, children, deliver, descendants, moments, snapshot, started
-from nodelink_agent.spawned import NEVER, READ_BYTES, SWEEP_SECONDS, Ended, Spawned, Surroundings
+from nodelink_agent.spawned import NEVER, READ_BYTES, SWEEP_SECONDS, Ended, Spawned, Surroundings, Wanting
 from nodelink_agent.spawner_home import close_door, is_ours, open_door
 from nodelink_agent.spawner_journal import SpawnerJournal
 
@@ -61,7 +61,11 @@ class Spawner:
         self._sync_at = 0.0  # once a disk has taken nothing, not before
         self._ending = False
         self._table: Table | None = None
-        self._around = Surroundings(self._selector, time.monotonic, boottime, self._has_orphans, self._processes)
+        self._had_orphans: tuple[float, bool] | None = None  # this round: when that was looked for, and what was found
+        self._wanting = Wanting()
+        self._around = Surroundings(
+            self._selector, time.monotonic, boottime, self._has_orphans, self._processes, self._wanting
+        )
         me = os.getpid()
         self._journal = SpawnerJournal(home, {"boot_id": boot_id(), "pid": me, "started": started(me)})
         self._door = open_door(home)
@@ -95,12 +99,12 @@ class Spawner:
             key.data()
         if self._line is not None:
             self._obey(self._line)
-        now = time.monotonic()
-        for command in self._commands.values():
+        for command in list(self._wanting.limited):
             command.enforce()
-        for command in [c for c in self._commands.values() if c.due <= now]:
+        now = time.monotonic()
+        for command in [command for command in self._wanting.due if command.due <= now]:
             self._tick(command)
-        self._table = None
+        self._table = self._had_orphans = None
         self._settle(now)
         self._speak(now)
 
@@ -108,13 +112,14 @@ class Spawner:
         if self._line is not None and self._line.has_order:
             return 0.0
         now = time.monotonic()
-        due = min((min(one.due, one.silent_until) for one in self._commands.values()), default=NEVER)
-        limit = min((command.limits.next for command in self._commands.values()), default=NEVER)
+        ticks = [command.due for command in self._wanting.due]
+        due = min(ticks + [command.silent_until for command in self._wanting.limited], default=NEVER)
+        limit = min((command.limits.next for command in self._wanting.limited), default=NEVER)
         if limit != NEVER:
             due = min(due, now + min(LOOK_SECONDS, limit - boottime()))
         if not self._journal.is_durable:
             due = min(due, self._sync_at)
-        if self._line is not None and self._line.is_clear and any(c.grown for c in self._commands.values()):
+        if self._line is not None and self._line.is_clear and self._wanting.grown:
             due = min(due, self._notices_at)
         return None if due == NEVER else max(0.0, due - now)
 
@@ -231,6 +236,12 @@ class Spawner:
 
     def _reap_orphans(self) -> bool:
         """Wait for what was left to us and has exited. Whether anything of that kind is still alive."""
+        now = time.monotonic()
+        found = self._wait_for_orphans()
+        self._had_orphans = (now, found)
+        return found
+
+    def _wait_for_orphans(self) -> bool:
         leaders = {command.pid for command in self._commands.values()}
         while True:
             orphans = [pid for pid in children() if pid not in leaders]
@@ -239,8 +250,13 @@ class Spawner:
                 return bool(orphans)
             # those that exited may have left us children of their own: look again
 
-    def _has_orphans(self) -> bool:
-        return self._reap_orphans() if self._containment == SUBREAPER else True
+    def _has_orphans(self, since: float) -> bool:
+        """Whether there were any after this moment: who had exited before has left no others."""
+        if self._containment != SUBREAPER:
+            return True
+        if self._had_orphans is not None and self._had_orphans[0] > since:
+            return self._had_orphans[1]
+        return self._reap_orphans()
 
     def _processes(self) -> Table:
         """The machine's processes, read at most once a round."""
@@ -254,11 +270,12 @@ class Spawner:
             return
         hit("spawner.exit.seen")
         del self._commands[command.id]
+        self._wanting.drop(command)
         ended = Ended(command.id, command.pid, command.end, command.extents())
         self._ended[ended.id] = ended
         self._untold.append(ended)
         self._journal.ended(ended.id, ended.end._asdict(), ended.output)
-        if not self._commands and self._has_orphans():
+        if not self._commands and self._has_orphans(time.monotonic()):
             self._kill_descendants()
 
     def _settle(self, now: float) -> None:
@@ -287,7 +304,7 @@ class Spawner:
         if self._line is not None:
             self._line.farewell()
         limit = time.monotonic() + LAST_KILL_SECONDS
-        while self._has_orphans() and time.monotonic() < limit:
+        while self._has_orphans(now := time.monotonic()) and now < limit:
             self._kill_descendants()
             self._selector.select(SWEEP_SECONDS)
         self._journal.close()
@@ -298,11 +315,10 @@ class Spawner:
             return
         self._line.send()
         if self._line.is_clear and now >= self._notices_at:
-            grown = [command for command in self._commands.values() if command.grown]
-            for command in grown:
-                command.grown = False
+            for command in self._wanting.grown:
                 self._line.say("output", id=command.id, output=command.extents())
-            if grown:
+            if self._wanting.grown:
+                self._wanting.grown.clear()
                 self._notices_at = now + NOTICE_SECONDS
         self._line.send()
 

@@ -25,6 +25,9 @@ RENEW_BYTES = 1024 * 1024
 
 _MOSTLY = 4
 
+_words = json.JSONEncoder(separators=(",", ":")).encode
+"""Made once: what `json.dumps` is given makes it build an encoder for each record."""
+
 
 class Kind(IntEnum):
     """What a record tells."""
@@ -153,7 +156,7 @@ class SpawnerJournal:
 
 
 def _record(kind: Kind, words: Mapping[str, object]) -> bytes:
-    return encode(kind, json.dumps(words, separators=(",", ":")).encode())
+    return encode(kind, _words(words).encode())
 
 
 def read_words(payload: bytes) -> Mapping[str, Any]:

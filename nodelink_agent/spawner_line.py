@@ -288,9 +288,10 @@ class _Lines(asyncio.Protocol):
         self._rest = b""
 
     def data_received(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._heard(json.loads(line))
+        whole, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        if newline:  # what has come together is read as one list: that takes much less than line by line
+            for words in json.loads(b"[" + whole.replace(b"\n", b",") + b"]"):
+                self._heard(words)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cut()

@@ -33,7 +33,10 @@ class Gap(NamedTuple):
 
 
 class SpoolWriter:
-    """Writes one stream into its directory. Never raises for what the disk does."""
+    """Writes one stream into its directory, which is made for the first byte if it is not there.
+
+    Never raises for what the disk does.
+    """
 
     def __init__(
         self, directory: Path, stream: str, head_bytes: int = HEAD_BYTES, tail_bytes: int = TAIL_BYTES
@@ -86,7 +89,7 @@ class SpoolWriter:
     def _append_head(self, data: memoryview) -> int:
         """Write up to the head's end; the number of bytes written. A disk that takes no more ends the head early."""
         wanted = min(len(data), self._head_bytes - self._total)
-        written = self._write(_head_path(self._directory, self._stream), data[:wanted], self._total)
+        written = self._write(head_path(self._directory, self._stream), data[:wanted], self._total)
         self._total += written
         if written < wanted or self._total == self._head_bytes:
             self._end_head()
@@ -140,10 +143,15 @@ class SpoolWriter:
             return written
         with contextlib.suppress(OSError):  # the caller sees how much was taken, and turns the rest into a gap
             if self._file is None:
-                self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._file = self._open(path)
             while written < len(data):
                 written += os.pwrite(self._file, data[written:], offset + written)
         return written
+
+    def _open(self, path: Path) -> int:
+        if not self._total:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 class SpoolReader:
@@ -159,7 +167,7 @@ class SpoolReader:
         Behind the head this holds only once nobody writes any more. What the disk has lost since is a gap too.
         """
         if offset < extent.head_end:
-            path = _head_path(self._directory, self._stream)
+            path = head_path(self._directory, self._stream)
             return _read(path, offset, min(limit, extent.head_end - offset))
         if offset < extent.tail_start:
             return Gap(extent.tail_start - offset)
@@ -178,7 +186,7 @@ class SpoolReader:
 
 def kept_extent(directory: Path, stream: str) -> Extent:
     """How far a stream has come whose writer has died, as the files tell it: up to the last byte that was kept."""
-    head = _size(_head_path(directory, stream))
+    head = _size(head_path(directory, stream))
     starts = sorted(int(path.suffix[1:]) for path in directory.glob(f"{stream}.tail.*"))
     if not starts:
         return Extent(head, head, head)
@@ -192,7 +200,8 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _head_path(directory: Path, stream: str) -> Path:
+def head_path(directory: Path, stream: str) -> Path:
+    """Where the first bytes of a stream are kept."""
     return directory / f"{stream}.head"
 
 

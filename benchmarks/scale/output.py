@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 import time
@@ -18,7 +19,10 @@ import httpx
 
 from benchmarks.measurement import LONG_SECONDS, Figure, Measurement
 from benchmarks.system import System, system
+from nodelink.task import LogStream
 from nodelink.v1 import task_pb2, task_pb2_grpc
+from nodelink_agent.command import CommandSpec
+from nodelink_agent.commands import Commands, start_spawner
 
 MB = 1_000_000
 LINE = "x" * 99 + "\n"
@@ -34,6 +38,7 @@ for _ in range({{pieces}}):
     time.sleep(max(0, due - time.monotonic()))
 """
 LOGS = "logs.db"
+SPOOL = "scale.output.spool.rate"
 PIECES_PER_SECOND = 10
 SECONDS = 600.0
 LOOK_SECONDS = 0.1
@@ -54,17 +59,21 @@ class Printed(NamedTuple):
     silence: float
 
 
-def output(*, flood_mb: int, tasks: int, seconds: int) -> Measurement:
-    """The measurement: one task that prints as fast as it can, then many that each print 1 MB a second."""
+def output(*, spool_mb: int, flood_mb: int, tasks: int, seconds: int) -> Measurement:
+    """The measurement: a command of a spawner alone, then one task that prints as fast as it can, then many that each
+    print 1 MB a second.
+    """
     return Measurement(
         name="scale: output",
-        how=f"{flood_mb} MB of one shell task; then {tasks} shell tasks that each print 1 MB a second for {seconds} s; "
-        f"until the logs are complete; the agent's last contact is looked at every {LOOK_SECONDS:g} s",
+        how=f"{spool_mb:,} MB of one command, by a spawner alone; {flood_mb} MB of one shell task; then {tasks} shell "
+        f"tasks that each print 1 MB a second for {seconds} s; until the logs are complete; the agent's last contact "
+        f"is looked at every {LOOK_SECONDS:g} s",
         figures=[
+            Figure(key=SPOOL, name=f"{spool_mb:,} MB of one command, from its pipe into the spool", unit="MB/s"),
             *_figures("flood", f"{flood_mb} MB of one task"),
             *_figures("steady", f"1 MB/s of {tasks} tasks each"),
         ],
-        run=partial(_measure, flood_mb, tasks, seconds),
+        run=partial(_measure, spool_mb, flood_mb, tasks, seconds),
         most_seconds=LONG_SECONDS,
     )
 
@@ -79,13 +88,35 @@ def _figures(key: str, name: str) -> Sequence[Figure]:
     )
 
 
-async def _measure(flood_mb: int, tasks: int, seconds: int, directory: Path) -> Mapping[str, float]:
+async def _measure(spool_mb: int, flood_mb: int, tasks: int, seconds: int, directory: Path) -> Mapping[str, float]:
+    spooled = await _spooled(directory, spool_mb * MB)
     flood = _command(FLOOD.format(pieces=flood_mb * MB // FLOOD_PIECE))
     steady = _command(STEADY.format(pieces=seconds * PIECES_PER_SECOND))
     async with system(directory, slots=tasks) as running:
         one = await _printed(running, directory, flood, 1, flood_mb * MB)
         many = await _printed(running, directory, steady, tasks, seconds * MB)
-    return {**_values("flood", one), **_values("steady", many), "scale.output.steady.asked": float(tasks)}
+    found = {**_values("flood", one), **_values("steady", many), "scale.output.steady.asked": float(tasks)}
+    return {SPOOL: spooled, **found}
+
+
+async def _spooled(directory: Path, size: int) -> float:
+    """How fast a spawner takes what a command prints, with no server and no task."""
+    spec = CommandSpec(
+        id="1",
+        argv=["head", "-c", str(size), "/dev/zero"],
+        env={"PATH": os.environ.get("PATH", os.defpath)},
+        cwd="/",
+        directory=directory / "spool",
+    )
+    async with Commands(start_spawner(directory / "alone")) as commands:
+        began = time.perf_counter()
+        command = await commands.start(spec, lambda _stream, _extent: None)
+        end = await command.wait()
+        took = time.perf_counter() - began
+        await commands.leave(stop=True)
+    assert end.exit_code == 0, end
+    assert command.output[LogStream.STDOUT].total == size, command.output
+    return size / MB / took
 
 
 def _values(key: str, printed: Printed) -> dict[str, float]:

@@ -10,11 +10,13 @@ from benchmarks.measurement import Measurement
 from benchmarks.ratios import Medians, Ratio, alone, at_least, at_most
 from benchmarks.scale.agents import BEAT_SECONDS, agents
 from benchmarks.scale.listeners import EVENTS_PER_SECOND, SECONDS, listeners
-from benchmarks.scale.output import HEARTBEAT_SECONDS, output
+from benchmarks.scale.output import HEARTBEAT_SECONDS, SPOOL, output
 from benchmarks.scale.waiting import waiting
 
 WAITING = (1_000, 100_000, 1_000_000)
 LISTENER_MS = 50.0
+SPOOL_MB = 200.0
+STORED_MB = 50.0
 LATE = 1.2
 """Of the time between two heartbeats: longer than that, and one was late."""
 
@@ -47,7 +49,7 @@ def _waiting(sizes: ScaleSizes) -> Measurement:
 
 
 def _output(sizes: ScaleSizes) -> Measurement:
-    return output(flood_mb=sizes.of(200), tasks=sizes.of(50, 2), seconds=sizes.of(20))
+    return output(spool_mb=sizes.of(1_000), flood_mb=sizes.of(200), tasks=sizes.of(50, 2), seconds=sizes.of(20))
 
 
 PARTS: Mapping[str, Callable[[ScaleSizes], Measurement]] = {
@@ -112,6 +114,8 @@ SCALE_RATIOS: Sequence[Ratio] = (
         goal=at_most(1.5),
     ),
     alone("scale_missed", "events missed by listeners that read", "scale.listener.missed", at_most(0)),
+    alone("scale_spool", "one command's output, into the spool ÷ 200 MB/s", SPOOL, at_least(1), SPOOL_MB),
+    alone("scale_stored", "one task's output, stored ÷ 50 MB/s", "scale.output.flood.rate", at_least(1), STORED_MB),
     _silence("flood", "one task prints all"),
     _silence("steady", "many tasks print"),
     alone("scale_complete_flood", "complete logs, one task prints all", "scale.output.flood.complete", at_least(1)),

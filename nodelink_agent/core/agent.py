@@ -34,6 +34,7 @@ from nodelink.task import (
 )
 from nodelink_agent.core.holdings import GIVEN_BACK, NO_JOURNAL, Holdings
 from nodelink_agent.core.logs import LogRead
+from nodelink_agent.core.outbox import ITEM_BYTES
 from nodelink_agent.core.reconcile import reconcile
 from nodelink_agent.core.records import Remembered
 from nodelink_agent.core.wishes import Wish
@@ -80,6 +81,7 @@ class AgentCore:
         self._leases, self._ledger = holdings.leases, holdings.ledger
         self._received = 0
         self._credit_told = 0
+        self._log_room = 0
         self._draining = False
         self._journal_failing = False
 
@@ -315,13 +317,20 @@ class AgentCore:
     def outgoing(self, *, now: float, max_bytes: int = MAX_FRAME_BYTES, chunk_bytes: int = MAX_CHUNK_BYTES) -> Outgoing:
         """What the next frame says, as far as credit goes. It counts as handed to the stream."""
         responses, size = self._outbox.take(now=now, max_items=MAX_FRAME_ITEMS, max_bytes=max_bytes)
-        log_bytes = max(max_bytes - size, chunk_bytes)  # results never starve output
-        reads = self._logs.next_reads(max_bytes=log_bytes, chunk_bytes=chunk_bytes)
+        self._log_room = max(max_bytes - size, chunk_bytes)  # results never starve output
+        reads = self._logs.next_reads(max_bytes=self._log_room, chunk_bytes=chunk_bytes)
         return Outgoing(responses, reads, self._raised_task_credit())
 
     def log_sent(self, chunk: LogChunk) -> None:
         """What was read goes into the frame."""
         self._logs.sent(chunk)
+        self._log_room -= max(len(chunk.data), ITEM_BYTES)
+
+    def more_reads(self, *, chunk_bytes: int = MAX_CHUNK_BYTES) -> list[LogRead]:
+        """What the same frame has room for beside what was read for it: the next turns. Empty: it is full enough."""
+        if self._log_room < chunk_bytes:
+            return []
+        return self._logs.next_reads(max_bytes=self._log_room, chunk_bytes=chunk_bytes)
 
     @property
     def active(self) -> int:

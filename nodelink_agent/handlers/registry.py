@@ -82,6 +82,12 @@ class Context(Protocol):
     async def stop_asked(self) -> None:
         """Return when a stop is asked for: a cancel, or the deadline."""
 
+    def on_stop(self, tell: Callable[[float, Reason], None]) -> None:
+        """Have this called when a stop is asked for, with the grace in seconds and the reason; at once if one has been.
+
+        It says `listen` too.
+        """
+
     def progress(self, fraction: float, message: str = "") -> None:
         """Report an advance from 0 to 1. Only the latest is sure to be sent."""
 

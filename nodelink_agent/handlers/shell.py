@@ -83,19 +83,15 @@ class ShellHandler:
     async def _until_end(self, command: Command, context: Context) -> Ending:
         """Wait for the end, and pass on a stop that is asked for meanwhile."""
         context.outlives(True)
-        async with asyncio.TaskGroup() as group:
-            stopper = group.create_task(_stop_when_asked(command, context))
-            try:
-                return ended(await command.wait(), context.stop_reason)
-            except SpawnerLost:
-                pass
-            except asyncio.CancelledError:
-                if context.cancelled:
-                    command.stop(0)
-                raise
-            finally:
-                stopper.cancel()
-        return await self._after_loss(command.spawner_id, context)
+        context.on_stop(command.stop)
+        try:
+            return ended(await command.wait(), context.stop_reason)
+        except asyncio.CancelledError:
+            if context.cancelled:
+                command.stop(0)
+            raise
+        except SpawnerLost:
+            return await self._after_loss(command.spawner_id, context)
 
     async def _after_loss(self, spawner_id: str, context: Context) -> Ending:
         """The spawner has died: what its journal says, or nobody knows how the command ended."""
@@ -124,21 +120,20 @@ class ShellHandler:
         return _GONE
 
     async def _start(self, payload: ShellPayload, context: Context) -> Command:
-        work = context.output.directory.absolute() / "work"
-        work.mkdir(mode=0o700, exist_ok=True)
+        output = context.output
         spec = CommandSpec(
             id=command_id(context.ref),
             argv=payload.argv,
             env={**self._environment, **_trace(context), **payload.env, **self._identity(context.ref)},
-            cwd=payload.cwd or str(work),
-            directory=context.output.directory,
+            cwd=payload.cwd or str(output.make_work().absolute()),
+            directory=output.spool,
             stdin=payload.stdin,
             timeout_seconds=_seconds(context.spec.timeout_ms),
             lease_until=context.lease_until,
             heartbeat_seconds=_seconds(context.spec.heartbeat_timeout_ms),
         )
         context.listen()  # what the spawner was told to start may begin, however long its answer takes
-        return await self._commands.start(spec, context.output.grown)
+        return await self._commands.start(spec, output.grown)
 
     def _keep_limits(self, context: Context) -> None:
         """Have other limits kept that came before the spawner had the command."""
@@ -162,11 +157,6 @@ def _seconds(ms: int | None) -> float | None:
 def _trace(context: Context) -> Mapping[str, str]:
     """What lets a command's own spans join the trace. A task's own env goes before it."""
     return {"TRACEPARENT": context.traceparent} if context.traceparent else {}
-
-
-async def _stop_when_asked(command: Command, context: Context) -> None:
-    await context.stop_asked()
-    command.stop(context.grace_seconds, context.stop_reason or "")
 
 
 def _tell_output(output: Mapping[LogStream, Extent], context: Context) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -12,6 +13,8 @@ from nodelink.errors import FieldError, InvalidTask
 FIELDS = ("command", "env", "cwd", "stdin")
 RESERVED = "NODELINK_"
 """Variables with this prefix are NodeLink's to set."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +100,7 @@ def _text(name: str, value: object) -> str:
         _refuse(name, "must be text")
     if "\0" in value:
         _refuse(name, "must not contain NUL")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and _SURROGATE.search(value):
         _refuse(name, "must be text that UTF-8 can carry")
     return value
 

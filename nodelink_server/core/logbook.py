@@ -238,7 +238,11 @@ class LogBook:
         limit: int = PAGE_BYTES,
     ) -> LogPage:
         """Stored output from an offset, counted in the stream or in both together. Raises `TaskNotFound`."""
-        record = await self._record(task_id)
+        return await self._page(await self._record(task_id), stream, attempt, offset, limit)
+
+    async def _page(
+        self, record: TaskRecord, stream: LogStream | None, attempt: int, offset: int, limit: int = PAGE_BYTES
+    ) -> LogPage:
         number = self._number(record, attempt)
         rows = await self._store.read_logs(record.task.key, number, stream, offset, limit) if number else ()
         behind = offset + sum(row.length for row in rows)
@@ -268,10 +272,13 @@ class LogBook:
         grown = asyncio.Event()
         self._followers[task_id].add(grown)
         number = attempt
+        record: TaskRecord | None = None
         try:
             while not self._closing:
                 grown.clear()
-                page = await self.read(task_id, stream=stream, attempt=number, offset=offset)
+                if record is None or record.log_totals_of(number) is None:  # else it tells for ever how long it is
+                    record = await self._record(task_id)
+                page = await self._page(record, stream, number, offset)
                 offset, number = page.next_offset, page.attempt
                 if page.rows or page.complete:
                     yield page

@@ -31,7 +31,7 @@ def growth() -> Growth:
 
 @pytest.fixture
 def output(tmp_path: Path, growth: Growth) -> Output:
-    return Output(tmp_path / "attempts" / "a", growth, head_bytes=10, tail_bytes=8)
+    return Output(tmp_path / "attempts" / "a", growth, work=tmp_path / "work" / "a", head_bytes=10, tail_bytes=8)
 
 
 def test_it_costs_no_file_before_it_is_used(output: Output, tmp_path: Path) -> None:
@@ -118,22 +118,37 @@ def test_what_another_process_writes_after_the_end_is_not_told(output: Output, g
 
 def test_a_directory_that_cannot_be_made_makes_a_gap(tmp_path: Path, growth: Growth) -> None:
     (tmp_path / "file").write_text("in the way")
-    output = Output(tmp_path / "file" / "a", growth)
+    output = Output(tmp_path / "file" / "a", growth, work=tmp_path / "work")
     output.append(OUT, b"lost")
     output.end()
     assert output.read(OUT, 0, 100) == Gap(4)
 
 
-async def test_removal_empties_its_place_at_once_and_the_disk_soon(output: Output, tmp_path: Path) -> None:
+async def test_removal_empties_its_places_at_once_and_the_disk_soon(output: Output, tmp_path: Path) -> None:
     output.append(OUT, b"x")
-    (output.directory / "work").mkdir()
-    (output.directory / "work" / "file").write_text("left by a command")
+    (output.directory / "file").write_text("left by a handler")
+    (output.make_work() / "file").write_text("left by a command")
 
     output.remove()
-    assert not output.directory.exists()
+    assert not output.spool.exists()
+    assert not (tmp_path / "work" / "a").exists()
 
     await asyncio.get_running_loop().shutdown_default_executor()
-    assert list((tmp_path / "attempts").iterdir()) == []
+    assert list((tmp_path / "attempts").iterdir()) == list((tmp_path / "work").iterdir()) == []
+
+
+def test_what_left_little_is_removed_without_a_thread(output: Output, tmp_path: Path) -> None:
+    output.append(OUT, b"x")
+    output.make_work()
+    output.remove()  # there is no loop here that could do it later
+    assert list((tmp_path / "attempts").iterdir()) == list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_place_to_work_is_private_and_costs_no_place_for_output(output: Output, tmp_path: Path) -> None:
+    assert output.make_work().stat().st_mode & 0o777 == 0o700
+    assert not (tmp_path / "attempts").exists()
+    output.remove()
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 async def test_removal_of_what_was_never_made_does_nothing(output: Output, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ async def test_the_environment_holds_what_is_allowed_and_who_it_is(attempt: Atte
 async def test_the_default_directory_is_private_and_empty(attempt: Attempt) -> None:
     finished = await attempt.run(command="pwd; stat -c %a .; ls -A")
     assert finished.outcome is Outcome.COMPLETED
-    assert attempt.text().decode().splitlines() == [str(attempt.context.output.directory / "work"), "700"]
+    assert attempt.text().decode().splitlines() == [str(attempt.context.output.make_work()), "700"]
 
 
 async def test_directory_and_input_are_taken_from_the_payload(attempt: Attempt, tmp_path: Path) -> None:

@@ -13,7 +13,16 @@ import pytest
 from nodelink_agent.launch import Launcher, Order
 from nodelink_agent.limits import LEASE_GRACE, TIMEOUT_GRACE
 from nodelink_agent.processes import Process, Table, snapshot
-from nodelink_agent.spawned import DRAIN_SECONDS, GIVE_UP_SECONDS, NEVER, SWEEP_SECONDS, End, Spawned, Surroundings
+from nodelink_agent.spawned import (
+    DRAIN_SECONDS,
+    GIVE_UP_SECONDS,
+    NEVER,
+    SWEEP_SECONDS,
+    End,
+    Spawned,
+    Surroundings,
+    Wanting,
+)
 from tests.support.commands import sh
 
 NOBODY = 2**22 + 1
@@ -27,6 +36,8 @@ class Stage:
         self.now = 0.0
         self.boottime = 0.0
         self.unkillable: Process | None = None
+        self.wanting = Wanting()
+        self.asked_since: list[float] = []
         self._launcher = launcher
         self._folder = folder
         self._selector = selectors.DefaultSelector()
@@ -56,8 +67,9 @@ class Stage:
             self._selector,
             lambda: self.now,
             lambda: self.boottime,
-            lambda: self.unkillable is not None,
+            self._orphans,
             self._table,
+            self.wanting,
         )
         return Spawned(order, self._launcher.launch(order), around)
 
@@ -80,6 +92,10 @@ class Stage:
     def tick(self, command: Spawned, at: float) -> None:
         self.now = at
         command.tick()
+
+    def _orphans(self, since: float) -> bool:
+        self.asked_since.append(since)
+        return self.unkillable is not None
 
     def _table(self) -> Table:
         table = dict(snapshot())
@@ -116,6 +132,54 @@ def test_a_running_command_has_nothing_due(stage: Stage) -> None:
     stage.read_pipes()
     stage.tick(command, 1)
     assert command.end is not None
+
+
+def test_nobody_looks_after_a_command_that_needs_nothing(stage: Stage) -> None:
+    command = stage.start("exec sleep 1000")
+    wanting = stage.wanting
+    assert (wanting.due, wanting.limited, wanting.grown) == (set(), set(), {})
+    command.stop(0)
+    assert wanting.due == {command}
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 1)
+    assert command.end is not None
+    assert not wanting.due
+
+
+def test_who_prints_is_noted_until_that_is_told(stage: Stage) -> None:
+    command = stage.start("echo up")
+    stage.read_until(command, len("up\n"))
+    assert list(stage.wanting.grown) == [command]
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 1)
+    stage.wanting.drop(command)
+    assert not stage.wanting.grown
+
+
+def test_who_is_given_a_limit_later_is_looked_after(stage: Stage) -> None:
+    command = stage.start("exec sleep 1000")
+    assert not stage.wanting.limited
+    command.extend(1, 5.0, None)
+    assert stage.wanting.limited == {command}
+    stage.boottime = 6.0
+    command.enforce()
+    stage.now = TIMEOUT_GRACE
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, TIMEOUT_GRACE)
+    assert command.end is not None
+    assert command.end.stop_reason == "run_timeout"
+
+
+def test_who_has_left_nobody_is_asked_about_after_its_exit(stage: Stage) -> None:
+    command = stage.start("exit 0")
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 4)
+    assert command.end is not None
+    assert stage.asked_since == [4.0]
 
 
 def test_it_ends_at_once_when_leader_and_pipes_have(stage: Stage) -> None:

@@ -247,6 +247,7 @@ async def test_a_gibibyte_costs_neither_memory_nor_disk(shop: Shop) -> None:
 async def test_a_spool_that_is_taken_away_stops_no_command(shop: Shop, gate: Gate) -> None:
     watched = await shop.start(*sh(f"{gate}; head -c 1M /dev/zero"))
     watched.directory.rmdir()
+    watched.directory.touch()
     await gate.open()
     assert (await watched.end()).exit_code == 0
     assert list(watched.pieces()) == [Gap(1 << 20)]

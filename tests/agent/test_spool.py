@@ -149,10 +149,19 @@ def test_the_disk_holds_no_more_than_head_tail_and_one_segment(tmp_path: Path) -
     writer.close()
 
 
-def test_a_directory_that_is_missing_makes_everything_a_gap(tmp_path: Path) -> None:
-    writer = SpoolWriter(tmp_path / "nowhere", "stdout", 10, 10)
+def test_a_directory_is_made_for_the_first_byte_and_its_owners_alone(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path / "1", "stdout", 10, 10)
+    assert not (tmp_path / "1").exists()
+    append_all(writer, [5])
+    assert (tmp_path / "1").stat().st_mode & 0o777 == 0o700
+    assert read_all(tmp_path / "1", writer.extent) == [printed(5)]
+
+
+def test_a_directory_that_cannot_be_made_makes_everything_a_gap(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    writer = SpoolWriter(tmp_path / "file", "stdout", 10, 10)
     append_all(writer, [5, 50, 500])
-    assert read_all(tmp_path / "nowhere", writer.extent) == [Gap(555)]
+    assert read_all(tmp_path / "file", writer.extent) == [Gap(555)]
 
 
 def test_files_that_vanish_later_are_gaps(tmp_path: Path) -> None:

@@ -105,9 +105,13 @@ class Workshop:
     def speech(self, *, max_bytes: int, chunk_bytes: int) -> Speech:
         """What the next frame says."""
         said = self.core.outgoing(now=self.now(), max_bytes=max_bytes, chunk_bytes=chunk_bytes)
-        chunks = [LogChunk(read.ref, read.stream, read.offset, b"o" * read.limit) for read in said.reads]
-        for chunk in chunks:
-            self.core.log_sent(chunk)
+        chunks, reads = [], said.reads
+        while reads:
+            for read in reads:
+                chunk = LogChunk(read.ref, read.stream, read.offset, b"o" * read.limit)
+                self.core.log_sent(chunk)
+                chunks.append(chunk)
+            reads = self.core.more_reads(chunk_bytes=chunk_bytes)
         return Speech(said.responses, chunks, said.task_credit)
 
 

@@ -152,11 +152,13 @@ class AgentLink:
         if not self._interval:
             return None
         outgoing = life.core.outgoing(now=now)
-        chunks = []
-        for read in outgoing.reads:
-            chunk = life.execution.read(read)
-            life.core.log_sent(chunk)
-            chunks.append(chunk)
+        chunks, reads = [], outgoing.reads
+        while reads:
+            for read in reads:
+                chunk = life.execution.read(read)
+                life.core.log_sent(chunk)
+                chunks.append(chunk)
+            reads = life.core.more_reads()
         if not (outgoing.responses or chunks or outgoing.task_credit or self._beat_due):
             return None
         beat = life.core.heartbeat(now=now) if self._beat_due else None

@@ -98,7 +98,8 @@ async def open_pool(
 
     def open_output(ref: AttemptRef, on_growth: Callable[[], None]) -> Output:
         place = directory / f"{ref.task_id}-{ref.attempt}-{ref.fence}"
-        return Output(place, on_growth, head_bytes=kept_bytes, tail_bytes=kept_bytes)
+        work = place.with_name(f"{place.name}.work")
+        return Output(place, on_growth, work=work, head_bytes=kept_bytes, tail_bytes=kept_bytes)
 
     pool = Pool(
         slots=slots,

@@ -114,7 +114,9 @@ class Attempt:
             request,
             deadlines=Deadlines(lambda _: None),
             teller=self,
-            open_output=lambda ref: Output(self._folder / ref.task_id, self._grown.set),
+            open_output=lambda ref: Output(
+                self._folder / ref.task_id, self._grown.set, work=self._folder / f"{ref.task_id}.work"
+            ),
             clock=boottime,
             moved=self._moved.set,
             open_blobs=open_blobs,

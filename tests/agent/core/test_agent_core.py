@@ -256,6 +256,36 @@ def test_results_do_not_starve_output() -> None:
     assert len(outgoing.responses) == len(outgoing.reads) == 1
 
 
+def test_a_frame_takes_as_much_of_a_stream_as_it_has_room_for() -> None:
+    core = running(A)
+    core.output_grew(A, LogStream.STDOUT, 1_000)
+    reads = core.outgoing(now=0.0, max_bytes=450, chunk_bytes=100).reads
+    sent = []
+    while reads:
+        for _, stream, offset, limit in reads:
+            core.log_sent(LogChunk(A, stream, offset, b"x" * limit))
+            sent.append((offset, limit))
+        reads = core.more_reads(chunk_bytes=100)
+    assert sent == [
+        (0, 100),
+        (100, 100),
+        (200, 100),
+    ]  # as they are counted; and no small run for the little that is left
+
+
+def test_gaps_take_room_in_a_frame_too() -> None:
+    core = running(A)
+    core.output_grew(A, LogStream.STDOUT, 1_000_000)
+    reads = core.outgoing(now=0.0, max_bytes=1_000, chunk_bytes=100).reads
+    sent = 0
+    while reads:
+        for _, stream, offset, limit in reads:
+            core.log_sent(LogChunk(A, stream, offset, b"", limit))
+            sent += 1
+        reads = core.more_reads(chunk_bytes=100)
+    assert sent < 10
+
+
 def test_the_host_is_woken_when_there_is_something_to_say() -> None:
     woken: list[bool] = []
     core = AgentCore(slots=1, wake=lambda: woken.append(True), places={})

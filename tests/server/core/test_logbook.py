@@ -11,9 +11,10 @@ import pytest
 from nodelink.errors import InvalidTask, ProtocolViolation, TaskNotFound
 from nodelink.task import AttemptRef, Finished, HeldAttempt, HeldState, LogChunk, LogStream, Outcome
 from nodelink_server.core.events import EventFilter
-from nodelink_server.core.logbook import MOST_INTAKES, LogExtent, LogPage
+from nodelink_server.core.logbook import MAX_CHUNK_BYTES, MOST_INTAKES, PAGE_BYTES, LogExtent, LogPage
 from nodelink_server.core.ports import EventName
 from nodelink_server.core.session import LOG_WINDOW_BYTES
+from nodelink_server.core.task_record import TaskRecord
 from tests.support.core_parts import Core, make_ref, running_core
 from tests.support.fake_agent import FakeAgent
 
@@ -207,6 +208,26 @@ async def test_a_follower_of_a_finished_task_waits_a_while_for_output_that_is_ow
 
         assert _text(pages) == b"abc"
         assert pages[-1].complete
+
+
+async def test_how_long_the_output_of_an_ended_attempt_is_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with _running_task() as (core, agent, ref):
+        size = 3 * PAGE_BYTES
+        for offset in range(0, size, MAX_CHUNK_BYTES):
+            agent.print(ref, offset, b"x" * MAX_CHUNK_BYTES)
+        await agent.log_acked(ref, size)
+        await _finish(agent, ref, size)
+        asked: list[str] = []
+        read = core.manager.logs._store.read
+
+        async def counted(task_id: str) -> TaskRecord | None:
+            asked.append(task_id)
+            return await read(task_id)
+
+        monkeypatch.setattr(core.manager.logs._store, "read", counted)
+        pages = [page async for page in core.manager.logs.follow(ref.task_id, attempt=1)]
+        assert (len(pages), len(_text(pages)), pages[-1].complete) == (3, size, True)
+        assert len(asked) == 1
 
 
 async def test_a_follower_is_let_go_when_the_rest_is_not_to_be_had() -> None:
