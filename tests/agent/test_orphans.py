@@ -17,7 +17,7 @@ from nodelink_agent import found, orphans
 from nodelink_agent.boottime import boot_id
 from nodelink_agent.found import NeverBegan, Remains, Vanished
 from nodelink_agent.orphans import Search, clear_orphans
-from nodelink_agent.processes import deliver, started
+from nodelink_agent.processes import deliver, lives, started
 from nodelink_agent.spawner_home import JOURNAL
 from tests.support.commands import AGENT, PATIENCE, Gate, Shop, alive, exited, handle, open_shop, sh
 from tests.support.processes import until
@@ -102,7 +102,7 @@ async def test_nothing_is_touched_while_the_spawner_lives_that_a_copied_journal_
     shutil.copy(tmp_path / AGENT / "spawners" / shop.commands.spawner_id / JOURNAL, copy)
     told = Remains(copy).found("1")
     assert isinstance(told, Vanished)
-    looked, lives = asyncio.Queue[bool](), found.lives
+    looked = asyncio.Queue[bool]()
 
     def look(pid: int, moment: int) -> bool:
         looked.put_nowait(it_lives := lives(pid, moment))
