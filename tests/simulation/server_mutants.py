@@ -21,9 +21,9 @@ from nodelink_server.core.losses import never_began
 from nodelink_server.core.ports import AgentRecord, Batch, Change, EventName, Receipt
 from nodelink_server.core.session import AgentSession
 from nodelink_server.core.task import Task, started
+from tests.support.overriding import override
 
 # -- the server: results ----------------------------------------------------------------------------------------------
-from tests.support.overriding import override
 
 
 def acknowledges_before_the_commit(manager: Any) -> None:
@@ -34,6 +34,7 @@ def acknowledges_before_the_commit(manager: Any) -> None:
         for session, response in responses:
             if isinstance(response.update, Finished):
                 session.ack_results([ResultAck(response.ref, AckDisposition.COMMITTED)])
+                session.say_owed()
         await settle(responses)
 
     manager.rooms.processor._settle = eager
