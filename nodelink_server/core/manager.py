@@ -469,6 +469,10 @@ class TaskManager:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     async def _find(self, task_id: str) -> Task:
+        """A task as memory shows it, which is as it is stored; only what is not active is looked up."""
+        shown = self.registry.get(task_id)
+        if shown is not None:
+            return shown
         found = await self._store.find([task_id])
         if not found:
             raise TaskNotFound(f"there is no task {task_id[:64]}")

@@ -29,6 +29,21 @@ async def test_a_task_that_waits_is_cancelled_at_once() -> None:
         assert agent.tasks == []
 
 
+async def test_an_agent_hears_of_a_cancel_however_long_reading_takes() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        [task_id] = await core.submit()
+        request = await agent.task()
+        core.database.hold("read")
+        cancelling = asyncio.ensure_future(core.manager.cancel(task_id))
+
+        assert (await agent.cancelled()).ref == request.ref
+
+        core.database.let_go("read")
+        assert (await cancelling).task.status is TaskStatus.CANCELLING
+
+
 async def test_a_delayed_task_is_cancelled_at_once_and_never_becomes_due() -> None:
     async with running_core() as core:
         [task_id] = await core.submit(make_submission(delay_ms=5_000))
