@@ -131,6 +131,7 @@ class World:
         self._ids = count(1)
         self._blocks, self._blocks_seen = self.disk.blocks, 0
         self._handed_at = self._durable_at = self._decided_at = 0.0
+        self._is_handed = False
         self.server = ServerHost(
             disk=self.disk,
             make_manager=self._manager,
@@ -365,25 +366,25 @@ class World:
 
     async def _pause_after_commit(self) -> None:
         self._note_commits()
+        self._is_handed = False
         await self._weather.pause("applied")
         self._durable_at = self._loop.time()
 
     def _hand(self) -> None:
         """A batch is handed to the store. It gathered while the one before was on its way, or says once more what that
-        could not make durable.
+        could not make durable. Beside it somebody may set a limit, or keep an answer: then the earlier moment counts.
         """
         now = self._loop.time()
-        if now == self._durable_at:
-            self._decided_at = self._handed_at
-        elif self._durable_at >= self._handed_at:
-            self._decided_at = now
-        self._handed_at = now
+        decided = self._handed_at if now == self._durable_at else now
+        self._decided_at = min(decided, self._decided_at) if self._is_handed else decided
+        self._handed_at, self._is_handed = now, True
 
     def _note_commits(self) -> None:
         """Write down what has just become durable."""
         if self._disaster.is_under_way:  # what is loaded takes the place of these, too
             return
-        self.history.decided[self._loop.time()] = self._decided_at
+        now, decided = self._loop.time(), self.history.decided
+        decided[now] = min(self._decided_at, decided.get(now, now))  # two commits may take no time
         if self.disk.blocks is not self._blocks:  # those of another database
             self._blocks, self._blocks_seen = self.disk.blocks, 0
         for _, _, events in self.disk.blocks[self._blocks_seen :]:
