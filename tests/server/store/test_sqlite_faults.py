@@ -321,3 +321,19 @@ async def test_each_commit_tells_how_late_the_loop_was_for_its_answer(tmp_path: 
 
         assert len(lags) == 2
         assert all(0 <= late <= time.monotonic() - began for late in lags)
+
+
+SAY_ONE: Work[int] = Work(lambda connection: 1, lambda connection, result: True)
+
+
+async def test_no_more_than_so_many_works_wait_for_the_thread(tmp_path: Path) -> None:
+    queue = Writer("test", writing_engine(tmp_path / "some.db"))  # which has not begun to take them
+    works = [asyncio.ensure_future(queue.write(SAY_ONE)) for _ in range(writer.MOST_QUEUED)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(StoreUnavailable, match="too much waits"):
+        await queue.write(SAY_ONE)
+
+    queue.start()
+    assert await asyncio.gather(*works) == [1] * writer.MOST_QUEUED
+    await queue.close()
