@@ -224,13 +224,12 @@ class WorkWriter:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[TaskSpec, bytes]] = {}
-        self._own = task_pb2.TaskSpec()
 
     def bytes_of(self, spec: TaskSpec, payload: bytes) -> bytes:
         """The bytes of a task. Two messages, one behind the other, are read as one that has what both have."""
         _, alike = self._known.get(id(spec)) or self._written(spec)
-        self._own.payload = payload
-        return alike + self._own.SerializeToString()
+        # A new message each time: one that is kept would keep the memory of every value that it has ever had.
+        return alike + task_pb2.TaskSpec(payload=payload).SerializeToString()
 
     def _written(self, spec: TaskSpec) -> tuple[TaskSpec, bytes]:
         written = (spec, work_bytes(spec, b""))

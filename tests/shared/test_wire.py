@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as some
 
+from benchmarks.resident import own_kib
 from nodelink import wire
 from nodelink.errors import InvalidTask
 from nodelink.plan import Plan
@@ -379,6 +381,15 @@ def test_only_so_much_work_is_remembered_and_nothing_large(monkeypatch: pytest.M
         read = task_pb2.TaskSpec.FromString(works.bytes_of(spec, b"1"))
         assert (read.type, read.payload, dict(read.metadata)) == (spec.type, b"1", dict(spec.metadata))
     assert len(works._known) <= 2
+
+
+def test_what_has_been_written_is_not_kept() -> None:
+    """A message that is used again keeps the memory of each value that it has ever had, which no Python tool sees."""
+    works = wire.WorkWriter()
+    before = own_kib(os.getpid())
+    for number in range(128):
+        works.bytes_of(FULL_SPEC, bytes([number]) * (1 << 20))
+    assert own_kib(os.getpid()) - before < 64 << 10
 
 
 def test_a_message_loses_its_payload_and_nothing_else() -> None:
