@@ -101,6 +101,22 @@ def test_no_option_is_given_twice() -> None:
     assert len({name for name, _ in OPTIONS}) == len(OPTIONS)
 
 
+async def test_a_call_costs_no_look_at_every_method_that_there_is(
+    door: AgentDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC's loop waits for the next call of each method that is registered with it."""
+    waited_for: list[int] = []
+    wait = asyncio.wait
+
+    def counting(fs: Any, **how: Any) -> Any:
+        waited_for.append(len(fs))
+        return wait(fs, **how)
+
+    monkeypatch.setattr(asyncio, "wait", counting)
+    async with door.agent():
+        assert max(waited_for, default=0) <= 1
+
+
 async def test_an_agent_whose_process_is_stopped_is_noticed_by_keepalive() -> None:
     options = [(name, IMPATIENT.get(name, value)) for name, value in OPTIONS]
     async with agent_door(options=options) as door, agent_process(door.address) as process:
