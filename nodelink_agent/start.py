@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import structlog
 
 from nodelink import failpoints
+from nodelink.grpc_setup import set_up_grpc
 from nodelink.logs import configure_logs
 from nodelink.settings import EX_CONFIG, SettingError
 from nodelink_agent.command import SpawnerLost
@@ -54,9 +55,7 @@ def start(argv: Sequence[str], early: EarlyStop) -> int:
 
 def _serve(settings: AgentSettings, early: EarlyStop) -> None:
     spawner = start_spawner(settings.directory)
-    # gRPC reads these when it is loaded: no fork handlers, and no chatter about the ordinary closing of connections.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    set_up_grpc(os.environ)
     from nodelink_agent.app import run  # noqa: PLC0415 - see above
 
     run(settings, spawner, early)

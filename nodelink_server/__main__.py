@@ -17,6 +17,7 @@ import structlog
 
 from nodelink import failpoints
 from nodelink.errors import NodelinkError
+from nodelink.grpc_setup import set_up_grpc
 from nodelink.logs import configure_logs
 from nodelink.settings import EX_CONFIG, SettingError
 from nodelink_server.settings import ServerSettings, read_server_settings
@@ -48,9 +49,7 @@ def _make_directory(data_dir: Path) -> None:
 
 
 def _serve(settings: ServerSettings) -> int:
-    # gRPC reads these when it is loaded: no fork handlers, and no chatter about the ordinary closing of connections.
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    set_up_grpc(os.environ)
     with _loading():
         from nodelink_server.app import CannotBegin, run  # noqa: PLC0415 - see above
 

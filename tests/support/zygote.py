@@ -20,6 +20,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nodelink.grpc_setup import set_up_grpc
+
 MOST_BYTES = 1 << 20
 LOADED: Mapping[str, str] = {"nodelink_server": "nodelink_server.app", "nodelink_agent": "nodelink_agent.app"}
 """What each of them loads only when it has read its settings."""
@@ -93,8 +95,7 @@ def become(asked: Mapping[str, Any]) -> None:
 
 def load(module: str) -> Callable[[list[str]], int]:
     """Have everything of a program in memory. Returns its `main`."""
-    # gRPC reads these when it is loaded; our programs set them before.
-    os.environ.update(GRPC_ENABLE_FORK_SUPPORT="0", GRPC_VERBOSITY="ERROR")
+    set_up_grpc(os.environ)  # as our programs do before they load gRPC
     main: Callable[[list[str]], int] = importlib.import_module(f"{module}.__main__").main
     importlib.import_module(LOADED[module])
     gc.collect()
