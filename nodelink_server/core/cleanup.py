@@ -14,7 +14,8 @@ from nodelink_server.core.registry import TaskRegistry
 from nodelink_server.core.tally import Tally
 
 MOST_FINISHED = 20_000
-SWEEP_BATCH = 500
+SWEEP_BATCH = 2_000
+"""Tasks of one round. With the pause behind it that is more than a server accepts meanwhile."""
 EVENTS_KEPT_MS = 24 * 3600 * 1000
 KEYS_KEPT_MS = 24 * 3600 * 1000
 PAUSE_SECONDS = 0.05

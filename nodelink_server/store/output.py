@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from nodelink.task import LogStream
@@ -17,6 +18,10 @@ MOST_ROWS_READ = 1_024
 
 _APPEND = insert(log_chunks).on_conflict_do_nothing(
     index_elements=[log_chunks.c.task_key, log_chunks.c.attempt, log_chunks.c.position]
+)
+
+_WHICH_HAVE = text(
+    "SELECT value FROM json_each(:keys) WHERE EXISTS (SELECT 1 FROM log_chunks WHERE log_chunks.task_key = value)"
 )
 
 
@@ -71,6 +76,11 @@ def read(
 
 def _row(row: Row[Any]) -> LogRow:
     return LogRow(row.task_key, row.attempt, LogStream(row.stream), row.offset, row.position, row.data, row.gap)
+
+
+def which_have(connection: Connection, task_keys: Sequence[int]) -> frozenset[int]:
+    """Those of these tasks that have stored output."""
+    return frozenset(connection.execute(_WHICH_HAVE, {"keys": json.dumps(list(task_keys))}).scalars())
 
 
 def forget(connection: Connection, task_keys: Sequence[int]) -> None:

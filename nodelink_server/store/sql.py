@@ -64,7 +64,7 @@ from nodelink_server.store.writer import Work, Writer
 
 PAGE_BYTES = 4096
 ROWS_PER_PAGE = 2
-MOST_FORGOTTEN = 1_000
+MOST_FORGOTTEN = 2_000
 MOST_PAGES = 1 << 16
 
 
@@ -295,16 +295,23 @@ class SqlStore:
         await self._in_portions(partial(sweeping.forget_events, before=events_before), sweeping.MOST_BLOCKS)
         await self._swept(spans.forget)
         await self._in_portions(rates.forget, rates.MOST_FORGOTTEN)
-        await self._forget_output(tuple(self._forgotten))  # again: a little may have come just behind the first time
         keys = await self._readers.read(partial(queries.finished_keys, before=finished_before, limit=limit))
+        # Those before again: a little may have come just behind the first time.
+        spoken = await self._which_have_output((*self._forgotten, *keys))
+        await self._forget_output([key for key in self._forgotten if key in spoken])
         for part in sweeping.portions(keys):
             hit("server.sweep.begun")
             # Output first: a task without its output is swept again, output without its task would stay for ever.
-            await self._forget_output(part)
+            await self._forget_output([key for key in part if key in spoken])
             hit("server.sweep.between")
             await self._swept(partial(sweeping.forget_tasks, keys=part))
         self._forgotten.extend(keys)
         return len(keys)
+
+    async def _which_have_output(self, keys: Sequence[int]) -> frozenset[int]:
+        if not keys:
+            return frozenset()
+        return await self._log_readers.read(partial(output.which_have, task_keys=keys))
 
     async def _forget_output(self, keys: Sequence[int]) -> None:
         if keys:

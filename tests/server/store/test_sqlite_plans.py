@@ -472,5 +472,6 @@ def test_output_is_read_along_its_indexes(logs: Watched) -> None:
         output.read(logs.connection, 1, 1, stream, 100, 100)
     output.ends(logs.connection, 1, 1)
     output.forget(logs.connection, [1, 2])
+    output.which_have(logs.connection, [1, 2])
 
     assert list(logs.bad()) == []

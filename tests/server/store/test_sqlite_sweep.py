@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
 
 from nodelink.task import LogStream
 from nodelink_server.core.attempt import Hold
 from nodelink_server.core.ports import Evidence, IdempotencyKey, LogRow, Store
 from nodelink_server.core.task_record import LateResult
-from nodelink_server.store import rates
+from nodelink_server.store import output, rates
 from nodelink_server.store.sql import open_store
 from nodelink_server.store.tables import KEYS_IN_SPAN
 from tests.server.store.lives import (
@@ -75,6 +79,25 @@ async def test_output_that_came_just_behind_a_sweep_goes_with_the_next_one(tmp_p
         await sweep(store)
 
     assert rows_in(tmp_path / "logs.db", "log_chunks") == 0
+
+
+async def test_only_output_that_there_is_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each deletion of output is a commit of its own, and most tasks have said nothing."""
+    deleted: list[Sequence[int]] = []
+    forget = output.forget
+
+    def counting(connection: Connection, task_keys: Sequence[int]) -> None:
+        deleted.append(task_keys)
+        forget(connection, task_keys)
+
+    monkeypatch.setattr(output, "forget", counting)
+    async with open_store(f"sqlite:///{tmp_path}/nodelink.db", ids=lambda: "cluster") as store:
+        _silent, speaking = [await step(store, cancel(await live(store, waiting(name)))) for name in ("t1", "t2")]
+        await store.append_logs([LogRow(speaking.key, 1, LogStream.STDOUT, 0, 0, b"said")])
+        await sweep(store)
+        await sweep(store)
+
+    assert deleted == [[speaking.key]]
 
 
 async def test_spans_of_keys_go_when_no_task_is_as_old(tmp_path: Path) -> None:
