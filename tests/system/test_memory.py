@@ -7,7 +7,8 @@ import pytest
 from tests.support.processes import Services, asked_until
 from tests.support.rest import Rest
 
-ROUNDS = 3
+ROUNDS = 5
+"""The first ones fill caches, those of SQLite above all."""
 BATCHES = 10
 BATCH = 1_000
 
@@ -34,5 +35,5 @@ async def test_ten_thousand_tasks_more_leave_the_server_no_larger(services: Serv
             sizes.append(server.memory())
         metrics = await asked_until(lambda: nothing_held(rest), "finished tasks leave memory")
 
-    assert sizes[2] <= 1.05 * sizes[1]
+    assert sizes[-1] <= 1.05 * sizes[-2]
     assert metrics["nodelink_tasks_finished_total"] == ROUNDS * BATCHES * BATCH
