@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ MOST_INTAKES = 20_000
 RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
 """How long a follower of a finished task waits for output that its agent still owes."""
+SETTLING_SECONDS = 1.0
+"""How long a reader of a finished task waits for more of it: the end and the output have commits of their own."""
 
 log = structlog.get_logger(__name__)
 
@@ -237,8 +240,16 @@ class LogBook:
         offset: int = 0,
         limit: int = PAGE_BYTES,
     ) -> LogPage:
-        """Stored output from an offset, counted in the stream or in both together. Raises `TaskNotFound`."""
-        return await self._page(await self._record(task_id), stream, attempt, offset, limit)
+        """Stored output from an offset, counted in the stream or in both together. Raises `TaskNotFound`.
+
+        Waits a moment for what the agent of an attempt that has ended still owes.
+        """
+        record = await self._record(task_id)
+        page = await self._page(record, stream, attempt, offset, limit)
+        if page.complete or page.next_offset - offset >= limit:
+            return page
+        await self._settle(record, page.attempt, stream)
+        return await self._page(record, stream, page.attempt, offset, limit)
 
     async def _page(
         self, record: TaskRecord, stream: LogStream | None, attempt: int, offset: int, limit: int = PAGE_BYTES
@@ -249,9 +260,13 @@ class LogBook:
         return LogPage(rows, behind, self._is_complete(record, number, stream, behind), number)
 
     async def extent(self, task_id: str, *, stream: LogStream | None = None, attempt: int = 0) -> LogExtent:
-        """How much is stored, in bytes, of a stream or of both together. Raises `TaskNotFound`, `InvalidTask`."""
+        """How much is stored, in bytes, of a stream or of both together. Raises `TaskNotFound`, `InvalidTask`.
+
+        Waits as `read` does.
+        """
         record = await self._record(task_id)
         number = self._number(record, attempt)
+        await self._settle(record, number, stream)
         ends = await self._store.log_ends(record.task.key, number) if number else LogEnds()
         total = _end_of(ends, stream)
         return LogExtent(total, self._is_complete(record, number, stream, total), number)
@@ -269,11 +284,9 @@ class LogBook:
 
         `attempt` 0: of the current one, and of each that follows, from its beginning.
         """
-        grown = asyncio.Event()
-        self._followers[task_id].add(grown)
         number = attempt
         record: TaskRecord | None = None
-        try:
+        with self._growth_of(task_id) as grown:
             while not self._closing:
                 grown.clear()
                 if record is None or record.log_totals_of(number) is None:  # else it tells for ever how long it is
@@ -289,6 +302,14 @@ class LogBook:
                 if attempt or not await self._next_attempt(task_id, number, grown):
                     return
                 number, offset = number + 1, 0
+
+    @contextmanager
+    def _growth_of(self, task_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever more output of a task is stored, or the task changes."""
+        grown = asyncio.Event()
+        self._followers[task_id].add(grown)
+        try:
+            yield grown
         finally:
             self._followers[task_id].discard(grown)
             if not self._followers[task_id]:
@@ -305,6 +326,19 @@ class LogBook:
         for events in self._followers.values():
             for event in events:
                 event.set()
+
+    async def _settle(self, record: TaskRecord, attempt: int, stream: LogStream | None) -> None:
+        """Wait until all that an ended attempt printed is stored, or no more of it comes for a while."""
+        if record.log_totals_of(attempt) is None:
+            return
+        with self._growth_of(record.task.id) as grown:
+            while not self._closing:
+                grown.clear()
+                stored = _end_of(await self._store.log_ends(record.task.key, attempt), stream)
+                if self._is_complete(record, attempt, stream, stored):
+                    return
+                if not await set_within(grown, self._clock, SETTLING_SECONDS):
+                    return
 
     async def _more(self, task_id: str, attempt: int, grown: asyncio.Event) -> bool:
         """Wait for more of an attempt's output. False: nothing more is to be expected."""

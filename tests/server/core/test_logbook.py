@@ -11,7 +11,7 @@ import pytest
 from nodelink.errors import InvalidTask, ProtocolViolation, TaskNotFound
 from nodelink.task import AttemptRef, Finished, HeldAttempt, HeldState, LogChunk, LogStream, Outcome
 from nodelink_server.core.events import EventFilter
-from nodelink_server.core.logbook import MAX_CHUNK_BYTES, MOST_INTAKES, PAGE_BYTES, LogExtent, LogPage
+from nodelink_server.core.logbook import MAX_CHUNK_BYTES, MOST_INTAKES, PAGE_BYTES, SETTLING_SECONDS, LogExtent, LogPage
 from nodelink_server.core.ports import EventName
 from nodelink_server.core.session import LOG_WINDOW_BYTES
 from nodelink_server.core.task_record import TaskRecord
@@ -208,6 +208,32 @@ async def test_a_follower_of_a_finished_task_waits_a_while_for_output_that_is_ow
 
         assert _text(pages) == b"abc"
         assert pages[-1].complete
+
+
+async def test_who_reads_a_finished_task_gets_output_that_is_on_its_way() -> None:
+    async with _running_task() as (core, agent, ref):
+        logs, loop = core.manager.logs, asyncio.get_running_loop()
+        await _finish(agent, ref, 6)
+        loop.call_later(0.7, agent.print, ref, 0, b"abc")
+        loop.call_later(1.4, agent.print, ref, 3, b"def")
+        extent, page, tail = await asyncio.gather(
+            logs.extent(ref.task_id), logs.read(ref.task_id), logs.read_tail(ref.task_id, tail=2)
+        )
+        assert (extent.total, _text([page]), page.complete, _text([tail])) == (6, b"abcdef", True, b"ef")
+
+
+async def test_who_reads_a_finished_task_does_not_wait_for_what_does_not_come_or_was_not_asked_for() -> None:
+    async with _running_task() as (core, agent, ref):
+        logs, loop = core.manager.logs, asyncio.get_running_loop()
+        agent.print(ref, 0, b"abc")
+        await agent.log_acked(ref, 3)
+        await _finish(agent, ref, 6)
+        start = loop.time()
+        assert _text([await logs.read(ref.task_id, limit=3)]) == b"abc"
+        assert loop.time() - start < SETTLING_SECONDS
+        page = await logs.read(ref.task_id)
+        assert (_text([page]), page.complete) == (b"abc", False)
+        assert loop.time() - start < 2 * SETTLING_SECONDS
 
 
 async def test_how_long_the_output_of_an_ended_attempt_is_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
