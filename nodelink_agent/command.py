@@ -85,14 +85,15 @@ class Command:
         """How far its streams have come."""
         self._send = send
         self._on_output = on_output
-        self._ended: asyncio.Future[CommandEnd] = asyncio.get_running_loop().create_future()
+        self._end: CommandEnd | None = None
+        self._is_over = asyncio.Event()
 
     def stop(self, grace_seconds: float, reason: str = "") -> None:
         """Signal the whole tree, and kill it after the grace. A second stop can only shorten the grace.
 
         The end tells the first reason, whoever gave it and whoever hears it.
         """
-        if not self._ended.done():
+        if not self._is_over.is_set():
             self._send({"do": "stop", "id": self.id, "grace": grace_seconds, "reason": reason})
 
     async def wait(self) -> CommandEnd:
@@ -100,7 +101,10 @@ class Command:
 
         SpawnerLost: who held it has died, or is another agent's now. `Commands.found` tells what is known of it.
         """
-        return await asyncio.shield(self._ended)
+        await self._is_over.wait()
+        if self._end is None:
+            raise SpawnerLost
+        return self._end
 
     def printed(self, output: Mapping[LogStream, Extent]) -> None:
         """The spawner tells how far the streams have come."""
@@ -110,12 +114,12 @@ class Command:
 
     def ended(self, end: CommandEnd) -> None:
         """The spawner tells how it ended."""
-        self._ended.set_result(end)
+        self._end = end
+        self._is_over.set()
 
     def lost(self) -> None:
         """The spawner tells nothing any more."""
-        if not self._ended.done():
-            fail(self._ended, SpawnerLost())
+        self._is_over.set()
 
 
 def read_end(words: Mapping[str, Any]) -> CommandEnd:
@@ -129,6 +133,7 @@ def read_output(words: Mapping[str, Sequence[int]]) -> Mapping[LogStream, Extent
 
 
 def fail(future: asyncio.Future[Any], error: NodelinkError) -> None:
-    """Set an error that nobody has to look at: whoever waited may have been cancelled."""
-    future.set_exception(error)
-    future.exception()
+    """Set an error that nobody has to look at: whoever waited may have been cancelled, and the future with it."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()

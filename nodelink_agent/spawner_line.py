@@ -25,6 +25,7 @@ from nodelink_agent.command import (
     read_output,
 )
 from nodelink_agent.found import Exited, Found, NeverBegan, Remains, Running
+from nodelink_agent.orders import Orders
 from nodelink_agent.spawner_home import is_inhabited
 from nodelink_agent.spool import Extent
 
@@ -62,6 +63,7 @@ class SpawnerLine:
         self._greeted = asyncio.Event()
         self._cut = asyncio.Event()
         self._transport: asyncio.Transport | None = None
+        self._orders = Orders(self._write)
         self._held: dict[str, _Held] = {}
         self._disowned: set[str] = set()
         self._starting: dict[str, asyncio.Future[None]] = {}
@@ -96,6 +98,7 @@ class SpawnerLine:
         loop = asyncio.get_running_loop()
         self._cut.clear()  # a line that was taken up before may have been cut without a word
         self._greeted.clear()
+        self._orders.drop()
         lines = _Lines(self._heard, self._line_cut)
         self._transport, _ = await loop.create_connection(lambda: lines, sock=line)
         await self._greeted.wait()
@@ -107,14 +110,13 @@ class SpawnerLine:
             raise SpawnerLost
         if spec.id in self._commands or spec.id in self._held:
             raise ValueError(f"command {spec.id!r} runs already")
-        command = Command(self.id, spec.id, self._send, on_output)
+        command = Command(self.id, spec.id, self._orders.send, on_output)
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._starting[spec.id], self._commands[spec.id] = started, command
         hit("agent.order.before")
-        self._send(_start_order(spec))
-        hit("agent.order.after")
+        self._orders.add(_start_order(spec))
         try:
-            await asyncio.shield(started)
+            await started
         except asyncio.CancelledError:
             command.stop(0)
             raise
@@ -125,7 +127,7 @@ class SpawnerLine:
         held = self._held.get(command_id)
         if held is None or command_id in self._commands:
             raise ValueError(f"command {command_id!r} is not there to be taken up")
-        command = Command(self.id, command_id, self._send, on_output)
+        command = Command(self.id, command_id, self._orders.send, on_output)
         command.printed(held.output)
         if held.end is not None:
             command.ended(held.end)
@@ -150,13 +152,13 @@ class SpawnerLine:
         """Tell the new ends of those leases that are this spawner's business."""
         until = {command_id: leases[command_id] for command_id in leases.keys() & self._held.keys()}
         if until:
-            self._send({"do": "extend", "until": until})
+            self._orders.send({"do": "extend", "until": until})
 
     def limit(self, command_id: str, *, number: int, run_until: float | None, heartbeat_seconds: float | None) -> None:
         """Tell other limits of a command, if it is this spawner's business: see `Commands.limit`."""
         if command_id in self._held or command_id in self._starting:
             words = {"number": number, "run_until": run_until, "heartbeat": heartbeat_seconds}
-            self._send({"do": "limit", "id": command_id, **words})
+            self._orders.send({"do": "limit", "id": command_id, **words})
 
     def forget(self, command_id: str) -> bool:
         """Let the spawner forget an end. False if it is not here, or has not come."""
@@ -164,7 +166,7 @@ class SpawnerLine:
         if held is None or held.end is None:
             return False
         del self._held[command_id]
-        self._send({"do": "forget", "id": command_id})
+        self._orders.add({"do": "forget", "id": command_id})
         self.let_go()
         return True
 
@@ -182,11 +184,12 @@ class SpawnerLine:
     def end(self) -> None:
         """Let the spawner end all its commands, and itself."""
         self._hung_up = True
-        self._send({"do": "end"})
+        self._orders.send({"do": "end"})
 
     def hang_up(self) -> None:
         """Cut the line, once what was said is sent. What the spawner holds goes on without us."""
         self._hung_up = True
+        self._orders.flush()
         if self._transport is not None:
             self._transport.close()
 
@@ -204,9 +207,12 @@ class SpawnerLine:
             self._mourning.cancel()
         self._fail_all()
 
-    def _send(self, order: Mapping[str, object]) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(json.dumps(order).encode() + b"\n")
+    def _write(self, orders: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(orders)
+        if self._starting:
+            hit("agent.order.after")
 
     def _heard(self, words: Mapping[str, Any]) -> None:
         """One line of the spawner's."""
@@ -217,7 +223,9 @@ class SpawnerLine:
                 self._greeted.set()
             case "started":
                 self._held[words["id"]] = _Held(words["pid"])
-                self._starting.pop(words["id"]).set_result(None)
+                started = self._starting.pop(words["id"])
+                if not started.done():  # whoever waited may have been cancelled
+                    started.set_result(None)
             case "refused":
                 del self._commands[words["id"]]
                 fail(self._starting.pop(words["id"]), StartFailed(words["message"], words["exit_code"]))

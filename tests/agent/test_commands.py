@@ -453,6 +453,20 @@ async def test_two_commands_of_the_same_id_cannot_run_at_once(shop: Shop, tmp_pa
         assert (await first.wait()).signalled_alive
 
 
+async def test_the_starts_of_one_turn_are_told_in_one_write(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders, writes = shop.commands._own._orders, list[int]()
+    write = orders._write
+
+    def counting(data: bytes) -> None:
+        writes.append(data.count(b"\n"))
+        write(data)
+
+    monkeypatch.setattr(orders, "_write", counting)
+    ends = await asyncio.gather(*(shop.run("true") for _ in range(3)))
+    assert [end.exit_code for _, end in ends] == [0, 0, 0]
+    assert writes == [3]
+
+
 async def test_a_start_that_is_cancelled_leaves_no_command_behind(shop: Shop, tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"]}
     spec = CommandSpec(id="cut", argv=["sleep", "1000"], env=env, cwd="/", directory=tmp_path)
