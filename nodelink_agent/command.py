@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
 from nodelink.errors import NodelinkError
 from nodelink.task import LogStream
+from nodelink.values import value
 from nodelink_agent.spool import HEAD_BYTES, TAIL_BYTES, Extent
 
 OnOutput = Callable[[LogStream, Extent], None]
@@ -28,10 +28,10 @@ class StartFailed(NodelinkError):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class CommandSpec:
-    """What to start. `directory` takes the output, and is made when there is some; `cwd` is absolute; `env` is all of
-    the environment.
+    """What to start. `directory` takes the output, and is made when there is some; it and `cwd` are absolute. `env` is
+    all of the environment.
 
     The spawner stops it by itself when it has run for `timeout_seconds`, and when its lease is over; None: it has none.
     """
@@ -40,7 +40,7 @@ class CommandSpec:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
-    directory: Path
+    directory: str
     stdin: bytes = b""
     head_bytes: int = HEAD_BYTES
     tail_bytes: int = TAIL_BYTES
@@ -51,7 +51,7 @@ class CommandSpec:
     """How long it may print nothing before the spawner stops it; None: for ever."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class CommandEnd:
     """How a command ended. Killed by a signal n: exit code 128 + n. None: its leader is still alive.
 
@@ -73,6 +73,10 @@ class CommandEnd:
     stop_reason: str = ""
     durable: bool = True
     silent_seconds: float = 0.0
+
+
+END_FIELDS = tuple(field.name for field in fields(CommandEnd))
+"""All that an end tells."""
 
 
 class Command:
@@ -107,7 +111,9 @@ class Command:
         return self._end
 
     def printed(self, output: Mapping[LogStream, Extent]) -> None:
-        """The spawner tells how far the streams have come."""
+        """The spawner tells how far the streams have come, if anything was printed."""
+        if not output:
+            return
         self.output = {**self.output, **output}
         for stream, extent in output.items():
             self._on_output(stream, extent)
@@ -124,7 +130,7 @@ class Command:
 
 def read_end(words: Mapping[str, Any]) -> CommandEnd:
     """An end in the words of a spawner, which may be older or newer than this agent."""
-    return CommandEnd(**{field.name: words[field.name] for field in fields(CommandEnd) if field.name in words})
+    return CommandEnd(**{name: words[name] for name in END_FIELDS if name in words})
 
 
 def read_output(words: Mapping[str, Sequence[int]]) -> Mapping[LogStream, Extent]:

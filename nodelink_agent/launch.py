@@ -7,8 +7,10 @@ import os
 import resource
 import signal
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+from nodelink.values import value
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
@@ -20,7 +22,7 @@ _DEFAULTED = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Order:
     """What to start, where, and where to keep what it prints."""
 
@@ -28,7 +30,7 @@ class Order:
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: str
-    directory: Path
+    directory: str
     """Made when there is something to keep: its input, or the first byte that it prints."""
     stdin: bytes
     head_bytes: int
@@ -40,8 +42,7 @@ class Order:
     """How long it may print nothing. None: for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(NamedTuple):
     """A command that runs: its leader's pid, and our ends of its pipes."""
 
     pid: int
@@ -89,9 +90,9 @@ class Launcher:
     def _stdin(self, order: Order, opened: list[int]) -> int:
         if not order.stdin:
             return self._empty
-        path = order.directory / "stdin"
+        path = Path(order.directory, "stdin")
         try:
-            order.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.write_bytes(order.stdin)
             opened.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,20 +27,21 @@ _log = structlog.get_logger(__name__)
 class Output:
     """The streams of one attempt. A stream has one writer: this object, or a command that reports its growth.
 
-    `work`: the place of its command, if it has one of its own.
+    `work`: the place of its command, if it has one of its own. Both places are kept as text: few attempts need a Path,
+    and to make one takes as long as to look at a file.
     """
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | str,
         on_growth: Callable[[], None],
         *,
-        work: Path,
+        work: Path | str,
         head_bytes: int = HEAD_BYTES,
         tail_bytes: int = TAIL_BYTES,
     ) -> None:
-        self._directory = directory
-        self._work = work
+        self._directory = os.fspath(directory)
+        self._work = os.fspath(work)
         self._on_growth = on_growth
         self._head_bytes = head_bytes
         self._tail_bytes = tail_bytes
@@ -49,22 +51,23 @@ class Output:
         self._ended = False
 
     @property
-    def spool(self) -> Path:
+    def spool(self) -> str:
         """Where the streams are kept: whoever writes to one makes it, if it is not there."""
         return self._directory
 
-    def make_work(self) -> Path:
+    def make_work(self) -> str:
         """A private and empty directory for the attempt's command, made at most once. OSError if that fails."""
-        self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.makedirs(self._work, mode=0o700, exist_ok=True)  # noqa: PTH103 - for every command
         return self._work
 
     @property
     def directory(self) -> Path:
         """The attempt's private directory, made on first use. OSError if that fails."""
+        directory = Path(self._directory)
         if not self._made:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._made = True
-        return self._directory
+        return directory
 
     @property
     def ended(self) -> bool:
@@ -138,7 +141,8 @@ class Output:
         self.end()
         if self._is_removed_at_once():
             return
-        doomed = [_doomed(directory) for directory in (self._directory, self._work) if directory.exists()]
+        places = Path(self._directory), Path(self._work)
+        doomed = [_doomed(directory) for directory in places if directory.exists()]
         asyncio.get_running_loop().run_in_executor(None, _delete, doomed)
 
     def _is_removed_at_once(self) -> bool:
@@ -148,10 +152,10 @@ class Output:
             return False
         try:
             for stream in totals:
-                head_path(self._directory, stream).unlink()
+                os.unlink(head_path(self._directory, stream))  # noqa: PTH108 - it is no Path
             for directory in (self._work, self._directory):
                 with contextlib.suppress(FileNotFoundError):
-                    directory.rmdir()
+                    os.rmdir(directory)  # noqa: PTH106 - neither is this
         except OSError:
             return False
         return True
@@ -164,11 +168,10 @@ class Output:
         writer = self._writers.get(stream)
         if writer is None:
             try:
-                directory = self.directory
+                _ = self.directory
             except OSError as error:
-                _log.warning("output_directory_not_made", directory=str(self._directory), error=str(error))
-                directory = self._directory
-            writer = SpoolWriter(directory, stream, self._head_bytes, self._tail_bytes)
+                _log.warning("output_directory_not_made", directory=self._directory, error=str(error))
+            writer = SpoolWriter(self._directory, stream, self._head_bytes, self._tail_bytes)
             self._writers[stream] = writer
         return writer
 

@@ -73,13 +73,13 @@ class AttemptDirectories:
     """Where the attempts print to, and where their commands work: a directory each, in two that belong to the agent."""
 
     def __init__(self, directory: Path, work: Path) -> None:
-        self._directory = directory
-        self._work = work
+        self._directory = directory.absolute()
+        self._work = work.absolute()
 
     def open(self, ref: AttemptRef, on_growth: Callable[[], None]) -> Output:
         """The output of an attempt."""
         name = _name(ref)
-        return Output(self._directory / name, on_growth, work=self._work / name)
+        return Output(f"{self._directory}/{name}", on_growth, work=f"{self._work}/{name}")
 
     def clear(self, keep: Iterable[AttemptRef]) -> None:
         """Remove what nobody knows of any more. What cannot be removed is logged and left. Blocks."""

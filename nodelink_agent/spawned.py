@@ -109,7 +109,7 @@ class Spawned:
         self._silent_seconds = 0.0
         self._around = around
         self._due = NEVER
-        self._marks = marks(order.env)
+        self._env = order.env
         self._pipes = {launched.stdout: "stdout", launched.stderr: "stderr"}
         self._spools = {
             stream: SpoolWriter(order.directory, stream, order.head_bytes, order.tail_bytes)
@@ -145,8 +145,8 @@ class Spawned:
         return NEVER if self._exited_at is not None else self._silence.until
 
     def extents(self) -> Mapping[str, Extent]:
-        """How far each stream has come."""
-        return {stream: spool.extent for stream, spool in self._spools.items()}
+        """How far each stream has come that has printed something."""
+        return {stream: spool.extent for stream, spool in self._spools.items() if spool.total}
 
     def look(self) -> None:
         """Some child has exited: see whether it was the leader, and whether that ends something."""
@@ -248,7 +248,7 @@ class Spawned:
         """What is alive of the tree. What it left behind became the spawner's children when its leader exited."""
         if self._exited_at is not None and not self._around.orphans(self._exited_at):
             return []
-        return tree(self._around.processes(), self.pid, self._marks)
+        return tree(self._around.processes(), self.pid, marks(self._env))
 
     def _ask_to_end(self) -> None:
         self.look()

@@ -337,7 +337,7 @@ def _order(words: Mapping[str, Any]) -> Order:
         argv=words["argv"],
         env=words["env"],
         cwd=words["cwd"],
-        directory=Path(words["directory"]),
+        directory=words["directory"],
         stdin=base64.b64decode(words["stdin"]),
         head_bytes=words["head"],
         tail_bytes=words["tail"],

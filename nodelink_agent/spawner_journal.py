@@ -61,7 +61,7 @@ class SpawnerJournal:
         """Whether every end that was written down would survive a power cut."""
         return not self._waiting
 
-    def ordered(self, command_id: str, directory: Path) -> None:
+    def ordered(self, command_id: str, directory: Path | str) -> None:
         """A command is about to be launched. OSError: it cannot be written, so nothing may be launched."""
         record = _record(Kind.ORDERED, {"id": command_id, "directory": str(directory)})
         self._append(record)

@@ -244,6 +244,8 @@ class SpawnerLine:
 
     def _grown(self, words: Mapping[str, Any]) -> None:
         output = read_output(words["output"])
+        if not output:
+            return
         held = self._held[words["id"]]
         held.output = {**held.output, **output}
         command = self._commands.get(words["id"])
@@ -317,7 +319,7 @@ def _start_order(spec: CommandSpec) -> Mapping[str, object]:
         "argv": list(spec.argv),
         "env": dict(spec.env),
         "cwd": spec.cwd,
-        "directory": str(spec.directory.absolute()),
+        "directory": spec.directory,
         "stdin": base64.b64encode(spec.stdin).decode(),
         "head": spec.head_bytes,
         "tail": spec.tail_bytes,

@@ -39,7 +39,7 @@ class SpoolWriter:
     """
 
     def __init__(
-        self, directory: Path, stream: str, head_bytes: int = HEAD_BYTES, tail_bytes: int = TAIL_BYTES
+        self, directory: Path | str, stream: str, head_bytes: int = HEAD_BYTES, tail_bytes: int = TAIL_BYTES
     ) -> None:
         if head_bytes < 0 or tail_bytes <= 0:
             raise ValueError("a spool needs room for its tail")
@@ -134,9 +134,9 @@ class SpoolWriter:
         with contextlib.suppress(
             OSError
         ):  # never made, or gone with its directory: it is outside the extent either way
-            path.unlink()
+            os.unlink(path)  # noqa: PTH108 - it is no Path
 
-    def _write(self, path: Path, data: memoryview, offset: int) -> int:
+    def _write(self, path: str, data: memoryview, offset: int) -> int:
         """Write at an offset of a file; the number of bytes that the disk took."""
         written = 0
         if not data:
@@ -148,16 +148,16 @@ class SpoolWriter:
                 written += os.pwrite(self._file, data[written:], offset + written)
         return written
 
-    def _open(self, path: Path) -> int:
+    def _open(self, path: str) -> int:
         if not self._total:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)  # noqa: PTH103 - most of what is printed is short
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 class SpoolReader:
     """Reads one stream back. Holds no file open between two reads."""
 
-    def __init__(self, directory: Path, stream: str) -> None:
+    def __init__(self, directory: Path | str, stream: str) -> None:
         self._directory = directory
         self._stream = stream
 
@@ -178,38 +178,43 @@ class SpoolReader:
 
     def _segment_of(self, offset: int, extent: Extent) -> tuple[int, int]:
         """Where the segment that holds an offset begins, and where the next one does."""
-        starts = [int(path.suffix[1:]) for path in self._directory.glob(f"{self._stream}.tail.*")]
+        starts = _segments(self._directory, self._stream)
         start = max((s for s in starts if s <= offset), default=extent.tail_start)
         end = min((s for s in starts if s > offset), default=extent.total)
         return start, min(end, extent.total)
 
 
-def kept_extent(directory: Path, stream: str) -> Extent:
+def kept_extent(directory: Path | str, stream: str) -> Extent:
     """How far a stream has come whose writer has died, as the files tell it: up to the last byte that was kept."""
     head = _size(head_path(directory, stream))
-    starts = sorted(int(path.suffix[1:]) for path in directory.glob(f"{stream}.tail.*"))
+    starts = _segments(directory, stream)
     if not starts:
         return Extent(head, head, head)
     return Extent(starts[-1] + _size(_segment_path(directory, stream, starts[-1])), head, starts[0])
 
 
-def _size(path: Path) -> int:
+def _segments(directory: Path | str, stream: str) -> list[int]:
+    """Where each segment begins, the first of them first."""
+    return sorted(int(path.suffix[1:]) for path in Path(directory).glob(f"{stream}.tail.*"))
+
+
+def _size(path: str) -> int:
     try:
-        return path.stat().st_size
+        return Path(path).stat().st_size
     except OSError:
         return 0
 
 
-def head_path(directory: Path, stream: str) -> Path:
-    """Where the first bytes of a stream are kept."""
-    return directory / f"{stream}.head"
+def head_path(directory: Path | str, stream: str) -> str:
+    """Where the first bytes of a stream are kept. Text: to make a Path takes as long as to look at a file."""
+    return f"{directory}/{stream}.head"
 
 
-def _segment_path(directory: Path, stream: str, start: int) -> Path:
-    return directory / f"{stream}.tail.{start}"
+def _segment_path(directory: Path | str, stream: str, start: int) -> str:
+    return f"{directory}/{stream}.tail.{start}"
 
 
-def _read(path: Path, offset: int, length: int) -> bytes | Gap:
+def _read(path: str, offset: int, length: int) -> bytes | Gap:
     """A piece of a file; a gap as long as the piece if the file does not have it."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

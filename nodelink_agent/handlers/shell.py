@@ -125,7 +125,7 @@ class ShellHandler:
             id=command_id(context.ref),
             argv=payload.argv,
             env={**self._environment, **_trace(context), **payload.env, **self._identity(context.ref)},
-            cwd=payload.cwd or str(output.make_work().absolute()),
+            cwd=payload.cwd or output.make_work(),
             directory=output.spool,
             stdin=payload.stdin,
             timeout_seconds=_seconds(context.spec.timeout_ms),

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NoReturn
 
 from nodelink.errors import FieldError, InvalidTask
+from nodelink.values import value
 
 FIELDS = ("command", "env", "cwd", "stdin")
+_FIELDS = frozenset(FIELDS)
 RESERVED = "NODELINK_"
 """Variables with this prefix are NodeLink's to set."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ShellPayload:
     """What to run. `cwd` None: a private directory of the attempt's."""
 
@@ -37,7 +39,7 @@ def read_payload(payload: bytes) -> ShellPayload:
         raise InvalidTask(FieldError("payload", "is nested too deep")) from error
     if not isinstance(fields, dict):
         _refuse("payload", 'must be an object with a "command"')
-    for name in fields.keys() - set(FIELDS):
+    for name in fields.keys() - _FIELDS:
         _refuse(str(name), f"is not a field of a shell task; these are: {', '.join(FIELDS)}")
     return ShellPayload(
         argv=_argv(fields.get("command")),

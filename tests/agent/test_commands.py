@@ -444,7 +444,9 @@ async def test_a_spawner_is_found_however_long_the_path_to_it_is(tmp_path: Path,
 
 
 async def test_two_commands_of_the_same_id_cannot_run_at_once(shop: Shop, tmp_path: Path) -> None:
-    spec = CommandSpec(id="same", argv=["sleep", "1000"], env={"PATH": os.environ["PATH"]}, cwd="/", directory=tmp_path)
+    spec = CommandSpec(
+        id="same", argv=["sleep", "1000"], env={"PATH": os.environ["PATH"]}, cwd="/", directory=str(tmp_path)
+    )
     first = await shop.commands.start(spec, _ignore)
     with pytest.raises(ValueError, match="same"):
         await shop.commands.start(spec, _ignore)
@@ -469,7 +471,7 @@ async def test_the_starts_of_one_turn_are_told_in_one_write(shop: Shop, monkeypa
 
 async def test_a_start_that_is_cancelled_leaves_no_command_behind(shop: Shop, tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"]}
-    spec = CommandSpec(id="cut", argv=["sleep", "1000"], env=env, cwd="/", directory=tmp_path)
+    spec = CommandSpec(id="cut", argv=["sleep", "1000"], env=env, cwd="/", directory=str(tmp_path))
     start = asyncio.create_task(shop.commands.start(spec, _ignore))
     await asyncio.sleep(0)
     command = shop.commands._own._commands["cut"]

@@ -9,7 +9,7 @@ import pytest
 
 from nodelink.task import LogStream
 from nodelink_agent.boottime import boot_id
-from nodelink_agent.command import CommandEnd
+from nodelink_agent.command import END_FIELDS, CommandEnd
 from nodelink_agent.found import Exited, Keeper, NeverBegan, Remains, Vanished
 from nodelink_agent.processes import started
 from nodelink_agent.spawner_journal import SpawnerJournal
@@ -20,7 +20,7 @@ KEEPER = Keeper(1, 2)
 END = CommandEnd(
     exit_code=3, signal=None, cpu_seconds=1.5, max_rss_bytes=7, signalled_alive=True, tree_gone=True, leftovers=0
 )
-WORDS = {field: getattr(END, field) for field in CommandEnd.__slots__ if field != "durable"}
+WORDS = {field: getattr(END, field) for field in END_FIELDS if field != "durable"}
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from nodelink_agent.spawned import (
     Surroundings,
     Wanting,
 )
+from nodelink_agent.spool import Extent
 from tests.support.commands import sh
 
 NOBODY = 2**22 + 1
@@ -55,7 +56,7 @@ class Stage:
             argv=sh(script),
             env={"PATH": os.environ["PATH"]},
             cwd="/",
-            directory=self._folder,
+            directory=str(self._folder),
             stdin=b"",
             head_bytes=1000,
             tail_bytes=1000,
@@ -85,7 +86,7 @@ class Stage:
 
     def read_until(self, command: Spawned, length: int) -> None:
         """Read until so much has been printed."""
-        while command.extents()["stdout"].total < length:
+        while command.extents().get("stdout", Extent()).total < length:
             for key, _ in self._selector.select(20):
                 key.data()
 
@@ -180,6 +181,14 @@ def test_who_has_left_nobody_is_asked_about_after_its_exit(stage: Stage) -> None
     stage.tick(command, 4)
     assert command.end is not None
     assert stage.asked_since == [4.0]
+
+
+def test_only_a_stream_that_has_printed_something_is_told(stage: Stage) -> None:
+    command = stage.start("echo text >&2")
+    wait_for_exit(command)
+    stage.read_pipes()
+    stage.tick(command, 1)
+    assert command.extents() == {"stderr": Extent(5, 5, 5)}
 
 
 def test_it_ends_at_once_when_leader_and_pipes_have(stage: Stage) -> None:

@@ -115,7 +115,7 @@ class Shop:
             argv=argv,
             env={"PATH": os.environ["PATH"], **identity, **(env or {})},
             cwd=cwd,
-            directory=directory,
+            directory=str(directory),
             stdin=stdin,
             head_bytes=head_bytes,
             tail_bytes=tail_bytes,
