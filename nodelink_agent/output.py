@@ -7,7 +7,6 @@ or little, and to make and remove a directory takes as long as much of the rest.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +56,10 @@ class Output:
 
     def make_work(self) -> str:
         """A private and empty directory for the attempt's command, made at most once. OSError if that fails."""
-        os.makedirs(self._work, mode=0o700, exist_ok=True)  # noqa: PTH103 - for every command
+        try:
+            os.mkdir(self._work, 0o700)  # noqa: PTH102 - for every command
+        except OSError:  # it is there, or the place for it is not
+            os.makedirs(self._work, 0o700, exist_ok=True)  # noqa: PTH103
         return self._work
 
     @property
@@ -153,9 +155,8 @@ class Output:
         try:
             for stream in totals:
                 os.unlink(head_path(self._directory, stream))  # noqa: PTH108 - it is no Path
-            for directory in (self._work, self._directory):
-                with contextlib.suppress(FileNotFoundError):
-                    os.rmdir(directory)  # noqa: PTH106 - neither is this
+            _remove_empty(self._work)
+            _remove_empty(self._directory)
         except OSError:
             return False
         return True
@@ -174,6 +175,14 @@ class Output:
             writer = SpoolWriter(self._directory, stream, self._head_bytes, self._tail_bytes)
             self._writers[stream] = writer
         return writer
+
+
+def _remove_empty(directory: str) -> None:
+    """Remove a directory, if it is there. OSError: it is not empty."""
+    try:
+        os.rmdir(directory)  # noqa: PTH106 - it is no Path
+    except FileNotFoundError:
+        return
 
 
 def _doomed(directory: Path) -> Path:

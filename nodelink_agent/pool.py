@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -292,7 +291,7 @@ class Pool:
             ending = endings.presentable(ending, stop_reason=context.stop_reason, silent_seconds=silent)
             run_seconds = ending.run_seconds or self.now() - context.begun_at
             totals = ending.log_totals if totals is None else totals
-            ending = replace(ending, run_seconds=run_seconds, log_totals=totals)
+            ending = evolve(ending, run_seconds=run_seconds, log_totals=totals)
         if running.trace is not None:
             running.trace.end(ending if isinstance(ending, Finished) else endings.unseen())
         self.perform(self.core.ended([TaskResponse(context.ref, ending)], now=self.now()))

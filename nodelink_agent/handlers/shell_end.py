@@ -13,6 +13,7 @@ from nodelink_agent.command import CommandEnd, StartFailed
 from nodelink_agent.limits import silence_message
 
 _TIMEOUTS = frozenset({Reason.RUN_TIMEOUT, Reason.START_TIMEOUT, Reason.HEARTBEAT_TIMEOUT, Reason.TOTAL_TIMEOUT})
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _REASONS = {reason.value: reason for reason in Reason}
 
 
@@ -25,7 +26,7 @@ def ended(end: CommandEnd, stop_reason: Reason | None = None) -> Finished:
         reason=reason,
         exit_code=end.exit_code,
         signal=end.signal,
-        output=json.dumps({"exit_code": end.exit_code, "signal": end.signal}, separators=(",", ":")).encode(),
+        output=_encode({"exit_code": end.exit_code, "signal": end.signal}).encode(),
         error=error,
         cpu_seconds=end.cpu_seconds,
         max_rss_bytes=end.max_rss_bytes,
