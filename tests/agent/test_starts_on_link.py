@@ -20,6 +20,7 @@ from tests.support.pool_talk import give, open_session, request
 
 A = AttemptRef("a", 1, 10)
 B = AttemptRef("b", 1, 11)
+AN_HOUR = 3_600_000
 
 
 @asynccontextmanager
@@ -30,7 +31,7 @@ async def linked(pool: Pool) -> AsyncIterator[tuple[Link, FakeSession]]:
         task = asyncio.create_task(link.run())
         try:
             session = await server.session()
-            await session.welcome()
+            await session.welcome(interval_ms=AN_HOUR)  # no heartbeat has anything said
             yield link, session
         finally:
             task.cancel()

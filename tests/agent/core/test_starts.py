@@ -100,6 +100,16 @@ def test_long_work_is_told_of_after_a_moment() -> None:
     assert said(core, now=1.0) == [TaskResponse(A, DONE)]
 
 
+def test_the_host_is_woken_to_hear_by_when_a_start_is_to_be_said() -> None:
+    woken: list[bool] = []
+    core = AgentCore(slots=1, wake=lambda: woken.append(True), places={})
+    new_session(core)
+    core.received([request(A)], now=0.0)
+    woken.clear()
+    core.started(A, at=0.0)
+    assert len(woken) == 1
+
+
 def test_each_start_has_a_moment_of_its_own() -> None:
     core = running(A, B)
     core.started(A, at=0.0, containment="subreaper")
