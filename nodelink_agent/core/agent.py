@@ -287,7 +287,7 @@ class AgentCore:
         """The work has really begun, at this moment."""
         if self._attempts.state(ref) is HeldState.RUNNING:
             self._outbox.starts.add(ref, at=at, containment=containment)
-            if self._draining:
+            if self._draining or self._logs.has_printed(ref):  # what a command prints may be heard of first
                 self._outbox.starts.hurry(ref)
             self._wake()
 

@@ -198,6 +198,15 @@ def test_a_start_goes_with_the_first_output() -> None:
     assert core.outgoing(now=0.0) == NOTHING
 
 
+def test_a_start_that_is_heard_of_after_the_first_output_does_not_wait() -> None:
+    core = running(A)
+    core.output_grew(A, LogStream.STDOUT, 5)
+    core.started(A, at=0.0, containment="subreaper")
+    outgoing = core.outgoing(now=0.0)
+    assert outgoing.responses == [started(A)]
+    assert [read.ref for read in outgoing.reads] == [A]
+
+
 def test_what_begins_while_the_agent_drains_is_said_at_once() -> None:
     core = running(A)
     core.drain()
