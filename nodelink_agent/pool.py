@@ -97,6 +97,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._tasks: asyncio.TaskGroup | None = None
         self._lease_timer: asyncio.TimerHandle | None = None
+        self._speech_timer: asyncio.TimerHandle | None = None
         journal.on_written = self._written
 
     @asynccontextmanager
@@ -107,8 +108,9 @@ class Pool:
                 yield
             finally:
                 self._journal.on_written = _nothing_more
-                if self._lease_timer is not None:
-                    self._lease_timer.cancel()
+                for timer in (self._lease_timer, self._speech_timer):
+                    if timer is not None:
+                        timer.cancel()
                 for running in list(self._running.values()):
                     self._cancel_timers(running)
                     if running.task is not None:
@@ -162,6 +164,7 @@ class Pool:
                 self.core.log_sent(chunk)
                 chunks.append(chunk)
             reads = self.core.more_reads(chunk_bytes=chunk_bytes)
+        self._speak_in_time(now)
         return Speech(outgoing.responses, chunks, outgoing.task_credit)
 
     # --- the end of the agent
@@ -347,6 +350,18 @@ class Pool:
         if running is not None:
             running.context.deadlines.sign()
         self.core.output_grew(ref, stream, readable)
+
+    # --- what may wait
+
+    def _speak_in_time(self, now: float) -> None:
+        """Have what waits for its moment said then, whatever happens: one timer, which is left alone until it rings."""
+        speak_by = self.core.speak_by
+        if speak_by is not None and self._speech_timer is None:
+            self._speech_timer = self._loop.call_later(speak_by - now, self._speak)
+
+    def _speak(self) -> None:
+        self._speech_timer = None
+        self.wake.set()
 
     # --- the journal and the leases
 

@@ -163,6 +163,7 @@ class AgentCore:
         """Take no more work. What was under way to here, or offered, is declined."""
         work = Work()
         self._draining = True
+        self._outbox.starts.hurry_all()
         for ref in self._attempts.accepted():
             self._holdings.end(TaskResponse(ref, _DRAINING), work)
         self._wake()
@@ -173,6 +174,7 @@ class AgentCore:
         may have changed its mind.
         """
         work = Work()
+        self._outbox.starts.hurry_all()
         for ref in self._attempts.unbegun():
             self._holdings.end(TaskResponse(ref, GIVEN_BACK), work)
         self._wake()
@@ -284,7 +286,9 @@ class AgentCore:
     def started(self, ref: AttemptRef, *, at: float, containment: str = "") -> None:
         """The work has really begun, at this moment."""
         if self._attempts.state(ref) is HeldState.RUNNING:
-            self._outbox.started(ref, at=at, containment=containment)
+            self._outbox.starts.add(ref, at=at, containment=containment)
+            if self._draining or self._logs.has_printed(ref):  # what a command prints may be heard of first
+                self._outbox.starts.hurry(ref)
             self._wake()
 
     def progress(self, ref: AttemptRef, progress: Progress) -> None:
@@ -297,12 +301,14 @@ class AgentCore:
         """Work has given itself other limits."""
         if self._attempts.state(ref) is HeldState.RUNNING:
             self._outbox.wishes.add(ref, wish)
+            self._outbox.starts.hurry(ref)
             self._wake()
 
     def output_grew(self, ref: AttemptRef, stream: LogStream, readable: int) -> None:
         """A stream of an attempt's output can be read up to here."""
         if self._attempts.state(ref) is not None:
             self._logs.grew(ref, stream, readable)
+            self._outbox.starts.hurry(ref)
             self._wake()
 
     def ended(self, responses: Iterable[TaskResponse], *, now: float) -> Work:
@@ -320,6 +326,11 @@ class AgentCore:
         self._log_room = max(max_bytes - size, chunk_bytes)  # results never starve output
         reads = self._logs.next_reads(max_bytes=self._log_room, chunk_bytes=chunk_bytes)
         return Outgoing(responses, reads, self._raised_task_credit())
+
+    @property
+    def speak_by(self) -> float | None:
+        """When `outgoing` has more to say, even if nothing happens until then. None: it has not."""
+        return self._outbox.starts.next_due
 
     def log_sent(self, chunk: LogChunk) -> None:
         """What was read goes into the frame."""

@@ -131,6 +131,7 @@ class Holdings:
         """Stop an attempt, if it is held and was not stopped before. What has not begun is over at once."""
         match self.attempts.ask_stop(command.ref):
             case HeldState.RUNNING:
+                self.outbox.starts.hurry(command.ref)
                 work.stop.append(Stop(*command))
             case HeldState.WAITING if command.reason is Reason.DRAINED:
                 self.end(TaskResponse(command.ref, GIVEN_BACK), work)

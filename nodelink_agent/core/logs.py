@@ -82,6 +82,10 @@ class LogCursors:
         cursor.readable = max(cursor.readable, readable)
         self._queue(ref, stream, cursor)
 
+    def has_printed(self, ref: AttemptRef) -> bool:
+        """Whether there is any output of an attempt."""
+        return ref in self._cursors
+
     def end(self, ref: AttemptRef, totals: Mapping[LogStream, int]) -> None:
         """An attempt has ended and printed so much."""
         for stream, total in totals.items():

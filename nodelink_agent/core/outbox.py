@@ -1,7 +1,8 @@
 """What the agent has to say about attempts, until it is said, and for results: until it is acknowledged.
 
 Of progress only the latest is kept. A frame is filled in the order accepted, started, progress, wishes, results, so
-that nothing about an attempt ever comes after its result.
+that nothing about an attempt ever comes after its result. Only a start may wait, and only while there is nothing else
+to say of its attempt.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from nodelink.task import Accepted, AttemptRef, Declined, Finished, Gone, Progress, Started, TaskResponse
+from nodelink.task import Accepted, AttemptRef, Declined, Finished, Gone, Progress, TaskResponse
+from nodelink_agent.core.starts import Starts
 from nodelink_agent.core.wishes import Wishes
 
 ITEM_BYTES = 128
@@ -21,7 +23,8 @@ class Outbox:
 
     def __init__(self) -> None:
         self._accepted: dict[AttemptRef, None] = {}
-        self._started: dict[AttemptRef, tuple[float, str]] = {}
+        self.starts = Starts()
+        """That work has begun."""
         self._progress: dict[AttemptRef, Progress] = {}
         self.wishes = Wishes()
         """What running work has said of its own limits."""
@@ -38,12 +41,12 @@ class Outbox:
     @property
     def is_empty(self) -> bool:
         """Whether everything has been said, and every result acknowledged."""
-        return not (self._unsent or self._unacknowledged or self._says_more)
+        return not (self._unsent or self._unacknowledged or self._says_more or self.starts.are_left)
 
     @property
     def _says_more(self) -> bool:
-        """Whether anything but a result is to be said."""
-        return bool(self._accepted or self._started or self._progress or self.wishes.are_to_be_said)
+        """Whether anything but a result is to be said now."""
+        return bool(self._accepted or self.starts.are_due or self._progress or self.wishes.are_to_be_said)
 
     def new_session(self) -> None:
         """Begin again: all that is not acknowledged is to be sent, in the order of old. There is no credit yet.
@@ -51,6 +54,7 @@ class Outbox:
         That offers were accepted is not said again: the hello lists them.
         """
         self._accepted.clear()
+        self.starts.hurry_all()
         self.wishes.new_session()
         unsent = self._unsent
         self._unsent = OrderedDict(self._unacknowledged)
@@ -66,18 +70,16 @@ class Outbox:
         """To be said once: an offer is accepted."""
         self._accepted[ref] = None
 
-    def started(self, ref: AttemptRef, *, at: float, containment: str) -> None:
-        """To be said: work has started, at this moment of the caller's clock."""
-        self._started[ref] = (at, containment)
-
     def progress(self, ref: AttemptRef, progress: Progress) -> None:
         """To be said: how far it is, instead of anything of the kind not yet said."""
         self._progress[ref] = progress
+        self.starts.hurry(ref)
 
     def results(self, responses: Iterable[TaskResponse]) -> None:
         """To be said until it is acknowledged: how attempts ended."""
         for response in responses:
             self._unsent[response.ref] = response
+            self.starts.hurry(response.ref)
             self.wishes.forget(response.ref)
         if self._progress:
             for ref in self._progress.keys() & self._unsent.keys():
@@ -94,7 +96,7 @@ class Outbox:
     def forget(self, ref: AttemptRef) -> None:
         """Nothing about this attempt is to be said any more."""
         self._accepted.pop(ref, None)
-        self._started.pop(ref, None)
+        self.starts.forget(ref)
         self._progress.pop(ref, None)
         self.wishes.forget(ref)
         self.acknowledge(ref)
@@ -104,10 +106,11 @@ class Outbox:
 
         A single item larger than `max_bytes` has a frame of its own.
         """
+        self.starts.fall_due(now)
         if not self._frames_left or not (self._unsent or self._says_more):
             return [], 0
         taken = self._take_accepted(max_items)
-        taken += self._take_started(now, max_items - len(taken))
+        taken += self.starts.take(max_items - len(taken), now=now)
         taken += self._take_progress(max_items - len(taken))
         taken += self.wishes.take(max_items - len(taken), now=now)
         size = ITEM_BYTES * len(taken)
@@ -129,14 +132,6 @@ class Outbox:
         for ref in refs:
             del self._accepted[ref]
         return [TaskResponse(ref, Accepted()) for ref in refs]
-
-    def _take_started(self, now: float, count: int) -> list[TaskResponse]:
-        taken = []
-        for ref in list(self._started)[:count]:
-            at, containment = self._started.pop(ref)
-            ago_ms = max(round((now - at) * 1000), 0)
-            taken.append(TaskResponse(ref, Started(ago_ms=ago_ms, containment=containment)))
-        return taken
 
     def _take_progress(self, count: int) -> list[TaskResponse]:
         return [TaskResponse(ref, self._progress.pop(ref)) for ref in list(self._progress)[:count]]

@@ -18,6 +18,7 @@ from nodelink.task import (
     LogStream,
     Outcome,
     Reason,
+    Started,
 )
 from nodelink_agent.context import LEAST_EXTENSION, MOST_EXTENSION, AttemptContext
 from nodelink_agent.core.work import NewLimits
@@ -153,7 +154,8 @@ async def test_a_handler_gives_itself_more_time_at_once_and_the_server_is_told(t
         assert first is not None
         assert context.deadline is not None
         assert context.deadline > first
-        [(ref, update)] = pool.speech().responses
+        [(_, started), (ref, update)] = pool.speech().responses
+        assert isinstance(started, Started)
         assert ref == A
         assert isinstance(update, Extended)
         assert (update.number, update.heartbeat_timeout_ms) == (1, 60_000)

@@ -60,6 +60,7 @@ class AgentLink:
         self._retimed = asyncio.Event()
         self._heard_at = 0.0
         self._beat_due = False
+        self._speech_timer: asyncio.TimerHandle | None = None
         self._beats: dict[int, float] = {}
         """When each heartbeat was sent."""
 
@@ -159,6 +160,7 @@ class AgentLink:
                 life.core.log_sent(chunk)
                 chunks.append(chunk)
             reads = life.core.more_reads()
+        self._speak_in_time(now)
         if not (outgoing.responses or chunks or outgoing.task_credit or self._beat_due):
             return None
         beat = life.core.heartbeat(now=now) if self._beat_due else None
@@ -175,6 +177,17 @@ class AgentLink:
             counted=beat.taken if beat is not None else None,
             draining=life.draining,
         )
+
+    def _speak_in_time(self, now: float) -> None:
+        """Have what waits for its moment said then."""
+        speak_by = self._life.core.speak_by
+        if speak_by is not None and self._speech_timer is None:
+            left = self._machine.clock.real(speak_by - now)
+            self._speech_timer = self._loop.call_later(left + 0.001, self._speak)
+
+    def _speak(self) -> None:
+        self._speech_timer = None
+        self._life.wake.set()
 
     # -- what is heard ------------------------------------------------------------------------------------------------
 

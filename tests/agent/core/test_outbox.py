@@ -84,7 +84,7 @@ def test_a_result_larger_than_a_frame_has_one_of_its_own() -> None:
 
 def test_nothing_about_an_attempt_comes_after_its_result() -> None:
     outbox = open_outbox()
-    outbox.started(ref(1), at=1.0, containment="subreaper")
+    outbox.starts.add(ref(1), at=1.0, containment="subreaper")
     outbox.progress(ref(1), Progress(fraction=0.5))
     outbox.results([result(1)])
     started = TaskResponse(ref(1), Started(ago_ms=500, containment="subreaper"))
@@ -101,7 +101,7 @@ def test_of_progress_only_the_latest_is_said() -> None:
 
 def test_a_start_that_was_not_said_is_said_in_the_next_session() -> None:
     outbox = open_outbox(frames=0)
-    outbox.started(ref(1), at=0.0, containment="")
+    outbox.starts.add(ref(1), at=0.0, containment="")
     assert take(outbox) == []
     outbox.new_session()
     outbox.allow(1)
@@ -110,7 +110,7 @@ def test_a_start_that_was_not_said_is_said_in_the_next_session() -> None:
 
 def test_of_a_forgotten_attempt_nothing_is_said() -> None:
     outbox = open_outbox()
-    outbox.started(ref(1), at=0.0, containment="")
+    outbox.starts.add(ref(1), at=0.0, containment="")
     outbox.progress(ref(1), Progress(fraction=0.5))
     outbox.forget(ref(1))
     outbox.results([result(2)])
