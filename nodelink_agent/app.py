@@ -17,6 +17,7 @@ import structlog
 
 from nodelink.failpoints import hit
 from nodelink.quantities import format_quantity
+from nodelink.switching import switch_often
 from nodelink.v1 import agent_pb2
 from nodelink.wire import EXECUTION_TO_PB
 from nodelink_agent.carrier import Carrier
@@ -117,6 +118,7 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         )
         _log.info("agent_started", agent_id=identity.identity.agent_id, name=settings.label, slots=settings.slots)
         _spare_the_collector()
+        switch_often()
         async with pool.open(), asyncio.TaskGroup() as group:
             hit("agent.restore.before")
             pool.restore(file.known)

@@ -32,6 +32,7 @@ from nodelink.errors import (
 from nodelink.failpoints import hit
 from nodelink.ids import IdMaker
 from nodelink.settings import EX_CONFIG
+from nodelink.switching import switch_often
 from nodelink_server.clock import SystemClock
 from nodelink_server.core.assembly import Options
 from nodelink_server.core.leases import Patience
@@ -106,6 +107,7 @@ async def serve(settings: ServerSettings, stop: asyncio.Event, ready: asyncio.Ev
         await manager.restore()
         hit("server.boot.restored")
         _spare_the_collector()
+        switch_often()
         async with (
             manager.running(),
             grpc_server(manager, settings.grpc_address, clock=clock, server_id=server_id, version=software) as grpc,
