@@ -106,7 +106,7 @@ async def _spooled(directory: Path, size: int) -> float:
         argv=["head", "-c", str(size), "/dev/zero"],
         env={"PATH": os.environ.get("PATH", os.defpath)},
         cwd="/",
-        directory=directory / "spool",
+        directory=str((directory / "spool").absolute()),
     )
     async with Commands(start_spawner(directory / "alone")) as commands:
         began = time.perf_counter()
