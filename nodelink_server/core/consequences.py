@@ -196,6 +196,8 @@ class Consequences:
         self._logbook.wake(task.id)
 
     def _apply_pending(self, change: Change) -> None:
+        """A task waits to be applied, and is with no agent: no attempt is about to free the places that it has kept."""
+        self._limits.freed(change.task.id, change.frees)
         self._admit(change.task)
         self._timers.queued(change.task)
 

@@ -345,6 +345,18 @@ async def test_an_apply_that_provably_never_began_waits_on_with_its_plan() -> No
         assert not holds(core)
 
 
+async def test_an_apply_that_never_began_is_given_out_again_after_a_restart() -> None:
+    database = Database()
+    async with planning(database) as (core, agent):
+        task_id, _ = await make_applying(core, agent)
+        await agent.hang_up()
+    async with planning(database, session=2, remembers_since=1) as (core, agent):
+        again = await agent.task()
+        assert (again.ref.task_id, again.plan, again.ref.attempt) == (task_id, PLAN_A, 3)
+        await agent.finish(again.ref)
+        assert not holds(core)
+
+
 async def test_a_cancel_ends_what_waits_for_an_approval() -> None:
     async with planning() as (core, agent):
         task_id, _ = await make_planned(core, agent)
