@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ RETRY_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
 """How long a follower of a finished task waits for output that its agent still owes."""
 SETTLING_SECONDS = 1.0
-"""How long a reader of a finished task waits for more of it: the end and the output have commits of their own."""
+"""How long a reader of a finished task waits at most for the rest: the end and the output have commits of their own."""
 
 log = structlog.get_logger(__name__)
 
@@ -328,17 +328,17 @@ class LogBook:
                 event.set()
 
     async def _settle(self, record: TaskRecord, attempt: int, stream: LogStream | None) -> None:
-        """Wait until all that an ended attempt printed is stored, or no more of it comes for a while."""
+        """Wait a moment, until all that an ended attempt printed is stored."""
         if record.log_totals_of(attempt) is None:
             return
-        with self._growth_of(record.task.id) as grown:
-            while not self._closing:
-                grown.clear()
-                stored = _end_of(await self._store.log_ends(record.task.key, attempt), stream)
-                if self._is_complete(record, attempt, stream, stored):
-                    return
-                if not await set_within(grown, self._clock, SETTLING_SECONDS):
-                    return
+        with self._growth_of(record.task.id) as grown, suppress(TimeoutError):
+            async with self._clock.timeout(SETTLING_SECONDS):
+                while not self._closing:
+                    grown.clear()
+                    stored = _end_of(await self._store.log_ends(record.task.key, attempt), stream)
+                    if self._is_complete(record, attempt, stream, stored):
+                        return
+                    await grown.wait()
 
     async def _more(self, task_id: str, attempt: int, grown: asyncio.Event) -> bool:
         """Wait for more of an attempt's output. False: nothing more is to be expected."""

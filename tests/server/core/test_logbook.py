@@ -214,8 +214,8 @@ async def test_who_reads_a_finished_task_gets_output_that_is_on_its_way() -> Non
     async with _running_task() as (core, agent, ref):
         logs, loop = core.manager.logs, asyncio.get_running_loop()
         await _finish(agent, ref, 6)
-        loop.call_later(0.7, agent.print, ref, 0, b"abc")
-        loop.call_later(1.4, agent.print, ref, 3, b"def")
+        loop.call_later(0.4, agent.print, ref, 0, b"abc")
+        loop.call_later(0.8, agent.print, ref, 3, b"def")
         extent, page, tail = await asyncio.gather(
             logs.extent(ref.task_id), logs.read(ref.task_id), logs.read_tail(ref.task_id, tail=2)
         )
@@ -233,6 +233,18 @@ async def test_who_reads_a_finished_task_does_not_wait_for_what_does_not_come_or
         assert loop.time() - start < SETTLING_SECONDS
         page = await logs.read(ref.task_id)
         assert (_text([page]), page.complete) == (b"abc", False)
+        assert loop.time() - start < 2 * SETTLING_SECONDS
+
+
+async def test_who_reads_a_finished_task_waits_for_no_long_output() -> None:
+    async with _running_task() as (core, agent, ref):
+        loop = asyncio.get_running_loop()
+        await _finish(agent, ref, 9)
+        for index in range(9):
+            loop.call_later(index * 0.7, agent.print, ref, index, b"x")
+        start = loop.time()
+        extent = await core.manager.logs.extent(ref.task_id)
+        assert (extent.complete, 0 < extent.total < 9) == (False, True)
         assert loop.time() - start < 2 * SETTLING_SECONDS
 
 
