@@ -23,7 +23,9 @@ from nodelink.task import Execution
 from nodelink.v1 import agent_pb2, task_pb2
 from nodelink.wire import WorkWriter
 from nodelink_server.clock import SystemClock
+from nodelink_server.core.assembly import Options
 from nodelink_server.core.handshake import Hello
+from nodelink_server.core.leases import Patience
 from nodelink_server.core.manager import TaskManager
 from nodelink_server.core.ports import Batch, Change
 from nodelink_server.core.session import AgentSession
@@ -39,6 +41,9 @@ from nodelink_server.store.tables import tasks_metadata
 
 PER_FRAME = 256
 SLOTS = 1_024
+HOUR_SECONDS = 3_600.0
+UNHURRIED = Options(heartbeat=HOUR_SECONDS, patience=Patience(start_lease=round(HOUR_SECONDS * 1000)))
+"""Beside other work valgrind may take longer from frame to frame than an agent may be silent; this one says no more."""
 ENDED = ("task.completed", "task.failed", "task.timeout", "task.cancelled", "task.lost")
 Work = Callable[[], Awaitable[None]]
 Around = Callable[[Work], Awaitable[None]]
@@ -49,7 +54,9 @@ async def core(frames: int, around: Around) -> None:
     """So many frames of tasks, each to its end. One frame before is not counted."""
     numbers = count(1)
     clock = SystemClock()
-    manager = TaskManager(store=MemoryStore(Disk()), clock=clock, new_id=lambda: f"task-{next(numbers):032d}")
+    manager = TaskManager(
+        store=MemoryStore(Disk()), clock=clock, new_id=lambda: f"task-{next(numbers):032d}", options=UNHURRIED
+    )
     await manager.restore()
     async with manager.running(), _agent(manager, clock):
         await _tasks(manager, 1)

@@ -46,7 +46,7 @@ def test_elsewhere_more_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.valgrind
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # valgrind is slow, and slower still beside other tests
+@pytest.mark.timeout(900)  # six runs of valgrind, which is slow, and slower still beside other tests
 def test_no_task_takes_more_instructions_than_it_did() -> None:
     counts = {part: instructions(part) for part in hot_path.PARTS}
     before, most_more = kept()
