@@ -91,14 +91,7 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         _commands(settings, spawner, file.known) as commands,
         journal.open(),
     ):
-        server, unsaved = str(settings.server), settings.directory / "unsaved-states"
-        handlers = HandlerRegistry(
-            [
-                ECHO,
-                shell(commands, environment=os.environ, server=server),
-                *plan_handlers(commands, settings.tools, environment=os.environ, server=server, unsaved=unsaved),
-            ]
-        )
+        handlers = _handlers(settings, commands)
         pool = Pool(
             slots=settings.slots,
             handlers=handlers,
@@ -119,21 +112,41 @@ async def serve(settings: AgentSettings, spawner: SpawnerProcess, identity: Iden
         _log.info("agent_started", agent_id=identity.identity.agent_id, name=settings.label, slots=settings.slots)
         _spare_the_collector()
         switch_often()
-        async with pool.open(), asyncio.TaskGroup() as group:
+        async with pool.open():
             hit("agent.restore.before")
             pool.restore(file.known)
             hit("agent.restore.after")
-            watch = group.create_task(_stop_without(commands, pool, stop), name="spawner watch")
-            status = group.create_task(
-                tell_status(settings.directory, server=str(settings.server), is_linked=lambda: supervisor.is_linked),
-                name="status",
-            )
-            await supervisor.run(stop)
-            watch.cancel()
-            status.cancel()
+            await _work(settings, supervisor, commands, pool, stop)
         if commands.broken.is_set():
             raise SpawnerLost("the process that starts commands has died, so this agent can run none; start it again")
     _log.info("agent_stopped")
+
+
+def _handlers(settings: AgentSettings, commands: Commands) -> HandlerRegistry:
+    """What this agent can do."""
+    server, unsaved = str(settings.server), settings.directory / "unsaved-states"
+    return HandlerRegistry(
+        [
+            ECHO,
+            shell(commands, environment=os.environ, server=server),
+            *plan_handlers(commands, settings.tools, environment=os.environ, server=server, unsaved=unsaved),
+        ]
+    )
+
+
+async def _work(
+    settings: AgentSettings, supervisor: Supervisor, commands: Commands, pool: Pool, stop: asyncio.Event
+) -> None:
+    """Keep connected and do what comes, until `stop` is set and the agent has drained."""
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(_stop_without(commands, pool, stop), name="spawner watch")
+        status = group.create_task(
+            tell_status(settings.directory, server=str(settings.server), is_linked=lambda: supervisor.is_linked),
+            name="status",
+        )
+        await supervisor.run(stop)
+        watch.cancel()
+        status.cancel()
 
 
 def _spare_the_collector() -> None:
