@@ -28,6 +28,7 @@ from tests.power.states import state_of
 
 COMMITS_PER_LIFE = 40
 LONG_LOG_PAGES = 150
+IDLE_PATIENCE_SECONDS = 60.0
 AGENTS = ("a1", "a2")
 LOCKS = ("", "", "database", "network")
 ASKED: Sequence[Mapping[str, object]] = (
@@ -142,9 +143,12 @@ class Committer:
         self._mark("logs", self._path.with_name("logs.db"))
 
     def _until_log_is_empty(self) -> None:
-        """Wait until the writer has found itself idle."""
+        """Wait until the writer has found itself idle. Raises `TimeoutError`: it never did."""
         log = self._path.with_name(self._path.name + "-wal")
+        patience = time.monotonic() + IDLE_PATIENCE_SECONDS
         while log.stat().st_size:
+            if time.monotonic() > patience:
+                raise TimeoutError(f"{log.name} was still not empty after {IDLE_PATIENCE_SECONDS:g} seconds")
             time.sleep(0.01)
 
     def _mark(self, what: str, path: Path) -> None:
