@@ -47,7 +47,7 @@ from nodelink_server.core.session import AgentSession
 from nodelink_server.core.statistics import Stats, StatsQuery
 from nodelink_server.core.submissions import Accepted, repetition
 from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.task_record import TaskEnd, TaskRecord
 from nodelink_server.core.validation import check_cancel, check_key
 from nodelink_server.core.vitals import STOPPING, Health
 from nodelink_server.core.why import AgentWhy, TaskWhy
@@ -219,8 +219,8 @@ class TaskManager:
 
     async def wait_many(
         self, task_ids: Sequence[str], timeout_ms: int | None, *, all: bool = False
-    ) -> Sequence[TaskRecord]:
-        """Those that have ended, in the order asked, as soon as one (`all`: every one) has, or when the time is up.
+    ) -> Sequence[TaskEnd]:
+        """How those have ended that have, in the order asked: when one (`all`: every one) has, or the time is up.
 
         As many as may be loaded at once (`ports.PAGE_BYTES`); ask again for the others. Raises `TaskNotFound` if one
         is unknown, `InvalidTask` for none or more than 1,000.

@@ -22,7 +22,7 @@ from nodelink_server.core.deeds import Deed
 from nodelink_server.core.pauses import Pause, PauseStep
 from nodelink_server.core.statistics import Counts, StatsRange, StatsRow
 from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import LateResult, Remark, TaskRecord
+from nodelink_server.core.task_record import LateResult, Remark, TaskEnd, TaskRecord
 
 
 class Clock(Protocol):
@@ -571,8 +571,11 @@ class Store(Protocol):
     async def read(self, task_id: str) -> TaskRecord | None:
         """Everything about one task."""
 
-    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskRecord]:
-        """Everything about those of these tasks that have ended, in the order asked, until `PAGE_BYTES` are loaded."""
+    async def have_ended(self, task_ids: Sequence[str]) -> Mapping[str, bool]:
+        """Whether each of these tasks has ended, of those that there are."""
+
+    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskEnd]:
+        """How those of these tasks have ended that have, in the order asked, until `PAGE_BYTES` are loaded."""
 
     async def list(self, query: TaskQuery) -> TaskPage:
         """A page of tasks, with payloads, until `PAGE_BYTES` are loaded; `finished` and `earlier` are left out."""

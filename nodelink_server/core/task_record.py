@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from nodelink.task import Finished, LogStream
+from nodelink.task import Finished, LogStream, Reason, TaskStatus
 from nodelink_server.core.assignment import Assignment
 from nodelink_server.core.attempt import Superseded
 from nodelink_server.core.states import GRANTED
@@ -65,6 +65,25 @@ class InForce(NamedTuple):
     taken: int
 
 
+class TaskEnd(NamedTuple):
+    """How a task has ended, for whoever waits for it: no more than a result tells, since thousands are read at once.
+
+    `attempt`: the number of the last one; 0: there was none. `finished`: what its agent said; None: nothing.
+    """
+
+    task_id: str
+    status: TaskStatus
+    reason: Reason
+    message: str
+    metadata: Mapping[str, str]
+    attempt: int
+    ready_at: int | None
+    sent_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    finished: Finished | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
     """Everything that is known of a task, for people: its value, its payload, its end, its earlier attempts."""
@@ -86,6 +105,24 @@ class TaskRecord:
         """Whether an attempt is granted, or there was one whose end nobody saw; of what has ended, only the latter."""
         task = self.task
         return task.may_have_run or (not task.is_terminal and (task.status in GRANTED or task.losses > 0))
+
+    @property
+    def end(self) -> TaskEnd:
+        """How it has ended, if it has."""
+        task, attempt = self.task, self.task.attempt
+        return TaskEnd(
+            task_id=task.id,
+            status=task.status,
+            reason=task.reason,
+            message=task.message,
+            metadata=task.spec.metadata,
+            attempt=0 if attempt is None else attempt.number,
+            ready_at=task.ready_at,
+            sent_at=None if attempt is None else attempt.sent_at,
+            started_at=None if attempt is None else attempt.started_at,
+            finished_at=task.finished_at,
+            finished=self.finished,
+        )
 
     @property
     def log_totals(self) -> dict[LogStream, int] | None:

@@ -9,8 +9,7 @@ from nodelink_server.core.clock import set_within
 from nodelink_server.core.consequences import Consequences, Endings
 from nodelink_server.core.ports import Change, Clock, Store
 from nodelink_server.core.registry import TaskRegistry
-from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.task_record import TaskEnd, TaskRecord
 
 MAX_WAIT_MS = 24 * 3600 * 1000
 MOST_TASKS = 1_000
@@ -57,8 +56,8 @@ class Waiting:
                 await self._next(endings, deadline)
         return _record_of(endings.last, payload) or await self._read(task_id)
 
-    async def for_some(self, task_ids: Sequence[str], timeout_ms: int | None, *, all: bool) -> Sequence[TaskRecord]:
-        """Those that have ended, in the order asked, as soon as one (`all`: every one) has or the time is up.
+    async def for_some(self, task_ids: Sequence[str], timeout_ms: int | None, *, all: bool) -> Sequence[TaskEnd]:
+        """How those have ended that have, in the order asked, as soon as one (`all`: every one) has or the time is up.
 
         As many as `PAGE_BYTES` allow. Raises `InvalidTask`, `TooLarge`, `TaskNotFound`.
         """
@@ -69,7 +68,7 @@ class Waiting:
             raise TooLarge(FieldError("task_ids", f"names {len(wanted):,} tasks; at most {MOST_TASKS:,} are allowed"))
         deadline = self._deadline(timeout_ms)
         with self._consequences.ends_of(wanted) as endings:
-            ended = {task.id for task in await self._found(wanted) if task.is_terminal}
+            ended = await self._ended(wanted)
             needed = len(wanted) if all else 1
             while (missing := needed - len(ended | endings.task_ids)) > 0 and not self._is_over(deadline):
                 endings.wanted = len(endings.task_ids) + missing
@@ -77,15 +76,16 @@ class Waiting:
             ended |= endings.task_ids
         return await self._store.read_ended([task_id for task_id in wanted if task_id in ended])
 
-    async def _found(self, task_ids: Sequence[str]) -> Sequence[Task]:
-        """All these tasks, from memory where it has them."""
+    async def _ended(self, task_ids: Sequence[str]) -> set[str]:
+        """Those of these tasks that have ended, as memory shows where it has them. Raises `TaskNotFound`."""
         shown = [task for task_id in task_ids if (task := self._registry.get(task_id)) is not None]
         missing = set(task_ids).difference(task.id for task in shown)
-        stored = await self._store.find(sorted(missing)) if missing else ()
-        unknown = missing.difference(task.id for task in stored)
+        stored = await self._store.have_ended(sorted(missing)) if missing else {}
+        unknown = missing.difference(stored)
         if unknown:
             raise TaskNotFound(f"there is no task {min(unknown)[:64]}")
-        return [*shown, *stored]
+        ended = {task_id for task_id, has_ended in stored.items() if has_ended}
+        return ended.union(task.id for task in shown if task.is_terminal)
 
     def _deadline(self, timeout_ms: int | None) -> float:
         longest = MAX_WAIT_MS if timeout_ms is None else min(timeout_ms, MAX_WAIT_MS)

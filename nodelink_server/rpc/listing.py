@@ -9,7 +9,7 @@ from nodelink.task import TaskStatus
 from nodelink.v1 import admin_pb2, task_pb2
 from nodelink.wire import STATUS_FROM_PB
 from nodelink_server.core.ports import AgentSessionRecord, TaskPage, TaskQuery
-from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.task_record import TaskEnd, TaskRecord
 from nodelink_server.rpc.messages import PAGE_BYTES
 from nodelink_server.rpc.requests import moment_ms, page_size_of, place_of, token_of
 from nodelink_server.rpc.views import put_result, put_session
@@ -49,12 +49,12 @@ def put_page(
     response.next_page_token = token_of(next_key) if next_key else ""
 
 
-def put_results(response: task_pb2.WaitTasksResponse, records: Sequence[TaskRecord]) -> None:
+def put_results(response: task_pb2.WaitTasksResponse, ends: Sequence[TaskEnd]) -> None:
     """Write results, in order, as many as fit; at least one if there is any."""
     taken = 0
-    for record in records:
+    for end in ends:
         result = response.results.add()
-        put_result(result, record)
+        put_result(result, end)
         taken += result.ByteSize()
         if taken > PAGE_BYTES:
             return

@@ -131,7 +131,7 @@ class TaskService(task_pb2_grpc.TaskServiceServicer):
         if not record.task.is_terminal:
             raise TaskNotFinished
         response = task_pb2.GetTaskResultResponse()
-        put_result(response.result, record)
+        put_result(response.result, record.end)
         return response
 
     # --- steer ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from nodelink_server.core.attempt import Attempt, Planned
 from nodelink_server.core.leases import TaskContact
 from nodelink_server.core.ports import AgentSessionRecord, LogRow, TaskEvent
 from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import LateResult, Remark, TaskRecord
+from nodelink_server.core.task_record import LateResult, Remark, TaskEnd, TaskRecord
 
 AGENT_STATUS_TO_PB: Mapping[str, admin_pb2.AgentStatus] = {
     "online": admin_pb2.AGENT_STATUS_ONLINE,
@@ -162,31 +162,31 @@ def _put_end(pb: task_pb2.Attempt, end: AttemptEnd) -> None:
         pb.signal = end.signal
 
 
-def put_result(pb: task_pb2.TaskResult, record: TaskRecord) -> None:
+def put_result(pb: task_pb2.TaskResult, end: TaskEnd) -> None:
     """Write how a finished task ended."""
-    task = record.task
-    pb.task_id = task.id
-    pb.status = STATUS_TO_PB[task.status]
-    pb.metadata.update(task.spec.metadata)
-    if task.attempt is not None:
-        pb.attempt = task.attempt.number
-        pb.metrics.queue_seconds = _queue_seconds(task)
-        if task.attempt.started_at is not None:
-            put_ms(pb.started_at, task.attempt.started_at)
-    if task.finished_at is not None:
-        put_ms(pb.completed_at, task.finished_at)
-    if record.finished is not None:
-        _put_finished(pb, record.finished)
-    elif task.status in _CATEGORY_WITHOUT_RESULT:
-        poison = task.reason is Reason.POISON
-        pb.error.category = ErrorCategory.POISON if poison else _CATEGORY_WITHOUT_RESULT[task.status]
-        pb.error.message = task.message
+    pb.task_id = end.task_id
+    pb.status = STATUS_TO_PB[end.status]
+    if end.metadata:
+        pb.metadata.update(end.metadata)
+    if end.attempt:
+        pb.attempt = end.attempt
+        pb.metrics.queue_seconds = _queue_seconds(end)
+        if end.started_at is not None:
+            put_ms(pb.started_at, end.started_at)
+    if end.finished_at is not None:
+        put_ms(pb.completed_at, end.finished_at)
+    if end.finished is not None:
+        _put_finished(pb, end.finished)
+    elif end.status in _CATEGORY_WITHOUT_RESULT:
+        poison = end.reason is Reason.POISON
+        pb.error.category = ErrorCategory.POISON if poison else _CATEGORY_WITHOUT_RESULT[end.status]
+        pb.error.message = end.message
 
 
-def _queue_seconds(task: Task) -> float:
-    if task.attempt is None or task.ready_at is None:
+def _queue_seconds(end: TaskEnd) -> float:
+    if end.sent_at is None or end.ready_at is None:
         return 0.0
-    return max(0, task.attempt.sent_at - task.ready_at) / 1000
+    return max(0, end.sent_at - end.ready_at) / 1000
 
 
 def _put_finished(pb: task_pb2.TaskResult, finished: Finished) -> None:

@@ -40,7 +40,7 @@ from nodelink_server.core.ranking import band_of
 from nodelink_server.core.states import GRANTED, PLANNED, QUEUED
 from nodelink_server.core.statistics import HOUR_MS, MINUTE_MS, Counts, StatsKey, StatsRange
 from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.task_record import TaskEnd, TaskRecord
 from nodelink_server.core.waiters import waiter_of
 from nodelink_server.store.chunks import cut
 from nodelink_server.store.disk import Commit, Disk, Row
@@ -224,12 +224,17 @@ class MemoryStore:
         row = self._row(task_id)
         return None if row is None else _record(row)
 
-    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskRecord]:
-        """Everything about those of these tasks that have ended, until enough is loaded."""
+    async def have_ended(self, task_ids: Sequence[str]) -> Mapping[str, bool]:
+        """Whether each of these tasks has ended, of those that there are."""
+        await self._begin("read")
+        return {task_id: row.task.is_terminal for task_id in task_ids if (row := self._row(task_id)) is not None}
+
+    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskEnd]:
+        """How those of these tasks have ended that have, until enough is loaded."""
         await self._begin("read")
         found = [row for task_id in task_ids if (row := self._row(task_id)) is not None and row.task.is_terminal]
-        size = fitting(len(row.payload) + len(row.finished.output if row.finished else b"") for row in found)
-        return [_record(row) for row in found[:size]]
+        size = fitting(len(row.finished.output if row.finished else b"") for row in found)
+        return [_record(row).end for row in found[:size]]
 
     async def list(self, query: TaskQuery) -> TaskPage:
         """A page of tasks, newest first."""

@@ -33,12 +33,23 @@ from nodelink_server.core.needs import place_of, shape_of
 from nodelink_server.core.ports import AgentRecord, LiveCounts, Place, Shape, TaskEvent
 from nodelink_server.core.states import GRANTED, PLANNED
 from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import LateResult, TaskRecord
+from nodelink_server.core.task_record import LateResult, TaskEnd, TaskRecord
 from nodelink_server.store import blob_rows
 from nodelink_server.store.blocks import decode_block
 from nodelink_server.store.history import Noted, Past, rebuilt, with_artifacts
 from nodelink_server.store.pages import fitting
-from nodelink_server.store.records import agent_of, finished_of, late_of, noted_of, past_of, steps_in, task_of
+from nodelink_server.store.records import (
+    END_COLUMNS,
+    agent_of,
+    end_of,
+    finished_of,
+    late_of,
+    noted_of,
+    past_of,
+    steps_in,
+    task_of,
+)
+from nodelink_server.store.rows import RESULT_COLUMNS, RESULT_RARE_COLUMNS
 from nodelink_server.store.tables import (
     UNCOMPLETED,
     agents,
@@ -95,6 +106,19 @@ def _selected(payload: ColumnElement[Any], *more: ColumnElement[Any]) -> Select[
 _WITHOUT_PAYLOAD = _selected(null())
 _AT_HAND = _selected(_SMALL_PAYLOAD)
 _WHOLE = _selected(null(), task_specs.c.payload.label("whole_payload"))
+_RESULTS = select(*(task_results.c[name] for name in (*RESULT_COLUMNS, *RESULT_RARE_COLUMNS)))
+_ENDED = (
+    select(
+        *(tasks.c[name] for name in END_COLUMNS),
+        task_specs.c.metadata,
+        tasks.c.key,
+        tasks.c.grants,
+        func.coalesce(func.length(task_results.c.output), 0).label("size"),
+    )
+    .join_from(tasks, task_specs, task_specs.c.task_key == tasks.c.key)
+    .outerjoin(task_results, task_results.c.task_key == tasks.c.key)
+    .where(tasks.c.finished_at.is_not(None))
+)
 
 
 def granted(connection: Connection) -> list[Task]:
@@ -136,15 +160,13 @@ def all_limits(connection: Connection) -> dict[str, int]:
 
 def find(connection: Connection, task_ids: Sequence[str]) -> list[Task]:
     """Tasks by id."""
-    queries = (_AT_HAND.where(tasks.c.id.in_(part)) for part in parts(task_ids))
-    return [task_of(row) for query in queries for row in connection.execute(query)]
+    return [task_of(row) for row in _among(connection, _AT_HAND, tasks.c.id, task_ids)]
 
 
 def payloads(connection: Connection, keys: Sequence[int]) -> dict[int, bytes]:
     """Payloads by key."""
-    columns = select(task_specs.c.task_key, task_specs.c.payload)
-    queries = (columns.where(task_specs.c.task_key.in_(part)) for part in parts(keys))
-    return {row.task_key: row.payload for query in queries for row in connection.execute(query)}
+    query = select(task_specs.c.task_key, task_specs.c.payload)
+    return dict(_among(connection, query, task_specs.c.task_key, keys))
 
 
 def waiting(connection: Connection, shape: Shape, after: Place | None, limit: int) -> list[Task]:
@@ -321,8 +343,8 @@ def _whole(connection: Connection, records: Sequence[TaskRecord]) -> list[TaskRe
 
 def _finished(connection: Connection, grants: Mapping[int, int]) -> Mapping[int, Finished]:
     """How the latest attempts ended, by the key of their task. `grants`: the number of each one's latest attempt."""
-    rows = _of_keys(connection, task_results, list(grants))
-    return {row.task_key: finished_of(row) for row in rows if row.attempt in (0, grants[row.task_key])}
+    rows = _among(connection, _RESULTS, task_results.c.task_key, list(grants))
+    return {row[0]: finished_of(row) for row in rows if row[1] in (0, grants[row[0]])}
 
 
 def _past(connection: Connection, keys: Sequence[int]) -> Mapping[int, list[Past]]:
@@ -338,8 +360,7 @@ def _late(connection: Connection, keys: Sequence[int]) -> Mapping[int, list[Late
 
 
 def _of_keys(connection: Connection, table: Table, keys: Sequence[int]) -> Iterator[Row[Any]]:
-    for part in parts(keys):
-        yield from connection.execute(select(table).where(table.c.task_key.in_(part)))
+    return _among(connection, select(table), table.c.task_key, keys)
 
 
 def _hanging(rows: Iterable[Row[Any]], of: Callable[[Row[Any]], T], order: Callable[[T], Any]) -> Mapping[int, list[T]]:
@@ -354,37 +375,30 @@ def _hanging(rows: Iterable[Row[Any]], of: Callable[[Row[Any]], T], order: Calla
 
 def records(connection: Connection, keys: Sequence[int]) -> list[TaskRecord]:
     """Tasks by key, in the order of the keys, without their ends and earlier attempts."""
-    found = (connection.execute(_WHOLE.where(tasks.c.key.in_(part))) for part in parts(keys))
-    by_key = {row.key: _record(row) for rows in found for row in rows}
+    by_key = {row.key: _record(row) for row in _among(connection, _WHOLE, tasks.c.key, keys)}
     return [by_key[key] for key in keys]
 
 
 def values(connection: Connection, keys: Sequence[int]) -> list[Task]:
     """Tasks by key, in the order of the keys, without their payloads."""
-    found = (connection.execute(_WITHOUT_PAYLOAD.where(tasks.c.key.in_(part))) for part in parts(keys))
-    by_key = {row.key: task_of(row) for rows in found for row in rows}
+    by_key = {row.key: task_of(row) for row in _among(connection, _WITHOUT_PAYLOAD, tasks.c.key, keys)}
     return [by_key[key] for key in keys]
 
 
-def read_ended(connection: Connection, task_ids: Sequence[str]) -> list[TaskRecord]:
-    """Everything about those tasks that have ended, until enough is loaded."""
-    sizes = _ended_sizes(connection, task_ids)
-    ended = [sizes[task_id] for task_id in task_ids if task_id in sizes]
-    keys = [key for key, _ in ended[: fitting(size for _, size in ended)]]
-    return _whole(connection, records(connection, keys))
+def have_ended(connection: Connection, task_ids: Sequence[str]) -> dict[str, bool]:
+    """Whether each of these tasks has ended, of those that there are."""
+    query = select(tasks.c.id, tasks.c.finished_at)
+    rows = _among(connection, query, tasks.c.id, task_ids)
+    return {task_id: finished_at is not None for task_id, finished_at in rows}
 
 
-def _ended_sizes(connection: Connection, task_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """For each task that has ended, its key, and the bytes of its payload and its result."""
-    size = func.length(task_specs.c.payload) + func.coalesce(func.length(task_results.c.output), 0)
-    query = (
-        select(tasks.c.id, tasks.c.key, size.label("size"))
-        .join_from(tasks, task_specs, task_specs.c.task_key == tasks.c.key)
-        .outerjoin(task_results, task_results.c.task_key == tasks.c.key)
-        .where(tasks.c.finished_at.is_not(None))
-    )
-    found = (connection.execute(query.where(tasks.c.id.in_(part))) for part in parts(task_ids))
-    return {row.id: (row.key, row.size) for rows in found for row in rows}
+def read_ended(connection: Connection, task_ids: Sequence[str]) -> list[TaskEnd]:
+    """How those of these tasks have ended that have, until enough is loaded."""
+    by_id = {row[0]: row for row in _among(connection, _ENDED, tasks.c.id, task_ids)}
+    ended = [by_id[task_id] for task_id in task_ids if task_id in by_id]
+    ended = ended[: fitting(row.size for row in ended)]
+    finished = _finished(connection, {row.key: row.grants for row in ended})
+    return [end_of(row, finished.get(row.key)) for row in ended]
 
 
 def _of_status(status: TaskStatus) -> ColumnElement[bool]:
@@ -444,3 +458,11 @@ def parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut values into lists short enough for one statement."""
     for start in range(0, len(values), MOST_NAMES):
         yield values[start : start + MOST_NAMES]
+
+
+def _among(
+    connection: Connection, query: Select[Any], column: ColumnElement[Any], values: Sequence[Any]
+) -> Iterator[Any]:
+    """The rows of a query in which a column has one of these values."""
+    for part in parts(values):
+        yield from connection.execute(query.where(column.in_(part))).all()

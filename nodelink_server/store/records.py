@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -28,9 +28,13 @@ from nodelink_server.core.attempt import Attempt, Extension, Failure, Hold, Plan
 from nodelink_server.core.needs import parse_needs
 from nodelink_server.core.ports import AgentRecord, AgentSessionRecord
 from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import LateResult, Remark, RemarkKind
+from nodelink_server.core.task_record import LateResult, Remark, RemarkKind, TaskEnd
 from nodelink_server.store.history import Mark, Noted, Past, Steps
 from nodelink_server.store.rows import STEP_COLUMNS
+
+END_COLUMNS = (
+    "id", "status", "reason", "message", "attempt", "ready_at", "sent_at", "started_at", "finished_at",
+)  # fmt: skip
 
 
 def task_of(row: Row[Any]) -> Task:
@@ -196,22 +200,43 @@ def late_of(row: Row[Any]) -> LateResult:
     return LateResult(row.attempt, row.fence, row.agent_id, row.at, row.outcome, row.exit_code, row.message)
 
 
-def finished_of(row: Row[Any]) -> Finished:
-    """An end from its row."""
-    error = TaskError(ErrorCategory(row.error_category), row.error_message) if row.error_category else None
-    totals = {LogStream.STDOUT: row.stdout_total, LogStream.STDERR: row.stderr_total}
+def finished_of(row: Sequence[Any]) -> Finished:
+    """An end from its row of `RESULT_COLUMNS` and `RESULT_RARE_COLUMNS`. By place: thousands are read at once."""
+    (
+        _key, _attempt, outcome, reason, output, run_seconds, cpu_seconds, max_rss_bytes, tree_gone,
+        exit_code, signal, error_category, error_message, stdout_total, stderr_total,
+    ) = row  # fmt: skip
+    totals = {LogStream.STDOUT: stdout_total, LogStream.STDERR: stderr_total}
     return Finished(
-        outcome=Outcome(row.outcome),
-        reason=Reason(row.reason),
-        exit_code=row.exit_code,
-        signal=row.signal,
-        output=row.output,
-        error=error,
-        run_seconds=row.run_seconds,
-        cpu_seconds=row.cpu_seconds,
-        max_rss_bytes=row.max_rss_bytes,
+        outcome=Outcome(outcome),
+        reason=Reason(reason),
+        exit_code=exit_code,
+        signal=signal,
+        output=output,
+        error=TaskError(ErrorCategory(error_category), error_message) if error_category else None,
+        run_seconds=run_seconds,
+        cpu_seconds=cpu_seconds,
+        max_rss_bytes=max_rss_bytes,
         log_totals={stream: total for stream, total in totals.items() if total is not None},
-        tree_gone=row.tree_gone,
+        tree_gone=tree_gone,
+    )
+
+
+def end_of(row: Sequence[Any], finished: Finished | None) -> TaskEnd:
+    """How a task has ended, from a row that begins with `END_COLUMNS` and its metadata."""
+    task_id, status, reason, message, attempt, ready_at, sent_at, started_at, finished_at, metadata = row[:10]
+    return TaskEnd(
+        task_id=task_id,
+        status=TaskStatus(status),
+        reason=Reason(reason),
+        message=message,
+        metadata=_texts(metadata),
+        attempt=attempt or 0,
+        ready_at=ready_at,
+        sent_at=sent_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        finished=finished,
     )
 
 

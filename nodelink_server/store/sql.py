@@ -33,7 +33,7 @@ from nodelink_server.core.ports import (
 )
 from nodelink_server.core.statistics import Counts, StatsRange
 from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.task_record import TaskEnd, TaskRecord
 from nodelink_server.store import (
     answers,
     holds,
@@ -229,8 +229,12 @@ class SqlStore:
         """Everything about one task."""
         return await self._readers.read(lambda connection: queries.read(connection, task_id))
 
-    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskRecord]:
-        """Everything about those of these tasks that have ended, until enough is loaded."""
+    async def have_ended(self, task_ids: Sequence[str]) -> Mapping[str, bool]:
+        """Whether each of these tasks has ended, of those that there are."""
+        return await self._readers.read(lambda connection: queries.have_ended(connection, task_ids))
+
+    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskEnd]:
+        """How those of these tasks have ended that have, until enough is loaded."""
         return await self._readers.read(lambda connection: queries.read_ended(connection, task_ids))
 
     async def list(self, query: TaskQuery) -> TaskPage:

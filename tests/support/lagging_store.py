@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from nodelink.task import LogStream
 from nodelink_server.core.ports import LogEnds, LogRow, Place, Shape, TaskEvent
 from nodelink_server.core.task import Task
-from nodelink_server.core.task_record import TaskRecord
+from nodelink_server.core.task_record import TaskEnd, TaskRecord
 from nodelink_server.store.memory import MemoryStore
 
 
@@ -53,6 +53,18 @@ class LaggingStore(MemoryStore):
     async def read(self, task_id: str) -> TaskRecord | None:
         """Everything about one task."""
         found = await super().read(task_id)
+        await self._pause("answer")
+        return found
+
+    async def have_ended(self, task_ids: Sequence[str]) -> Mapping[str, bool]:
+        """Whether tasks have ended."""
+        found = await super().have_ended(task_ids)
+        await self._pause("answer")
+        return found
+
+    async def read_ended(self, task_ids: Sequence[str]) -> Sequence[TaskEnd]:
+        """How tasks have ended."""
+        found = await super().read_ended(task_ids)
         await self._pause("answer")
         return found
 

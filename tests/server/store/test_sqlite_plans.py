@@ -338,6 +338,7 @@ def test_one_task_is_found_by_its_id(tasks: Watched) -> None:
     queries.find(tasks.connection, ["t1", "t2"])
     queries.payloads(tasks.connection, [1, 2])
     queries.read(tasks.connection, "t1")
+    queries.have_ended(tasks.connection, ["t1", "t2"])
     queries.read_ended(tasks.connection, ["t1", "t2"])
     queries.history(tasks.connection, "t1")
 

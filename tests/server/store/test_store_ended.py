@@ -24,7 +24,7 @@ from tests.server.store.lives import (
 LARGEST = 256 * 1024
 
 
-async def test_those_that_have_ended_come_in_the_order_asked_as_if_each_were_read(store: Store) -> None:
+async def test_those_that_have_ended_come_in_the_order_asked_as_if_each_were_read_whole(store: Store) -> None:
     await live(store, waiting("waits"))
     await step(store, cancel(await live(store, waiting("cancelled"))))
     again = await step(store, give_back(await step(store, grant(await live(store, waiting("twice"))))))
@@ -34,9 +34,26 @@ async def test_those_that_have_ended_come_in_the_order_asked_as_if_each_were_rea
     asked = ["twice", "waits", "done", "nobody's", "cancelled"]
     found = await store.read_ended(asked)
 
-    assert [record.task.id for record in found] == ["twice", "done", "cancelled"]
-    assert found == [await store.read(task_id) for task_id in ("twice", "done", "cancelled")]
+    assert [end.task_id for end in found] == ["twice", "done", "cancelled"]
+    whole = [await store.read(end.task_id) for end in found]
+    assert found == [record.end for record in whole if record is not None]
+    assert [(end.attempt, end.finished and end.finished.outcome) for end in found] == [
+        (2, Outcome.FAILED),
+        (1, Outcome.COMPLETED),
+        (0, None),
+    ]
     assert await store.read_ended([]) == []
+
+
+async def test_it_is_known_of_many_at_once_whether_they_have_ended(store: Store) -> None:
+    tasks = [waiting(f"t{number}") for number in range(700)]
+    await put(store, *map(accept, tasks))
+    await put(store, *map(cancel, tasks[::2]))
+
+    found = await store.have_ended([*(task.id for task in tasks), "nobody's"])
+
+    assert found == {task.id: number % 2 == 0 for number, task in enumerate(tasks)}
+    assert await store.have_ended([]) == {}
 
 
 async def test_many_are_read_at_once(store: Store) -> None:
@@ -46,18 +63,18 @@ async def test_many_are_read_at_once(store: Store) -> None:
 
     found = await store.read_ended([f"t{number}" for number in range(699, -1, -1)])
 
-    assert [record.task.id for record in found] == [f"t{number}" for number in range(699, -1, -1)]
+    assert [end.task_id for end in found] == [f"t{number}" for number in range(699, -1, -1)]
 
 
 async def test_no_more_is_loaded_than_makes_one_answer(store: Store) -> None:
     large = Finished(outcome=Outcome.COMPLETED, output=b"1" * (LARGEST - 5))
-    for number in range(20):
-        task = await live(store, waiting(f"t{number}", payload=b"x" * LARGEST))
+    for number in range(40):
+        task = await live(store, waiting(f"t{number}"))
         await step(store, settle(await step(store, grant(task)), large, begun=False))
 
-    found = await store.read_ended([f"t{number}" for number in range(20)])
+    found = await store.read_ended([f"t{number}" for number in range(40)])
 
-    assert len(found) == PAGE_BYTES // (2 * LARGEST) + 1
+    assert len(found) == PAGE_BYTES // LARGEST + 1
 
 
 async def test_a_task_remembers_its_trace_and_what_it_repeats(store: Store) -> None:

@@ -175,18 +175,6 @@ async def test_evidence_tells_nobody_anything(store: Store) -> None:
     assert await store.find(["t1"]) == [task]
 
 
-async def test_what_hangs_on_tasks_that_have_ended_is_read_with_them(store: Store) -> None:
-    for number in range(3):
-        task = await step(store, resolve(await in_doubt(store, f"t{number}")))
-        await put(store, evidence=[Evidence(task.key, LateResult(1, number, AGENT, NOW + number, "gone"))])
-
-    found = await store.read_ended(["t2", "t0", "t1"])
-
-    assert found == [await store.read(task_id) for task_id in ("t2", "t0", "t1")]
-    assert [record.late_results[0].fence for record in found] == [2, 0, 1]
-    assert all(len(record.remarks) == 2 for record in found)
-
-
 async def test_lists_leave_out_what_hangs_on_a_task(store: Store) -> None:
     task = await in_doubt(store)
     await put(store, evidence=[Evidence(task.key, LateResult(1, 1, AGENT, NOW, "gone"))])
