@@ -1,4 +1,4 @@
-"""What a person or an urgent task waits while the server is loaded with 70 % of what it can do, beside an idle one."""
+"""What a person or an urgent task waits while the server is idle, loaded with 70 % of what it can do, or flooded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ from benchmarks.rest import connected, read_times
 from benchmarks.system import System, system
 from nodelink.v1 import task_pb2, task_pb2_grpc
 
+FLOOD = 2
+"""How much of the peak somebody submits who does not care what the server can do."""
+
+FEWER = 5
+"""When it is flooded, only so much of the probes is made: each waits longer."""
+
 
 def under_load(*, peak_tasks: int, probes: int, slots: int) -> Measurement:
     """The measurement."""
     return Measurement(
         name="NodeLink under load",
         how=f"urgent tasks, REST reads and cancels, {probes} of each, one at a time: idle, then at {LOAD:.0%} of the "
-        f"peak of {peak_tasks:,} tasks that were submitted just before, as a steady rate",
+        f"peak of {peak_tasks:,} tasks that were submitted just before, as a steady rate; then {probes // FEWER} of "
+        f"each at {FLOOD} times the peak, as far as the stream's credit allows",
         figures=(
             Figure(key="load.peak", name="peak before the load", unit="tasks/s"),
             Figure(key="load.rate", name=f"load, {LOAD:.0%} of it wanted", unit="tasks/s"),
@@ -32,6 +39,10 @@ def under_load(*, peak_tasks: int, probes: int, slots: int) -> Measurement:
             *times_of("load.read", "REST read of a task, under load"),
             *times_of("load.cancel_idle", "until a cancel is sent, idle"),
             *times_of("load.cancel", "until a cancel is sent, under load"),
+            Figure(key="load.flood_rate", name=f"load, {FLOOD:.0%} of it wanted", unit="tasks/s"),
+            *times_of("load.urgent_flood", "one urgent task, flooded"),
+            *times_of("load.read_flood", "REST read of a task, flooded"),
+            *times_of("load.cancel_flood", "until a cancel is sent, flooded"),
             *times_of("load.lag", "lateness of the server's loop, under load"),
         ),
         run=partial(_measure, peak_tasks, probes, slots),
@@ -50,8 +61,11 @@ async def _measure(peak_tasks: int, probes: int, slots: int, directory: Path) ->
             before = await lags_so_far(running.http)
             probed = await _probe(running, holder, probes, "")
             after = await lags_so_far(running.http)
+        async with loaded(running.address, peak.rate * FLOOD) as flood:
+            flooded = await _probe(running, holder, probes // FEWER, "_flood")
     lags = {f"load.lag.p{percent}": lag_between(before, after, percent) * MS for percent in (50, 99)}
-    return {"load.peak": peak.rate, "load.rate": load.achieved, **idle, **probed, **lags}
+    rates = {"load.peak": peak.rate, "load.rate": load.achieved, "load.flood_rate": flood.achieved}
+    return {**rates, **idle, **probed, **flooded, **lags}
 
 
 async def _probe(running: System, holder: Holder, probes: int, when: str) -> dict[str, float]:

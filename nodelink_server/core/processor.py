@@ -49,7 +49,7 @@ from nodelink_server.core.tally import Tally
 from nodelink_server.core.task import Task, settled, started
 from nodelink_server.core.task_record import LateResult, Remark
 
-MOST_PER_ROUND = 2_000
+MOST_PER_ROUND = 256  # as in a frame; nothing else is done meanwhile
 RETRY_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)

@@ -15,8 +15,12 @@ from nodelink_server.rpc.submissions import Submit, put_outcomes, submit_all
 WINDOW = 8_192
 """How many requests a stream may have under way."""
 
-MOST_TOGETHER = 2_000
-"""How many requests of a stream are submitted at once."""
+MOST_TOGETHER = 128
+"""How many requests of a stream are submitted at once; a larger frame goes alone.
+
+Nothing else is done meanwhile, and the rest waits here, where nobody but the stream's own caller waits behind it: with
+2,000, a stream that never ended held up everybody else's urgent tasks and cancels for seconds.
+"""
 
 MOST_WAITING_BYTES = 16 << 20
 """How much of a stream may wait for a commit in memory; beyond it, the stream is not read."""

@@ -23,6 +23,7 @@ from nodelink_server.core.assembly import Options
 from nodelink_server.core.channel import ResponseChannel
 from nodelink_server.core.events import EventFilter
 from nodelink_server.core.ports import EventName
+from nodelink_server.core.processor import MOST_PER_ROUND
 from nodelink_server.core.session import RESPONSE_WINDOW_FRAMES
 from nodelink_server.core.tally import Tally
 from tests.support.core_parts import COMPLETED, Core, eventually, make_ref, make_session, make_submission, running_core
@@ -331,6 +332,20 @@ async def test_large_frames_fill_the_channel_as_well() -> None:
     channel.put(make_session(), [], 64 * 1024 * 1024)
 
     assert channel.is_full
+
+
+async def test_what_many_frames_say_is_settled_in_rounds_of_about_as_much_as_one_may_hold() -> None:
+    async with running_core() as core:
+        agent = FakeAgent(core)
+        await agent.connect()
+        processor, frame = core.manager.rooms.processor, [COMPLETED] * (MOST_PER_ROUND // 2)
+        before = processor.rounds
+
+        for _ in range(5):
+            agent.say(make_ref(), *frame)
+        await eventually(lambda: core.manager.tally.responses["stale"] == 5 * len(frame))
+
+        assert processor.rounds - before == 3
 
 
 async def test_more_frames_than_the_credit_allows_are_not_taken_in() -> None:

@@ -15,7 +15,7 @@ from nodelink.task import Execution, Submission
 from nodelink.v1 import task_pb2
 from nodelink_server.core.submissions import Accepted
 from nodelink_server.core.task import Task
-from nodelink_server.rpc.submit_stream import MOST_WAITING_BYTES, WINDOW, SubmitStream
+from nodelink_server.rpc.submit_stream import MOST_TOGETHER, MOST_WAITING_BYTES, WINDOW, SubmitStream
 from tests.support.grpc_door import WAIT_SECONDS, GrpcDoor, detail, grpc_door, reason_of, refusal
 
 EOF: Any = vars(grpc.aio)["EOF"]
@@ -75,19 +75,19 @@ async def test_what_comes_while_a_commit_runs_is_submitted_together_next() -> No
     assert {len(answer.outcomes) for answer in answers} == {3}
 
 
-async def test_no_more_than_two_thousand_are_submitted_together() -> None:
+async def test_no_more_than_a_few_milliseconds_of_work_are_submitted_together_but_for_a_larger_frame() -> None:
     desk = Desk()
 
     async def frames() -> AsyncIterator[task_pb2.StreamSubmitTasksRequest]:
         yield frame(0, 1)
         await desk.asked.wait()
-        for number in range(4):
-            yield frame(number, 800)
+        for number, requests in enumerate((64, 64, 1, MOST_TOGETHER, MOST_TOGETHER + 1, 1)):
+            yield frame(number, requests)
         desk.go_on.set()
 
     await answers_to(SubmitStream(desk.submit, stopping=asyncio.Event()), frames())
 
-    assert desk.together == [1, 1600, 1600]
+    assert desk.together == [1, MOST_TOGETHER, 1, MOST_TOGETHER, MOST_TOGETHER + 1, 1]
 
 
 async def test_more_than_the_credit_is_refused_but_what_came_within_it_is_answered() -> None:
