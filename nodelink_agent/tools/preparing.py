@@ -13,6 +13,7 @@ from nodelink.plan_payload import Archive, PlanPayload
 from nodelink_agent.tools.base_state import BaseState
 from nodelink_agent.tools.order import Order
 from nodelink_agent.tools.runner import Runner, ToolFiles, Words
+from nodelink_agent.tools.unpacking import unpack
 
 ARCHIVE = "source.tar"
 """Where the archive is to be, in the step's directory, if the payload names one."""
@@ -102,7 +103,7 @@ def _unpack(archive: Path, files: ToolFiles) -> None:
         with tarfile.open(archive) as tar:
             if sum(member.size for member in tar) > MAX_UNPACKED_BYTES:
                 raise InvalidTask(FieldError("source.sha256", f"must hold at most {MAX_UNPACKED_BYTES} bytes of files"))
-            tar.extractall(files.source, filter="data")
+            unpack(tar, files.source)
     except (tarfile.TarError, EOFError) as error:
         raise InvalidTask(FieldError("source.sha256", f"must be a tar of files within it: {error}")) from error
     finally:
